@@ -1,0 +1,16 @@
+"""Append metrics to NDJSON files from many processes at once: whole, in order, on disk when the call returns."""
+
+from .append_log import AppendLog
+from .appender import MetricsAppender
+from .errors import ClosedError, CorruptLineError, Fault, InvalidRecordError, LockTimeoutError, MetricsAppenderError
+
+__all__ = [
+    "AppendLog",
+    "ClosedError",
+    "CorruptLineError",
+    "Fault",
+    "InvalidRecordError",
+    "LockTimeoutError",
+    "MetricsAppender",
+    "MetricsAppenderError",
+]

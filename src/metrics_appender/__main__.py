@@ -1,0 +1,18 @@
+"""`python -m metrics_appender`, the same as the command `metrics-appender`."""
+
+import sys
+
+
+def main() -> None:
+    """Run the command line, or say in one line what to install for it."""
+    try:
+        from .cli import app
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in {"typer", "rich"}:
+            raise
+        sys.exit("metrics-appender: the command line needs Typer and Rich; install them with: pip install 'metrics-appender[cli]'")
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,232 @@
+"""AppendLog: append any JSON object to one NDJSON file, durably, from many processes at once."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from . import disk, reader, tail
+from .errors import MAY_BE_WRITTEN, NOTHING_WRITTEN, ClosedError, Fault, InvalidRecordError, add_outcome, explain
+from .group_commit import GroupCommit
+from .ndjson import encode_line, show
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from types import TracebackType
+    from typing import Self
+
+    from .file_lock import FileLock
+
+Durability = Literal["fsync", "group", "os"]
+
+DEFAULT_LOCK_TIMEOUT: Final = 30.0
+# An append without a sync takes microseconds, so its writer naps a little before a thread is woken for it;
+# about 20 ms in all. An append with a sync goes to the kernel's queue at once.
+_PAUSES: Final[dict[str, tuple[float, ...]]] = {
+    "fsync": (),
+    "os": (0.00005, 0.0001, 0.0002, 0.0004, *(0.001,) * 19),
+}
+
+
+class AppendLog:
+    """One NDJSON file to which any number of threads and processes append at once.
+
+    When `append` returns, the record's line is whole and on disk: a crash of the process, of the kernel, or
+    the loss of power tears no line, mixes no two, and loses none that was acknowledged.
+
+        >>> log = AppendLog("events.ndjson")
+        >>> log.append({"any": "record"})
+        >>> log.read()
+        [{'any': 'record'}]
+
+    `path` is the file, made by the first append (its directory has to be there). `durability` is `"fsync"`, or
+    `"os"` for what has to survive the process but not the machine. `lock_timeout` is how many seconds
+    an append waits for other writers at most; 0 tries once, `None` waits for ever.
+
+    Share one among threads, keep it over a fork, pickle it for a spawned worker: nothing is held between
+    two appends. Raises `InvalidRecordError` (a `ValueError`) for an argument it cannot take.
+    """
+
+    __slots__ = ("_appends", "_durability", "_end", "_inode", "_is_closed", "_is_synced", "_lock_timeout", "_path")
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        durability: Durability = "fsync",
+        lock_timeout: float | None = DEFAULT_LOCK_TIMEOUT,
+    ) -> None:
+        """Name the file; nothing is opened before the first append or read."""
+        check_durability(durability)
+        check_lock_timeout(lock_timeout)
+        self._path = os.path.abspath(os.fspath(path))
+        self._durability: Durability = durability
+        self._lock_timeout = lock_timeout
+        self._is_closed = False
+        self._is_synced = durability == "fsync"
+        # Where this log's last append ended, and in which file: while that is still its end, its tail is whole.
+        self._end = self._inode = -1
+        pauses = _PAUSES[durability] if lock_timeout is None or lock_timeout > 0 else ()
+        self._appends = GroupCommit(self._path, self._write_lines, lock_timeout, pauses)
+
+    @property
+    def path(self) -> str:
+        """The file, as an absolute path."""
+        return self._path
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Append one JSON object; its line is whole and durable when this returns.
+
+        The lines of one caller stand in the order of its calls.
+
+        Raises `InvalidRecordError` before anything is opened when JSON cannot hold the record,
+        `LockTimeoutError` when other writers kept the lock past the deadline (the line will not appear later),
+        `OSError` when the disk fails, with a note: "nothing was written", or "the line may be in
+        the file" where taking it back failed too; `ClosedError` after `close()`.
+        """
+        self.append_line(encode_line(record))
+
+    def append_line(self, line: bytes) -> None:
+        """Append one line that is encoded already: a JSON object in UTF-8 with the newline that ends it.
+
+        For callers with an encoder of their own; the object is not checked. The promise and the errors
+        are those of `append`.
+
+            >>> AppendLog("events.ndjson").append_line(b'{"encoded":"elsewhere"}\\n')
+        """
+        if self._is_closed:
+            message = f"{self._path}: append after close(); make a new one"
+            raise ClosedError(message)
+        if line.find(b"\n") != len(line) - 1:
+            raise InvalidRecordError((Fault("line", show(line), "pass one line, with a newline at its end only"),))
+        try:
+            self._appends.append(line)
+        except OSError as error:
+            add_outcome(error, self._path, NOTHING_WRITTEN)
+            raise
+
+    def read(self, limit: int | None = None) -> list[dict[str, Any]]:
+        """Return the most recent `limit` records, oldest first; all of them without a limit.
+
+        Takes no lock. A file that is not there has none. A line that is not ended yet is no record yet.
+        Raises `ValueError` for a negative limit, `CorruptLineError` for a whole line that is no JSON object.
+        """
+        return reader.read_last(self._path, limit)
+
+    def iter_records(self) -> Iterator[dict[str, Any]]:
+        """Yield every record from the first on, in constant memory; the same rules as `read`."""
+        return reader.iter_records(self._path)
+
+    def close(self) -> None:
+        """Refuse appends from now on; those under way are finished. Closing again does nothing."""
+        self._is_closed = True
+        self._appends.close()
+
+    def __enter__(self) -> Self:
+        """Return the log itself."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Close it."""
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the arguments: the other process makes a log of its own for the same file."""
+        return _remade, (self._path, self._durability, self._lock_timeout)
+
+    def __repr__(self) -> str:
+        """Show the arguments."""
+        return f"AppendLog({self._path!r}, durability={self._durability!r}, lock_timeout={self._lock_timeout!r})"
+
+    def _write_lines(self, lock: FileLock, lines: Sequence[bytes]) -> Sequence[OSError | None]:
+        """Mend, write, sync, under the lock: steps 4 to 6 of an append, once for all lines that met.
+
+        Returns each line's error, or nothing when all are well. What it raises concerns all of them.
+        """
+        fd, end = lock.fd, lock.size
+        if end != self._end or lock.inode != self._inode:  # somebody else wrote since
+            end = self._mend(fd, end)
+        try:
+            if len(lines) == 1:
+                errors: Sequence[OSError | None] = ()
+                written = disk.write_all(fd, lines[0])
+            else:
+                errors, written = self._write_together(fd, end, lines)
+            if self._is_synced:
+                disk.sync_file(fd)
+        except BaseException as error:
+            self._take_back(fd, end, error)
+            raise
+        self._end = end + written
+        self._inode = lock.inode
+        return errors
+
+    def _mend(self, fd: int, size: int) -> int:
+        """Put a torn tail aside and return where the file ends now; a new file's name is made durable first.
+
+        First, so that a file with lines in it never lacks a durable name, whoever wrote them.
+        """
+        if size == 0:
+            if not disk.is_regular(fd):
+                raise OSError(errno.EINVAL, "not a regular file", self._path)
+            disk.sync_directory(os.path.dirname(self._path))
+        elif tail.is_torn(fd, size):
+            return tail.mend_tail(fd, self._path, size)
+        return size
+
+    def _write_together(self, fd: int, end: int, lines: Sequence[bytes]) -> tuple[Sequence[OSError | None], int]:
+        """Write all lines at once; where that fails, each by itself, so that the error reaches whom it concerns.
+
+        Returns each line's error (nothing when all are well), and how many bytes are written.
+        """
+        try:
+            return (), disk.write_all(fd, b"".join(lines))
+        except OSError:
+            disk.cut_back(fd, end)
+        errors: list[OSError | None] = []
+        written = 0
+        for line in lines:
+            try:
+                written += disk.write_all(fd, line)
+            except OSError as error:
+                disk.cut_back(fd, end + written)
+                errors.append(explain(error, self._path, NOTHING_WRITTEN))
+            else:
+                errors.append(None)
+        return errors, written
+
+    def _take_back(self, fd: int, end: int, error: BaseException) -> None:
+        """Cut the file back to where it ended before this pass, and note on the error what became of the lines."""
+        outcome = NOTHING_WRITTEN
+        try:
+            disk.cut_back(fd, end)
+        except OSError:
+            outcome = MAY_BE_WRITTEN
+        add_outcome(error, self._path, outcome)
+        if isinstance(error, OSError):
+            explain(error, self._path, outcome)
+
+
+def check_durability(durability: Any) -> None:
+    """Raise `InvalidRecordError` unless it is one that there is."""
+    if durability == "group":
+        reason = "group commit is not there yet; pass 'fsync' for the same promise"
+    elif durability not in _PAUSES:
+        reason = "pass 'fsync' or 'os'"
+    else:
+        return
+    raise InvalidRecordError((Fault("durability", show(durability), reason),))
+
+
+def check_lock_timeout(lock_timeout: Any) -> None:
+    """Raise `InvalidRecordError` unless it is seconds of 0 or more, or `None`."""
+    if lock_timeout is None:
+        return
+    if isinstance(lock_timeout, bool) or not isinstance(lock_timeout, int | float) or math.isnan(lock_timeout) or lock_timeout < 0:
+        raise InvalidRecordError((Fault("lock_timeout", show(lock_timeout), "pass seconds of 0 or more, or None to wait for ever"),))
+
+
+def _remade(path: str, durability: Durability, lock_timeout: float | None) -> AppendLog:
+    return AppendLog(path, durability=durability, lock_timeout=lock_timeout)

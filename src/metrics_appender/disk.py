@@ -1,0 +1,126 @@
+"""The few operating system calls an append is made of.
+
+Nothing else in the package calls the operating system, `file_lock`'s flock apart; a test that wants a
+failing disk puts its own `os` here.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+# O_NOFOLLOW: a link planted in a shared directory must not lead the append elsewhere.
+_APPEND: Final = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+_READ: Final = os.O_RDONLY | os.O_CLOEXEC
+_MODE: Final = 0o644
+_COPY_BYTES: Final = 1 << 20
+
+
+class Identity(NamedTuple):
+    """Which file it is, whatever its name: device and inode."""
+
+    device: int
+    inode: int
+
+
+def open_append(path: str) -> int:
+    """Open a file for reading and appending, made if it is not there (mode 0644 less the umask)."""
+    return os.open(path, _APPEND, _MODE)
+
+
+def open_read(path: str) -> int:
+    """Open a file for reading."""
+    return os.open(path, _READ)
+
+
+def size_of(fd: int) -> int:
+    """Return an open file's size in bytes."""
+    return stat_open(fd).st_size
+
+
+def is_regular(fd: int) -> bool:
+    """Whether the open file is a plain one: not a pipe, a device or a socket."""
+    return stat.S_ISREG(stat_open(fd).st_mode)
+
+
+def identity_of(fd: int) -> Identity:
+    """Return which file is open."""
+    found = stat_open(fd)
+    return Identity(found.st_dev, found.st_ino)
+
+
+def identity_at(path: str) -> Identity | None:
+    """Return which file has this name now, `None` when there is none."""
+    try:
+        found = stat_named(path)
+    except FileNotFoundError:
+        return None
+    return Identity(found.st_dev, found.st_ino)
+
+
+def write_all(fd: int, data: bytes) -> int:
+    """Append all of `data` and return its length; in the ordinary case one `write`, a short write is continued."""
+    length = len(data)
+    written = os.write(fd, data)
+    while written < length:
+        # A write that takes nothing tells why at the next try; it is not tried for ever.
+        more = os.write(fd, memoryview(data)[written:])
+        if more == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written += more
+    return length
+
+
+def _sync_fully(fd: int) -> None:
+    import fcntl
+
+    fcntl.fcntl(fd, 51)  # F_FULLFSYNC of macOS's <sys/fcntl.h>: its fsync(2) leaves the drive's cache alone
+
+
+def sync_directory(path: str) -> None:
+    """Return once the names in a directory are on the disk (fsync(2): "an explicit fsync() on … the directory")."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def make_directory(path: str) -> None:
+    """Make a directory with all that are missing above it, each durable in its parent."""
+    missing = []
+    while not os.path.isdir(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    for made in reversed(missing):
+        try:
+            os.mkdir(made)
+        except FileExistsError:
+            if not os.path.isdir(made):
+                raise
+        sync_directory(os.path.dirname(made))
+
+
+def pieces(fd: int, start: int, end: int) -> Iterator[bytes]:
+    """Yield the bytes from `start` to `end`, a megabyte at a time."""
+    while start < end:
+        piece = os.pread(fd, min(_COPY_BYTES, end - start), start)
+        if not piece:
+            return
+        yield piece
+        start += len(piece)
+
+
+close = os.close
+read_at = os.pread  # (fd, length, offset): fewer bytes than asked for only where the file ends, or at 2 GiB
+cut_back = os.ftruncate  # (fd, size)
+# Returns once the file's bytes and size are on the disk itself (fsync(2)).
+sync_file: Callable[[int], None] = _sync_fully if sys.platform == "darwin" else os.fsync
+stat_open = os.fstat
+stat_named = os.lstat

@@ -1,0 +1,132 @@
+"""Every way this library can fail, as one tree.
+
+    MetricsAppenderError
+    ├── InvalidRecordError   (ValueError)            a record or a name that cannot be written
+    ├── LockTimeoutError     (TimeoutError)          the lock was not free before the deadline
+    ├── CorruptLineError     (json.JSONDecodeError)  a whole line that is not a JSON object
+    └── ClosedError          (ValueError)            an append to what was closed
+
+What the operating system refuses stays an `OSError` with its errno, so that `except PermissionError`
+works as ever. Such an error names the file and carries a note that says what became of the record:
+`NOTHING_WRITTEN`, or `MAY_BE_WRITTEN` where taking the line back failed too.
+
+All of them survive pickling, for they cross process borders.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from typing import Any, NamedTuple
+
+NOTHING_WRITTEN = "nothing was written"
+MAY_BE_WRITTEN = "the line may be in the file"
+
+
+class MetricsAppenderError(Exception):
+    """The root: whatever this library raises of its own is one of these."""
+
+
+class Fault(NamedTuple):
+    """One wrong field: which, what was passed, and what to pass instead."""
+
+    field: str
+    value: str
+    reason: str
+
+    def __str__(self) -> str:
+        """Name the field, the value and the remedy, in this order."""
+        return f"{self.field}: got {self.value}; {self.reason}"
+
+
+class InvalidRecordError(MetricsAppenderError, ValueError):
+    """A record, a name or an argument that cannot be written as it is; nothing was opened or written.
+
+    `faults` names every wrong field, not only the first.
+    """
+
+    def __init__(self, faults: tuple[Fault, ...]) -> None:
+        """Take every fault that was found, in the order of the fields."""
+        super().__init__(faults)
+        self.faults = faults
+
+    def __str__(self) -> str:
+        """List the faults, one a line when there are several."""
+        if len(self.faults) == 1:
+            return f"{self.faults[0]} ({NOTHING_WRITTEN})"
+        listed = "".join(f"\n  {fault}" for fault in self.faults)
+        return f"{len(self.faults)} wrong fields ({NOTHING_WRITTEN}):{listed}"
+
+
+class LockTimeoutError(MetricsAppenderError, TimeoutError):
+    """Another holder kept the file's lock until the deadline; nothing was written, and will not be later.
+
+    `filename` is the file, `timeout_seconds` the time that was waited at least.
+    """
+
+    def __init__(self, path: str, timeout_seconds: float) -> None:
+        """Take the file's path and the deadline that passed, in seconds."""
+        super().__init__(
+            errno.ETIMEDOUT,
+            f"no lock within {timeout_seconds:g} s, for another writer holds it ({NOTHING_WRITTEN}); "
+            "find the holder with `fuser`, or pass a longer lock_timeout",
+            path,
+        )
+        self.timeout_seconds = timeout_seconds
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by the two facts."""
+        return type(self), (self.filename, self.timeout_seconds)
+
+
+class CorruptLineError(MetricsAppenderError, json.JSONDecodeError):
+    """A line that ends in a newline but is not a JSON object; reading changed nothing.
+
+    `path`, `line_number` (from 1) and `byte_offset` (of the line's first byte, from 0) say where;
+    `msg`, `doc` and `pos` are those of `json.JSONDecodeError`, with the line as the document.
+    """
+
+    def __init__(self, msg: str, doc: str, pos: int, path: str, line_number: int, byte_offset: int) -> None:
+        """Take what the decoder said of the line, then where the line stands."""
+        super().__init__(msg, doc, pos)
+        self.path = path
+        self.line_number = line_number
+        self.byte_offset = byte_offset
+
+    def __str__(self) -> str:
+        """Say where the line is, what is wrong, and what to do."""
+        return (
+            f"{self.path}, line {self.line_number} (byte {self.byte_offset}): {self.msg} at character {self.pos}; "
+            "another program wrote this line: move it aside, then read again"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by all six facts."""
+        return type(self), (self.msg, self.doc, self.pos, self.path, self.line_number, self.byte_offset)
+
+
+class ClosedError(MetricsAppenderError, ValueError):
+    """An append to an appender or a log after its `close()`; nothing was written."""
+
+
+def explain(error: OSError, path: str, outcome: str) -> OSError:
+    """Let an operating system's error name the file and say what became of the record."""
+    if error.filename is None and error.errno is not None:
+        error.filename = path
+    add_outcome(error, path, outcome)
+    return error
+
+
+def add_outcome(error: BaseException, path: str, outcome: str) -> None:
+    """Note on any error, once, what became of the record."""
+    if not getattr(error, "__notes__", None):
+        error.add_note(f"{path}: {outcome}")
+
+
+def restate(error: OSError) -> OSError:
+    """Make the same error anew, for another caller whom it concerns: a traceback belongs to one thread."""
+    twin = OSError(error.errno, os.strerror(error.errno) if error.errno else str(error), error.filename)
+    for note in getattr(error, "__notes__", ()):
+        twin.add_note(note)
+    return twin

@@ -1,0 +1,127 @@
+"""One holder at a time of the file that has a name: open, lock, check the name.
+
+The lock is flock(2), an advisory lock that the kernel keeps on the open file description and releases
+when its last descriptor closes, so the death of a holder frees it. The file itself is locked, not a file
+beside it: whoever holds the lock may write, whatever the file was renamed to meanwhile.
+
+portalocker's `FlockLocker` gives the call. It is imported when the first file is locked, not with
+this package: it takes longer than all the rest together.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import functools
+import os
+from typing import TYPE_CHECKING, Any, Final
+
+from . import disk, fork
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_TRY: Final = fcntl.LOCK_EX | fcntl.LOCK_NB
+_WAIT: Final = fcntl.LOCK_EX
+_UNLOCK: Final = fcntl.LOCK_UN
+_MOST_TRIES: Final = 1000
+
+
+@functools.cache
+def load_flock() -> Callable[[Any, int], Any]:
+    """Return portalocker's bare flock call; its errors are the operating system's own."""
+    from portalocker.portalocker import FlockLocker
+
+    return FlockLocker().locker
+
+
+class FileLock:
+    """The lock of the file at `path`, for one thread at a time; taken anew, by a new open, for each append.
+
+    While it is held, `fd` is the open file, `inode` its number and `size` its size in bytes. `waits_for`
+    tells, while `acquire` waits, which file it waits for.
+    """
+
+    __slots__ = ("__weakref__", "_flock", "fd", "inode", "path", "size", "waits_for")
+
+    def __init__(self, path: str) -> None:
+        """Name the file; nothing is opened yet."""
+        self.path = path
+        self.fd = -1
+        self.size = 0
+        self.inode = 0
+        self.waits_for: disk.Identity | None = None
+        self._flock = load_flock()
+        fork.register(self)
+
+    def try_acquire(self) -> bool:
+        """Take the lock if nobody holds it; `False` otherwise. The file is made if it is not there."""
+        for _ in range(_MOST_TRIES):
+            if self.fd >= 0:
+                self.release()
+            with fork.descriptors:
+                self.fd = fd = disk.open_append(self.path)
+            try:
+                self._flock(fd, _TRY)
+            except BlockingIOError:
+                self.release()
+                return False
+            if self._is_current(fd):
+                return True
+        raise self._too_restless()
+
+    def acquire(self) -> None:
+        """Take the lock, waiting in the kernel's queue for as long as it takes."""
+        for _ in range(_MOST_TRIES):
+            self._open()
+            self.waits_for = disk.identity_of(self.fd)
+            self._flock(self.fd, _WAIT)
+            if self._is_current(self.fd):
+                return
+        raise self._too_restless()
+
+    def release(self) -> None:
+        """Release and close; nothing happens when nothing is open.
+
+        Released by name before the close: where a child made without `os.fork`'s hooks still shares the
+        descriptor, closing alone would not free the lock.
+        """
+        if self.fd < 0:
+            return
+        try:
+            self._flock(self.fd, _UNLOCK)
+        finally:
+            with fork.descriptors:
+                fd, self.fd = self.fd, -1
+                disk.close(fd)
+
+    def forget(self) -> None:
+        """In a forked child: close the copy of the descriptor. Not unlock, which would unlock the parent's."""
+        self._close()
+
+    def _open(self) -> None:
+        self.release()
+        with fork.descriptors:
+            self.fd = disk.open_append(self.path)
+
+    def _is_current(self, fd: int) -> bool:
+        """Whether the locked file still has the name: it may have been rotated before the lock was ours."""
+        opened = disk.stat_open(fd)
+        try:
+            named = disk.stat_named(self.path)
+        except FileNotFoundError:
+            return False
+        self.size = opened.st_size
+        self.inode = inode = opened.st_ino
+        return inode == named.st_ino and opened.st_dev == named.st_dev
+
+    def _close(self) -> None:
+        if self.fd < 0:
+            return
+        with fork.descriptors:
+            fd, self.fd = self.fd, -1
+            disk.close(fd)
+
+    def _too_restless(self) -> OSError:
+        self.release()
+        return OSError(errno.ESTALE, f"{os.strerror(errno.ESTALE)}: replaced {_MOST_TRIES} times while it was being locked", self.path)

@@ -1,0 +1,82 @@
+"""Names: which skill names are fit for a file, the four files of a skill, the default directory."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from typing import TYPE_CHECKING, Any, Final
+
+from .errors import Fault, InvalidRecordError
+from .ndjson import is_text, show
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PERFORMANCE: Final = "_performance.json"
+OUTCOMES: Final = "_outcomes.json"
+FIDELITY: Final = "_fidelity.json"
+PROMOTION_LOG: Final = "_promotion_log.json"
+
+ENVIRONMENT_VARIABLE: Final = "METRICS_APPENDER_DIR"
+_ENGINE: Final = os.path.join("modules", "infrastructure", "wre_core")
+_METRICS: Final = os.path.join("recursive_improvement", "metrics")
+_LONGEST_NAME_BYTES: Final = 255
+_SEPARATORS: Final = frozenset("/\\")
+
+
+def file_name(skill_name: str, suffix: str) -> str:
+    """Return the name of a skill's file.
+
+        >>> file_name("YouTube Live Chat", PERFORMANCE)
+        'YouTube Live Chat_performance.json'
+
+    Raises `InvalidRecordError` for a name that could leave the directory or break a file name.
+    """
+    fault = name_fault("skill_name", skill_name, suffix)
+    if fault:
+        raise InvalidRecordError((fault,))
+    return skill_name + suffix
+
+
+def check_file_name(filename: str) -> str:
+    """Return a file name as it is, or raise `InvalidRecordError` where it could leave the directory."""
+    fault = name_fault("filename", filename)
+    if fault:
+        raise InvalidRecordError((fault,))
+    return filename
+
+
+def name_fault(field: str, name: Any, suffix: str = "") -> Fault | None:
+    """Return what is wrong with a name that a file name is made of, `None` when nothing is."""
+    reason = _reason_against(name, suffix)
+    return Fault(field, show(name), reason) if reason else None
+
+
+def _reason_against(name: Any, suffix: str) -> str:
+    if not isinstance(name, str):
+        return "pass text (str)"
+    if name in {"", ".", ".."}:
+        return "pass a name that a file can have: not empty, not '.', not '..'"
+    if not _SEPARATORS.isdisjoint(name):
+        return "pass a name without '/' and '\\': it must not leave the directory"
+    if not is_text(name):
+        return "it holds lone surrogates, which a file name in UTF-8 cannot; pass whole characters"
+    if any(unicodedata.category(character) == "Cc" for character in name):
+        return "pass a name without control characters"
+    length = len((name + suffix).encode())
+    if length > _LONGEST_NAME_BYTES:
+        return f"its file name has {length} bytes; pass a shorter one, {_LONGEST_NAME_BYTES} are the most"
+    return ""
+
+
+def default_directory(environ: Mapping[str, str] = os.environ) -> str:
+    """Return where metrics are kept when no directory is told, as an absolute path.
+
+    `$METRICS_APPENDER_DIR` if it is set; else, below the working directory,
+    `modules/infrastructure/wre_core/recursive_improvement/metrics` where its first three folders are there,
+    `recursive_improvement/metrics` where they are not.
+    """
+    chosen = environ.get(ENVIRONMENT_VARIABLE)
+    if not chosen:
+        chosen = os.path.join(_ENGINE, _METRICS) if os.path.isdir(_ENGINE) else _METRICS
+    return os.path.abspath(chosen)

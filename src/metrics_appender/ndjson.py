@@ -1,0 +1,229 @@
+"""One JSON object and one line of a file: encode, decode, and what JSON can hold.
+
+The format is NDJSON (https://github.com/ndjson/ndjson-spec): a JSON text (RFC 8259) a line, UTF-8, each line
+ended by a newline. A newline within a text is written as `\\n`, so a line of the file is always a record.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from types import NoneType
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+import msgspec
+
+from .errors import Fault, InvalidRecordError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+_encode: Final = msgspec.json.Encoder().encode
+_decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
+_KEYS: Final = frozenset({str})
+_SCALARS: Final = frozenset({str, int, bool, NoneType})
+_SHOWN_CHARACTERS: Final = 60
+
+
+def encode_line(record: Mapping[str, Any]) -> bytes:
+    """Encode a JSON object as one line, its newline included.
+
+    What is written is what will be read: keys are strings, numbers are finite, and nothing is turned into a
+    string by guess. Beside JSON's own types it takes what has one plain meaning in JSON: see `plain`.
+
+        >>> encode_line({"score": 0.5, "who": "Zoë"}).decode()
+        '{"score":0.5,"who":"Zoë"}\\n'
+
+    Raises `InvalidRecordError`, naming every wrong value by its place, for anything else.
+    """
+    try:
+        if type(record) is dict and _is_plain_object(record):
+            return _encode(record) + b"\n"
+    except (UnicodeEncodeError, RecursionError):
+        pass  # told apart and named below
+    return _encode(plain_object(record)) + b"\n"
+
+
+def decode_line(line: bytes) -> dict[str, Any]:
+    """Decode one line to a dict, with or without its newline.
+
+    Raises `json.JSONDecodeError` when it is no JSON object.
+
+        >>> decode_line(b'{"score":0.5}')
+        {'score': 0.5}
+    """
+    try:
+        return _decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _decode_by_the_book(line)
+
+
+def _decode_by_the_book(line: bytes) -> dict[str, Any]:
+    """Judge a line that the fast decoder refused: it refuses some JSON too (1e400, escaped lone surrogates)."""
+    text = line.decode(errors="replace")
+    try:
+        record = json.loads(line, parse_constant=_refuse_constant)
+    except UnicodeDecodeError as error:
+        raise json.JSONDecodeError(f"Invalid UTF-8 ({error.reason})", text, error.start) from error
+    except RecursionError as error:
+        raise json.JSONDecodeError("Nested too deeply", text, 0) from error
+    except json.JSONDecodeError:
+        raise
+    except ValueError as error:  # a constant, or an integer of more digits than Python converts
+        raise json.JSONDecodeError(str(error), text, 0) from error
+    if not isinstance(record, dict):
+        raise json.JSONDecodeError(f"Expected a JSON object, got {type(record).__name__}", text, 0)
+    return record
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    message = f"{name} is not JSON"
+    raise ValueError(message)
+
+
+def _is_plain_object(record: dict[Any, Any]) -> bool:
+    """Whether the encoder will write this dict as it stands."""
+    return _KEYS.issuperset(map(type, record)) and _are_plain(record.values())
+
+
+def _are_plain(values: Iterable[Any]) -> bool:
+    for value in values:
+        kind = type(value)
+        if kind in _SCALARS:
+            continue
+        if kind is float:
+            if value - value != 0.0:  # NaN or an infinity
+                return False
+        elif kind is dict:
+            if not _is_plain_object(value):
+                return False
+        elif kind is not list or not _are_plain(value):
+            return False
+    return True
+
+
+def plain_object(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a record in JSON's own types, or raise `InvalidRecordError` with every fault found."""
+    faults: list[Fault] = []
+    try:
+        result = plain(record, "record", faults)
+    except RecursionError:
+        raise InvalidRecordError((Fault("record", type(record).__name__, "nested too deeply, or in itself; pass a flatter object"),)) from None
+    if not faults and not isinstance(result, dict):
+        faults.append(Fault("record", show(record), "pass a JSON object, as a dict with text keys"))
+    if faults:
+        raise InvalidRecordError(tuple(faults))
+    return result  # type: ignore[no-any-return]  # checked just above
+
+
+def plain(value: Any, place: str, faults: list[Fault]) -> Any:
+    """Return a value in JSON's own types; what cannot be is added to `faults` with its place.
+
+    Taken beside `dict` with text keys, `list`, `str`, `int`, `float`, `bool` and `None`: tuples and other
+    mappings, NumPy scalars, and what has one text form that is read back without guessing: `datetime`, `date`
+    and `time` (ISO 8601), paths, UUIDs; enums (by value), dataclasses and msgspec structs (by their fields).
+    Refused: NaN and infinities, text with lone surrogates, bytes, sets, decimals, arrays, any other object.
+    """
+    kind = type(value)
+    if kind is str:
+        return value if is_text(value) else _refuse(value, place, "it holds lone surrogates, which UTF-8 cannot; encode it otherwise", faults)
+    if kind is float:
+        return value if math.isfinite(value) else _refuse(value, place, "JSON has no such number; pass a finite one or None", faults)
+    if kind in _SCALARS:
+        return value
+    if kind is list or kind is tuple:
+        return [plain(item, f"{place}[{index}]", faults) for index, item in enumerate(value)]
+    if kind is dict:
+        return {_plain_key(key, place, faults): plain(item, f"{place}.{key}", faults) for key, item in value.items()}
+    for meaning in _MEANINGS:
+        found = meaning(value)
+        if found is not None:
+            return plain(found[0], place, faults)
+    return _refuse(value, place, "JSON cannot hold it; convert it to text, a number, a list or a dict yourself", faults)
+
+
+def unwrap_scalar(value: Any) -> Any:
+    """Return the plain value inside a NumPy scalar, or inside a subclass of `str`, `int` or `float`; else as it is."""
+    if any(base.__name__ == "generic" and base.__module__ == "numpy" for base in type(value).__mro__):
+        return value.item()
+    for base in (str, int, float):
+        if isinstance(value, base) and type(value) is not base and not isinstance(value, bool):
+            return base.__getnewargs__(value)[0]  # the C value itself, past any __str__ or __int__ of its own
+    return value
+
+
+def is_text(value: str) -> bool:
+    """Whether UTF-8 can hold the text: not where it has lone surrogates."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def show(value: object) -> str:
+    """Return a value as an error shows it: its type, and its repr cut to a readable length."""
+    try:
+        text = repr(value)
+    except Exception as error:  # noqa: BLE001 - a repr of the caller's may raise anything, and must not hide the fault
+        text = f"<no repr: {type(error).__name__}>"
+    if len(text) > _SHOWN_CHARACTERS:
+        text = text[: _SHOWN_CHARACTERS - 1] + "…"
+    return f"{text} ({type(value).__name__})"
+
+
+def _refuse(value: object, place: str, reason: str, faults: list[Fault]) -> None:
+    faults.append(Fault(place, show(value), reason))
+
+
+def _plain_key(key: object, place: str, faults: list[Fault]) -> str:
+    key = unwrap_scalar(key)
+    if type(key) is str and is_text(key):
+        return key
+    faults.append(Fault(f"a key of {place}", show(key), "the keys of a JSON object are text; convert it yourself"))
+    return ""
+
+
+def _of_enum(value: Any) -> tuple[Any] | None:
+    import enum
+
+    return (value.value,) if isinstance(value, enum.Enum) else None
+
+
+def _of_scalar(value: Any) -> tuple[Any] | None:
+    found = unwrap_scalar(value)
+    return None if found is value else (found,)
+
+
+def _of_text(value: Any) -> tuple[Any] | None:
+    import datetime
+    import os
+    import uuid
+
+    if isinstance(value, datetime.datetime | datetime.date | datetime.time):
+        return (value.isoformat(),)
+    if isinstance(value, os.PathLike):
+        path = os.fspath(value)
+        return (path,) if isinstance(path, str) else None
+    return (str(value),) if isinstance(value, uuid.UUID) else None
+
+
+def _of_fields(value: Any) -> tuple[Any] | None:
+    import dataclasses
+
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return ({field.name: getattr(value, field.name) for field in dataclasses.fields(value)},)
+    if isinstance(value, msgspec.Struct):
+        return (msgspec.structs.asdict(value),)
+    return None
+
+
+def _of_container(value: Any) -> tuple[Any] | None:
+    from collections.abc import Mapping
+
+    if isinstance(value, Mapping):
+        return (dict(value),)
+    return (list(value),) if isinstance(value, list | tuple) else None
+
+
+_MEANINGS: Final[tuple[Callable[[Any], tuple[Any] | None], ...]] = (_of_enum, _of_scalar, _of_text, _of_fields, _of_container)

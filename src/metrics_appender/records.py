@@ -1,0 +1,238 @@
+"""What a record is: the five kinds, their fields in order, their checks, and their lines."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import os
+import time
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta, Struct
+
+from . import naming, ndjson
+from .errors import Fault, InvalidRecordError
+
+_LAST_SECOND: Final = 253402300799.0  # 9999-12-31T23:59:59Z, the last that ISO 8601 writes in four digits of year
+_LARGEST: Final = 1.7976931348623157e308
+
+# A NaN fails every bound, an infinity the upper one.
+Count = Annotated[int, Meta(ge=0)]
+Amount = Annotated[float, Meta(ge=0, le=_LARGEST)]
+Fraction = Annotated[float, Meta(ge=0, le=1)]
+Timestamp = Annotated[float, Meta(ge=0, le=_LAST_SECOND)]
+
+_REMEDIES: Final[dict[Any, str]] = {
+    str: "pass text (str)",
+    str | None: "pass text (str) or None",
+    bool: "pass True or False",
+    Count: "pass a whole number (int) of 0 or more",
+    Amount | None: "pass a finite number of 0 or more, or None",
+    Fraction: "pass a number from 0 to 1",
+    Timestamp: "pass seconds since the epoch as a finite number of 0 or more, before the year 10000",
+    dict[str, bool]: "pass a dict of text keys with True or False",
+    dict[str, Any]: "pass a dict of text keys with values that JSON can hold",
+}
+
+
+class PerformanceMetric(Struct, frozen=True):
+    """How long one execution took and whether it failed."""
+
+    execution_id: str
+    timestamp: Timestamp
+    timestamp_iso: str
+    skill_name: str
+    agent: str
+    execution_time_ms: Count
+    exception_occurred: bool
+    exception_type: str | None
+    memory_usage_mb: Amount | None
+    metric_type: str = "performance"
+
+
+class OutcomeMetric(Struct, frozen=True):
+    """What one execution decided, and whether that was right."""
+
+    execution_id: str
+    timestamp: Timestamp
+    timestamp_iso: str
+    skill_name: str
+    agent: str
+    decision: str
+    expected_decision: str | None
+    correct: bool
+    confidence: Fraction
+    reasoning: str
+    metric_type: str = "outcome"
+
+
+class FidelityMetric(Struct, frozen=True):
+    """How closely one execution followed its skill's patterns."""
+
+    execution_id: str
+    timestamp: Timestamp
+    timestamp_iso: str
+    skill_name: str
+    agent: str
+    pattern_fidelity: Fraction
+    patterns_followed: Count
+    patterns_missed: Count
+    patterns_detail: dict[str, bool]
+    metric_type: str = "fidelity"
+
+
+class PromotionEvent(Struct, frozen=True):
+    """A skill went up a state, approved by somebody."""
+
+    event_id: str
+    timestamp: Timestamp
+    timestamp_iso: str
+    skill_name: str
+    from_state: str
+    to_state: str
+    approver: str
+    approval_ticket: str
+    reason: str
+    automated_checks: dict[str, Any]
+    event_type: str = "promotion"
+
+
+class RollbackEvent(Struct, frozen=True):
+    """A skill went back a state, and why."""
+
+    event_id: str
+    timestamp: Timestamp
+    timestamp_iso: str
+    skill_name: str
+    from_state: str
+    to_state: str
+    trigger_reason: str
+    trigger_metric: str
+    automated: bool
+    event_type: str = "rollback"
+
+
+_encode: Final = msgspec.json.Encoder().encode
+_convert: Final = msgspec.convert
+
+
+def encode_metric(kind: type[Struct], suffix: str, fields: dict[str, Any]) -> bytes:
+    """Check a metric's fields and return its line; `timestamp_iso` is filled in, and `timestamp` when it is None.
+
+    Raises `InvalidRecordError`, naming every wrong field.
+    """
+    if fields["timestamp"] is None:
+        fields["timestamp"] = time.time()
+    try:
+        fields["timestamp_iso"] = iso_utc(fields["timestamp"])
+        return _encode(_convert(fields, kind)) + b"\n"
+    except (TypeError, ValueError, OverflowError):
+        return _encode(_mended(kind, suffix, fields)) + b"\n"
+
+
+def encode_event(kind: type[Struct], suffix: str, fields: dict[str, Any], prefix: str, token: str) -> bytes:
+    """Check an event's fields and return its line; the same as `encode_metric`, with an `event_id` made."""
+    if fields["timestamp"] is None:
+        fields["timestamp"] = time.time()
+    fields["event_id"] = fields["timestamp_iso"] = ""
+    mended = _mended(kind, suffix, fields)
+    made = f"{prefix}_{fields['skill_name']}_{int(fields['timestamp'])}_{token}"
+    return _encode(msgspec.structs.replace(mended, event_id=made)) + b"\n"
+
+
+def _mended(kind: type[Struct], suffix: str, fields: dict[str, Any]) -> Struct:
+    """Return the checked record with every value in its own plain type; raise with every fault there is."""
+    faults: list[Fault] = []
+    for field in msgspec.structs.fields(kind):
+        if field.name in fields and field.name != "timestamp_iso":
+            fields[field.name] = _checked(field.name, field.type, fields[field.name], faults)
+    name_fault = naming.name_fault("skill_name", fields["skill_name"], suffix)
+    if name_fault and all(fault.field != "skill_name" for fault in faults):
+        faults.append(name_fault)
+    if faults:
+        raise InvalidRecordError(tuple(faults))
+    fields["timestamp_iso"] = iso_utc(fields["timestamp"])
+    return _convert(fields, kind)
+
+
+def _checked(name: str, kind: Any, value: Any, faults: list[Fault]) -> Any:
+    """Return one value in the plain type of its field, or add to the faults."""
+    if kind == dict[str, Any]:
+        return _checked_object(name, value, faults)
+    value = _unwrapped(value)
+    if kind == Count and type(value) is float and value.is_integer():
+        value = int(value)
+    try:
+        value = _convert(value, kind)
+        _encode(value)  # refuses lone surrogates
+    except (msgspec.ValidationError, TypeError, UnicodeEncodeError, RecursionError) as error:
+        remedy = _REMEDIES[kind]
+        if isinstance(error, UnicodeEncodeError):
+            remedy = "it holds lone surrogates, which UTF-8 cannot; pass whole characters"
+        faults.append(Fault(name, ndjson.show(value), remedy))
+    return value
+
+
+def _checked_object(name: str, value: Any, faults: list[Fault]) -> Any:
+    count = len(faults)
+    try:
+        value = ndjson.plain(value, name, faults)
+        _encode(value)
+    except RecursionError:
+        faults.append(Fault(name, type(value).__name__, "nested too deeply, or in itself; pass a flatter dict"))
+    if len(faults) == count and not isinstance(value, dict):
+        faults.append(Fault(name, ndjson.show(value), _REMEDIES[dict[str, Any]]))
+    return value
+
+
+def _unwrapped(value: Any) -> Any:
+    """Unwrap NumPy scalars, within a dict too."""
+    if type(value) is dict:
+        return {ndjson.unwrap_scalar(key): ndjson.unwrap_scalar(item) for key, item in value.items()}
+    return ndjson.unwrap_scalar(value)
+
+
+def iso_utc(timestamp: float) -> str:
+    """Return an instant as ISO 8601 in UTC with its offset, just as `datetime.isoformat` writes it.
+
+        >>> iso_utc(1760970309.143542)
+        '2025-10-20T14:25:09.143542+00:00'
+        >>> iso_utc(1760970309)
+        '2025-10-20T14:25:09+00:00'
+    """
+    second = int(timestamp)
+    microseconds = round((timestamp - second) * 1e6)
+    if microseconds == 0:
+        return _iso_second(second) + "+00:00"
+    if microseconds == 1_000_000:
+        return _iso_second(second + 1) + "+00:00"
+    return f"{_iso_second(second)}.{str(1_000_000 + microseconds)[1:]}+00:00"
+
+
+@functools.lru_cache(maxsize=16)
+def _iso_second(second: int) -> str:
+    seconds = time.gmtime(second)
+    return f"{seconds.tm_year:04d}-{seconds.tm_mon:02d}-{seconds.tm_mday:02d}T{seconds.tm_hour:02d}:{seconds.tm_min:02d}:{seconds.tm_sec:02d}"
+
+
+class EventTokens:
+    """Eight hex digits that differ from call to call, in every thread and in every child of fork.
+
+    Counted on from a random start: within a process no two are equal, and two processes are a thousand
+    times less likely to meet than if each token were drawn by itself.
+    """
+
+    __slots__ = ("_count", "_pid")
+
+    def __init__(self) -> None:
+        """Draw a start."""
+        self._pid = -1
+        self._count = itertools.count()
+
+    def take(self) -> str:
+        """Return the next token."""
+        if self._pid != os.getpid():
+            self._count = itertools.count(int.from_bytes(os.urandom(4)))
+            self._pid = os.getpid()
+        return f"{next(self._count) & 0xFFFFFFFF:08x}"

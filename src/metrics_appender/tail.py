@@ -1,0 +1,76 @@
+"""Where the last whole line ends, and the mending of what a dead writer left behind it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import Final
+
+from . import disk
+
+TORN_SUFFIX: Final = ".torn"
+_BLOCK_BYTES: Final = 1 << 16
+_LONGEST_NAME_BYTES: Final = 255
+
+
+def is_torn(fd: int, size: int) -> bool:
+    """Whether a file of `size` bytes ends in the middle of a line."""
+    return size > 0 and disk.read_at(fd, 1, size - 1) != b"\n"
+
+
+def end_of_whole_lines(fd: int, size: int) -> int:
+    """Return the offset after the last newline within the first `size` bytes, 0 when there is none."""
+    end = size
+    while end > 0:
+        start = max(0, end - _BLOCK_BYTES)
+        newline = disk.read_at(fd, end - start, start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        end = start
+    return 0
+
+
+def torn_path(path: str) -> str:
+    """Return where the torn bytes of a file are kept: beside it, `.torn` added.
+
+    Where that would pass the 255 bytes of a file name, the name is cut and told apart by a digest.
+
+        >>> torn_path("/var/log/Live Chat_performance.json")
+        '/var/log/Live Chat_performance.json.torn'
+    """
+    directory, name = os.path.split(path)
+    raw = os.fsencode(name)
+    if len(raw) + len(TORN_SUFFIX) <= _LONGEST_NAME_BYTES:
+        return path + TORN_SUFFIX
+    digest = "~" + hashlib.sha256(raw).hexdigest()[:12]
+    kept = raw[: _LONGEST_NAME_BYTES - len(digest) - len(TORN_SUFFIX)].decode(errors="ignore")
+    return os.path.join(directory, kept + digest + TORN_SUFFIX)
+
+
+def mend_tail(fd: int, path: str, size: int) -> int:
+    """Put the bytes after the last newline aside, cut the file there, and return its new size.
+
+    To be called by the holder of the file's lock. The torn bytes were never acknowledged: whoever wrote
+    them died, or failed, before their newline. They are durable in `torn_path(path)` before the cut, so a
+    crash in between leaves them in both files, and in none it leaves none.
+    """
+    end = end_of_whole_lines(fd, size)
+    _put_aside(fd, end, size, torn_path(path))
+    disk.cut_back(fd, end)
+    return end
+
+
+def _put_aside(fd: int, start: int, end: int, path: str) -> None:
+    aside = disk.open_append(path)
+    try:
+        before = disk.size_of(aside)
+        try:
+            for piece in disk.pieces(fd, start, end):
+                disk.write_all(aside, piece)
+            disk.sync_file(aside)
+        except BaseException:
+            disk.cut_back(aside, before)
+            raise
+    finally:
+        disk.close(aside)
+    disk.sync_directory(os.path.dirname(path))
