@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import math
 import os
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -68,7 +69,10 @@ class AppendLog:
         self._is_synced = durability == "fsync"
         # Where this log's last append ended, and in which file: while that is still its end, its tail is whole.
         self._end = self._inode = -1
-        pauses = _PAUSES[durability] if lock_timeout is None or lock_timeout > 0 else ()
+        longest = math.inf if lock_timeout is None else lock_timeout
+        pauses = [
+            pause for pause, total in zip(_PAUSES[durability], itertools.accumulate(_PAUSES[durability]), strict=True) if total < longest
+        ]
         self._appends = GroupCommit(self._path, self._write_lines, lock_timeout, pauses)
 
     @property
@@ -104,7 +108,7 @@ class AppendLog:
         try:
             self._appends.append(line)
         except OSError as error:
-            add_outcome(error, self._path, NOTHING_WRITTEN)
+            explain(error, self._path, NOTHING_WRITTEN)
             raise
 
     def read(self, limit: int | None = None) -> list[dict[str, Any]]:
@@ -204,9 +208,10 @@ class AppendLog:
             disk.cut_back(fd, end)
         except OSError:
             outcome = MAY_BE_WRITTEN
-        add_outcome(error, self._path, outcome)
         if isinstance(error, OSError):
             explain(error, self._path, outcome)
+        else:
+            add_outcome(error, self._path, outcome)
 
 
 def check_durability(durability: Any) -> None:

@@ -88,6 +88,9 @@ def sync_directory(path: str) -> None:
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # the file system has no such thing as syncing a directory (some of SMB and FUSE)
+            raise
     finally:
         os.close(fd)
 

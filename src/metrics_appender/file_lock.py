@@ -17,6 +17,7 @@ import os
 from typing import TYPE_CHECKING, Any, Final
 
 from . import disk, fork
+from .errors import MAY_BE_WRITTEN, explain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,17 +84,18 @@ class FileLock:
     def release(self) -> None:
         """Release and close; nothing happens when nothing is open.
 
-        Released by name before the close: where a child made without `os.fork`'s hooks still shares the
-        descriptor, closing alone would not free the lock.
+        Unlocked before the close: where a child made without `os.fork`'s hooks still shares the descriptor,
+        closing alone would not free the lock. An `OSError` leaves the file closed, and says that a line may be in it.
         """
         if self.fd < 0:
             return
         try:
-            self._flock(self.fd, _UNLOCK)
-        finally:
-            with fork.descriptors:
-                fd, self.fd = self.fd, -1
-                disk.close(fd)
+            try:
+                self._flock(self.fd, _UNLOCK)
+            finally:
+                self._close()
+        except OSError as error:
+            raise explain(error, self.path, MAY_BE_WRITTEN) from None
 
     def forget(self) -> None:
         """In a forked child: close the copy of the descriptor. Not unlock, which would unlock the parent's."""

@@ -4,15 +4,14 @@ Who comes first leads: takes the file's lock, writes the lines of all who came m
 tells each of them. Who comes while somebody leads waits in the queue. (Group commit: DeWitt et al.,
 "Implementation Techniques for Main Memory Database Systems", SIGMOD 1984.)
 
-When another process holds the lock, the line is left to a waiter: a thread that blocks in the kernel's
-queue, which is fair, and then writes for all who wait in the queue. The callers wait for that with their
-deadlines, which flock(2) itself does not know; whose deadline passes takes the line back, and a line
-that was taken back is never written. There is one waiter a file at most, made when it is first needed,
-and gone a second after it has nothing to do.
+When another process holds the lock, the lines are left to the `Waiter`, which writes for all in the queue once
+it has the lock. A caller whose deadline passes takes its line back, and a line that was taken back is
+never written.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import math
 import threading
@@ -21,19 +20,19 @@ from collections import deque
 from threading import get_ident
 from typing import TYPE_CHECKING, Final, Protocol
 
-from . import disk, fork
+from . import fork
 from .errors import MAY_BE_WRITTEN, NOTHING_WRITTEN, LockTimeoutError, explain, restate
 from .file_lock import FileLock
+from .waiter import Waiter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# How long somebody in the queue sleeps at most before looking around: whether the file that the waiter waits
-# for was rotated away, whether a leader was interrupted. In the ordinary course nobody sleeps so long.
+# How long somebody in the queue sleeps at most before looking around: whether the file was rotated away,
+# whether a leader was interrupted. In the ordinary course nobody sleeps so long.
 _LOOK_AROUND_SECONDS: Final = 1.0
-_WAITER_LINGERS_SECONDS: Final = 1.0
 _NO_THREAD_PAUSE_SECONDS: Final = 0.001
-# One pass takes what waits in the queue up to about so many bytes; the rest is for the next.
+# One pass takes what waits up to about so many bytes; the rest is for the next.
 _PASS_BYTES: Final = 1 << 20
 
 
@@ -68,25 +67,12 @@ class Entry:
     def rouse(self) -> None:
         """Wake the caller if it sleeps: its line is settled, or it is its turn to lead."""
         if self.wake is not None and self.wake.locked():
-            try:
+            with contextlib.suppress(RuntimeError):  # somebody else woke it in the same moment
                 self.wake.release()
-            except RuntimeError:
-                pass  # somebody else woke it in the same moment
-
-
-class Waiter:
-    """A thread that waits in the kernel's queue; `call` is released when there is work."""
-
-    __slots__ = ("call", "lock")
-
-    def __init__(self, path: str) -> None:
-        """Make one for the file at `path`; its thread is started by its owner."""
-        self.lock = FileLock(path)
-        self.call = threading.Lock()
 
 
 class GroupCommit:
-    """The line of those who append to one file from this process.
+    """The queue of those who append to one file from this process.
 
     `pauses` are the seconds to sleep between tries before the waiter is called: none where an append
     takes as long as a sync does, a few where it takes microseconds and waking a thread takes longer.
@@ -99,66 +85,45 @@ class GroupCommit:
         self._timeout_seconds = timeout_seconds
         self._pauses = pauses
         self._lock = FileLock(path)
-        self._start_afresh()
+        self._waiter = Waiter(path, serve=self._serve, has_work=self._has_queue, step_aside=self._rouse_next)
+        self.forget()
         fork.register(self)
 
-    def _start_afresh(self) -> None:
+    def forget(self) -> None:
+        """In a forked child: nobody leads, nobody waits."""
         self._lead = threading.Lock()  # held while a pass is under way
-        self._mutex = threading.Lock()  # guards the two below; never held over a system call
-        self._waiter: Waiter | None = None
-        self._is_delegated = False  # the waiter serves the queue; nobody else needs to lead
+        self._leader: int | None = None  # the thread that leads, for a signal handler to find itself
         self._queue: deque[Entry] = deque()
 
-    def forget(self) -> None:
-        """In a forked child: nobody leads, nobody waits, nobody waits in the queue."""
-        self._start_afresh()
-
     def close(self) -> None:
-        """Let an idle waiter end now rather than in a second."""
-        with self._mutex:
-            waiter, self._waiter = self._waiter, None
-            self._is_delegated = False
-            if waiter is not None and waiter.call.locked():
-                waiter.call.release()
+        """Leave no thread behind that has nothing to do."""
+        self._waiter.close()
 
     def append(self, line: bytes) -> None:
         """Return once the line is written as `write_lines` promises, or raise with it not in the file."""
-        if self._is_delegated or self._lead.locked() or self._queue or not self._append_alone(line):
-            self._append_with_others(Entry(line))
-
-    def _append_alone(self, line: bytes) -> bool:
-        """Append as nearly every time: nobody meets. `False` when another process holds the file's lock."""
-        lock = self._lock
-        with self._lead:
-            try:
-                self._leader = get_ident()
-                is_ours = lock.try_acquire()
-                if is_ours:
-                    self._write_lines(lock, (line,))
-            finally:
-                self._leader = None
-                lock.release()
-        if self._queue:
-            self._rouse_next()
-        return is_ours
-
-    def _append_with_others(self, entry: Entry) -> None:
-        self._wait_in_queue(entry)
+        is_free = not (self._waiter.is_called or self._lead.locked() or self._queue)
+        if is_free and self._try_to_lead(line, None):
+            return
+        entry = Entry(line)
+        self._wait_in_queue(entry, is_held=is_free)
         if entry.error is not None:
             raise entry.error
 
-    # Leading
+    def _try_to_lead(self, line: bytes, entry: Entry | None) -> bool:
+        """Run a pass: for the line alone, as nearly every time, or for an entry of the queue and all others there.
 
-    def _try_to_lead(self, entry: Entry) -> bool:
-        """Run a pass for the entry and all in the queue; `False` when another process holds the file's lock."""
+        `False` when another process holds the file's lock.
+        """
         lock = self._lock
         with self._lead:
-            if entry.wake is not None and self._is_over(entry):
+            if entry is not None and self._is_over(entry):
                 return True
             try:
                 self._leader = get_ident()
                 is_ours = lock.try_acquire() or self._retry(lock)
-                if is_ours:
+                if is_ours and entry is None:
+                    self._write_lines(lock, (line,))
+                elif is_ours:
                     self._run_pass(lock, entry)
             finally:
                 self._leader = None
@@ -170,8 +135,7 @@ class GroupCommit:
     def _is_over(self, entry: Entry) -> bool:
         """Whether an earlier pass had the entry; to be asked while leading, when no pass is under way."""
         if not entry.is_settled and entry not in self._queue:
-            entry.error = self._lost()  # whoever took it was interrupted before it could say
-            entry.is_settled = True
+            entry.settle(self._lost())  # whoever took it was interrupted before it could say
         return entry.is_settled
 
     def _retry(self, lock: FileLock) -> bool:
@@ -181,8 +145,16 @@ class GroupCommit:
                 return True
         return False
 
+    def _serve(self, lock: FileLock) -> None:
+        """Do what the waiter was called for, with the lock it got."""
+        with self._lead:
+            self._run_pass(lock, None)
+
+    def _has_queue(self) -> bool:
+        return bool(self._queue)
+
     def _run_pass(self, lock: FileLock, own: Entry | None) -> None:
-        """Write for all in the queue (and for `own`, where it does not stand in it), release, and tell them."""
+        """Write for those in the queue, `own` at any rate, release, and tell each what became of its line."""
         taken = self._take(own)
         error: OSError | None = None
         errors: Sequence[OSError | None] = ()
@@ -206,13 +178,10 @@ class GroupCommit:
         queue = self._queue
         taken: list[Entry] = []
         room = _PASS_BYTES
-        while queue and room > 0:
-            try:
-                entry = queue.popleft()
-            except IndexError:
-                break  # its caller took it back in this moment
-            taken.append(entry)
-            room -= len(entry.line)
+        with contextlib.suppress(IndexError):  # the queue is empty; its callers may take their lines back any moment
+            while room > 0:
+                taken.append(queue.popleft())
+                room -= len(taken[-1].line)
         if own is not None and own not in taken:
             self._withdraw(own)
             taken.append(own)
@@ -228,14 +197,11 @@ class GroupCommit:
             self._queue.extendleft(reversed(others))
 
     def _rouse_next(self) -> None:
-        try:
+        with contextlib.suppress(IndexError):  # nobody waits
             self._queue[0].rouse()
-        except IndexError:
-            pass  # the queue emptied in this moment
 
-    # Waiting
-
-    def _wait_in_queue(self, entry: Entry) -> None:
+    def _wait_in_queue(self, entry: Entry, *, is_held: bool) -> None:
+        """Wait until the entry is settled; `is_held` says that another process was just seen to hold the lock."""
         if self._leader == get_ident():
             raise self._own_deadlock()
         timeout = self._timeout_seconds
@@ -246,31 +212,32 @@ class GroupCommit:
         queue.append(entry)
         try:
             while not entry.is_settled:
-                if queue is not self._queue:
-                    raise self._lost()  # a signal handler forked here, and this is the child
-                self._wait_once(entry, entry.wake, deadline)
+                if queue is not self._queue:  # a signal handler forked here, and this is the child
+                    entry.settle(self._lost())
+                    return
+                self._wait_once(entry, entry.wake, deadline, is_held=is_held)
+                is_held = False
         except BaseException:
             self._withdraw(entry)
             self._rouse_next()
             raise
 
-    def _wait_once(self, entry: Entry, wake: threading.Lock, deadline: float) -> None:
+    def _wait_once(self, entry: Entry, wake: threading.Lock, deadline: float, *, is_held: bool) -> None:
         """Lead if nobody does; else sleep until something happens, or give up when the deadline has passed."""
         nap = _LOOK_AROUND_SECONDS
-        with self._mutex:
-            is_delegated = self._is_delegated
-        if not is_delegated and not self._lead.locked():
-            if self._try_to_lead(entry):
+        is_waited_for = self._waiter.is_called_for_sure()
+        if not is_waited_for and not self._lead.locked():
+            if not is_held and self._try_to_lead(entry.line, entry):
                 return
-            if time.monotonic() < deadline and not self._delegate():
+            if time.monotonic() < deadline and not self._waiter.call():
                 nap = _NO_THREAD_PAUSE_SECONDS
         remaining = deadline - time.monotonic()
         if remaining <= 0 and self._withdraw(entry):
             raise LockTimeoutError(self._path, self._timeout_seconds or 0.0)
         # Once a pass has the line it is waited for, deadline or not: it is being written.
         was_roused = wake.acquire(timeout=min(remaining, nap) if remaining > 0 else nap)
-        if not was_roused and is_delegated:
-            self._dismiss_if_rotated()
+        if not was_roused and is_waited_for:
+            self._waiter.dismiss_if_rotated()
 
     def _withdraw(self, entry: Entry) -> bool:
         """Take an entry back; `False` when a pass has it already."""
@@ -286,71 +253,3 @@ class GroupCommit:
     def _own_deadlock(self) -> OSError:
         text = "append called by a signal handler in the middle of an append of the same thread"
         return explain(OSError(errno.EDEADLK, text), self._path, NOTHING_WRITTEN)
-
-    # The waiter
-
-    def _delegate(self) -> bool:
-        """Have the waiter serve the queue; `False` when no thread can be made."""
-        with self._mutex:
-            self._is_delegated = True
-            waiter = self._waiter
-            if waiter is not None:
-                if waiter.call.locked():
-                    waiter.call.release()
-                return True
-            self._waiter = waiter = Waiter(self._path)
-        thread = threading.Thread(target=self._serve, args=(waiter,), name="metrics-appender-waiter", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError:  # out of threads, or the interpreter is ending
-            with self._mutex:
-                self._waiter, self._is_delegated = None, False
-            return False
-        return True
-
-    def _serve(self, waiter: Waiter) -> None:
-        while True:
-            try:
-                waiter.lock.acquire()
-                with self._lead:
-                    self._run_pass(waiter.lock, None)
-            except OSError:
-                # The lock could not even be asked for. Who is next in line tries itself, and gets the error.
-                self._end_delegation(waiter)
-            finally:
-                waiter.lock.release()
-            if not self._has_work(waiter):
-                return
-
-    def _has_work(self, waiter: Waiter) -> bool:
-        """Wait a little for the next call; `False` when this waiter is to end."""
-        with self._mutex:
-            is_dismissed = self._waiter is not waiter
-            if not is_dismissed:
-                if self._queue and self._is_delegated:
-                    return True
-                self._is_delegated = False
-                waiter.call.acquire(blocking=False)
-        if self._queue:
-            self._rouse_next()
-        if is_dismissed:
-            return False
-        waiter.call.acquire(timeout=_WAITER_LINGERS_SECONDS)
-        with self._mutex:
-            if self._waiter is waiter and not self._is_delegated:
-                self._waiter = None
-            return self._waiter is waiter
-
-    def _end_delegation(self, waiter: Waiter) -> None:
-        with self._mutex:
-            if self._waiter is waiter:
-                self._is_delegated = False
-
-    def _dismiss_if_rotated(self) -> None:
-        """Let go of a waiter whose file has lost its name: it waits for a holder that concerns nobody any more."""
-        waiter = self._waiter
-        if waiter is None or disk.identity_at(self._path) == waiter.lock.waits_for:
-            return
-        with self._mutex:
-            if self._waiter is waiter:
-                self._waiter, self._is_delegated = None, False

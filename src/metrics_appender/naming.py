@@ -55,12 +55,10 @@ def name_fault(field: str, name: Any, suffix: str = "") -> Fault | None:
 def _reason_against(name: Any, suffix: str) -> str:
     if not isinstance(name, str):
         return "pass text (str)"
-    if name in {"", ".", ".."}:
-        return "pass a name that a file can have: not empty, not '.', not '..'"
-    if not _SEPARATORS.isdisjoint(name):
-        return "pass a name without '/' and '\\': it must not leave the directory"
     if not is_text(name):
         return "it holds lone surrogates, which a file name in UTF-8 cannot; pass whole characters"
+    if name in {"", ".", ".."} or not _SEPARATORS.isdisjoint(name):
+        return "pass a name that a file can have: not empty, not '.', not '..', and without '/' and '\\'"
     if any(unicodedata.category(character) == "Cc" for character in name):
         return "pass a name without control characters"
     length = len((name + suffix).encode())

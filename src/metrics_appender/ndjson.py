@@ -108,7 +108,9 @@ def plain_object(record: Mapping[str, Any]) -> dict[str, Any]:
     try:
         result = plain(record, "record", faults)
     except RecursionError:
-        raise InvalidRecordError((Fault("record", type(record).__name__, "nested too deeply, or in itself; pass a flatter object"),)) from None
+        raise InvalidRecordError(
+            (Fault("record", type(record).__name__, "nested too deeply, or in itself; pass a flatter object"),)
+        ) from None
     if not faults and not isinstance(result, dict):
         faults.append(Fault("record", show(record), "pass a JSON object, as a dict with text keys"))
     if faults:
@@ -125,13 +127,10 @@ def plain(value: Any, place: str, faults: list[Fault]) -> Any:
     Refused: NaN and infinities, text with lone surrogates, bytes, sets, decimals, arrays, any other object.
     """
     kind = type(value)
-    if kind is str:
-        return value if is_text(value) else _refuse(value, place, "it holds lone surrogates, which UTF-8 cannot; encode it otherwise", faults)
-    if kind is float:
-        return value if math.isfinite(value) else _refuse(value, place, "JSON has no such number; pass a finite one or None", faults)
-    if kind in _SCALARS:
-        return value
-    if kind is list or kind is tuple:
+    if kind in _SCALARS or kind is float:
+        reason = _reason_against(value)
+        return _refuse(value, place, reason, faults) if reason else value
+    if kind is list:
         return [plain(item, f"{place}[{index}]", faults) for index, item in enumerate(value)]
     if kind is dict:
         return {_plain_key(key, place, faults): plain(item, f"{place}.{key}", faults) for key, item in value.items()}
@@ -142,13 +141,26 @@ def plain(value: Any, place: str, faults: list[Fault]) -> Any:
     return _refuse(value, place, "JSON cannot hold it; convert it to text, a number, a list or a dict yourself", faults)
 
 
+def _reason_against(scalar: Any) -> str:
+    """Return why JSON in UTF-8 cannot hold a `str`, `int`, `float`, `bool` or `None`; nothing when it can."""
+    if type(scalar) is str and not is_text(scalar):
+        return "it holds lone surrogates, which UTF-8 cannot; pass whole characters"
+    if type(scalar) is float and not math.isfinite(scalar):
+        return "JSON has no such number; pass a finite one or None"
+    return ""
+
+
 def unwrap_scalar(value: Any) -> Any:
     """Return the plain value inside a NumPy scalar, or inside a subclass of `str`, `int` or `float`; else as it is."""
     if any(base.__name__ == "generic" and base.__module__ == "numpy" for base in type(value).__mro__):
         return value.item()
-    for base in (str, int, float):
-        if isinstance(value, base) and type(value) is not base and not isinstance(value, bool):
-            return base.__getnewargs__(value)[0]  # the C value itself, past any __str__ or __int__ of its own
+    # The value itself, past any __str__ or __int__ of a subclass.
+    if isinstance(value, str):
+        return value if type(value) is str else str.__getnewargs__(value)[0]
+    if isinstance(value, int):
+        return value if type(value) in _SCALARS else int.__getnewargs__(value)[0]
+    if isinstance(value, float):
+        return value if type(value) is float else float.__getnewargs__(value)[0]
     return value
 
 
@@ -196,11 +208,11 @@ def _of_scalar(value: Any) -> tuple[Any] | None:
 
 
 def _of_text(value: Any) -> tuple[Any] | None:
-    import datetime
+    import datetime as dt
     import os
     import uuid
 
-    if isinstance(value, datetime.datetime | datetime.date | datetime.time):
+    if isinstance(value, dt.datetime | dt.date | dt.time):
         return (value.isoformat(),)
     if isinstance(value, os.PathLike):
         path = os.fspath(value)

@@ -15,6 +15,7 @@ from . import naming, ndjson
 from .errors import Fault, InvalidRecordError
 
 _LAST_SECOND: Final = 253402300799.0  # 9999-12-31T23:59:59Z, the last that ISO 8601 writes in four digits of year
+_MICROSECONDS: Final = 1_000_000
 _LARGEST: Final = 1.7976931348623157e308
 
 # A NaN fails every bound, an infinity the upper one.
@@ -147,9 +148,9 @@ def _mended(kind: type[Struct], suffix: str, fields: dict[str, Any]) -> Struct:
     for field in msgspec.structs.fields(kind):
         if field.name in fields and field.name != "timestamp_iso":
             fields[field.name] = _checked(field.name, field.type, fields[field.name], faults)
-    name_fault = naming.name_fault("skill_name", fields["skill_name"], suffix)
-    if name_fault and all(fault.field != "skill_name" for fault in faults):
-        faults.append(name_fault)
+        if field.name == "skill_name" and not (faults and faults[-1].field == "skill_name"):
+            name_fault = naming.name_fault("skill_name", fields["skill_name"], suffix)
+            faults.extend([name_fault] if name_fault else [])
     if faults:
         raise InvalidRecordError(tuple(faults))
     fields["timestamp_iso"] = iso_utc(fields["timestamp"])
@@ -196,24 +197,26 @@ def _unwrapped(value: Any) -> Any:
 def iso_utc(timestamp: float) -> str:
     """Return an instant as ISO 8601 in UTC with its offset, just as `datetime.isoformat` writes it.
 
-        >>> iso_utc(1760970309.143542)
-        '2025-10-20T14:25:09.143542+00:00'
-        >>> iso_utc(1760970309)
-        '2025-10-20T14:25:09+00:00'
+    >>> iso_utc(1760970309.143542)
+    '2025-10-20T14:25:09.143542+00:00'
+    >>> iso_utc(1760970309)
+    '2025-10-20T14:25:09+00:00'
     """
     second = int(timestamp)
-    microseconds = round((timestamp - second) * 1e6)
+    microseconds = round((timestamp - second) * _MICROSECONDS)
     if microseconds == 0:
         return _iso_second(second) + "+00:00"
-    if microseconds == 1_000_000:
+    if microseconds == _MICROSECONDS:
         return _iso_second(second + 1) + "+00:00"
-    return f"{_iso_second(second)}.{str(1_000_000 + microseconds)[1:]}+00:00"
+    return f"{_iso_second(second)}.{str(_MICROSECONDS + microseconds)[1:]}+00:00"
 
 
 @functools.lru_cache(maxsize=16)
 def _iso_second(second: int) -> str:
     seconds = time.gmtime(second)
-    return f"{seconds.tm_year:04d}-{seconds.tm_mon:02d}-{seconds.tm_mday:02d}T{seconds.tm_hour:02d}:{seconds.tm_min:02d}:{seconds.tm_sec:02d}"
+    return (
+        f"{seconds.tm_year:04d}-{seconds.tm_mon:02d}-{seconds.tm_mday:02d}T{seconds.tm_hour:02d}:{seconds.tm_min:02d}:{seconds.tm_sec:02d}"
+    )
 
 
 class EventTokens:

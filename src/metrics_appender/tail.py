@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from typing import Final
 
@@ -42,6 +41,8 @@ def torn_path(path: str) -> str:
     raw = os.fsencode(name)
     if len(raw) + len(TORN_SUFFIX) <= _LONGEST_NAME_BYTES:
         return path + TORN_SUFFIX
+    import hashlib
+
     digest = "~" + hashlib.sha256(raw).hexdigest()[:12]
     kept = raw[: _LONGEST_NAME_BYTES - len(digest) - len(TORN_SUFFIX)].decode(errors="ignore")
     return os.path.join(directory, kept + digest + TORN_SUFFIX)
