@@ -103,7 +103,7 @@ class AppendLog:
         if self._is_closed:
             message = f"{self._path}: append after close(); make a new one"
             raise ClosedError(message)
-        if line.find(b"\n") != len(line) - 1:
+        if not line or line.find(b"\n") != len(line) - 1:
             raise InvalidRecordError((Fault("line", show(line), "pass one line, with a newline at its end only"),))
         try:
             self._appends.append(line)
@@ -149,19 +149,22 @@ class AppendLog:
 
         Returns each line's error, or nothing when all are well. What it raises concerns all of them.
         """
-        fd, end = lock.fd, lock.size
+        end = lock.size
         if end != self._end or lock.inode != self._inode:  # somebody else wrote since
-            end = self._mend(fd, end)
+            end = self._mend(lock.fd, end)
+        # `lock.fd`, each time: a signal handler may fork in between, and then it is -1 in the child.
         try:
             if len(lines) == 1:
                 errors: Sequence[OSError | None] = ()
-                written = disk.write_all(fd, lines[0])
+                written = disk.write_all(lock.fd, lines[0])
             else:
-                errors, written = self._write_together(fd, end, lines)
+                errors, written = self._write_together(lock.fd, end, lines)
             if self._is_synced:
-                disk.sync_file(fd)
+                disk.sync_file(lock.fd)
+            if lock.fd < 0:
+                raise OSError(errno.EBADF, "forked in the middle of an append; the parent goes on with it")
         except BaseException as error:
-            self._take_back(fd, end, error)
+            self._take_back(lock, end, error)
             raise
         self._end = end + written
         self._inode = lock.inode
@@ -201,11 +204,11 @@ class AppendLog:
                 errors.append(None)
         return errors, written
 
-    def _take_back(self, fd: int, end: int, error: BaseException) -> None:
+    def _take_back(self, lock: FileLock, end: int, error: BaseException) -> None:
         """Cut the file back to where it ended before this pass, and note on the error what became of the lines."""
         outcome = NOTHING_WRITTEN
         try:
-            disk.cut_back(fd, end)
+            disk.cut_back(lock.fd, end)
         except OSError:
             outcome = MAY_BE_WRITTEN
         if isinstance(error, OSError):

@@ -1,0 +1,66 @@
+"""What the tests share: waiting for a state, holding a file's lock, a log to write to."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from metrics_appender import AppendLog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+HANG_SECONDS = 60.0  # a guard against hanging, never a matter of correctness
+
+
+class Waiting:
+    """Waits for a state that some other thread or process brings about."""
+
+    def until(self, state: Callable[[], object]) -> None:
+        """Return once `state()` is true."""
+        end = time.monotonic() + HANG_SECONDS
+        while not state():
+            assert time.monotonic() < end, "the state was not reached"
+            time.sleep(0.002)
+
+
+@pytest.fixture
+def wait() -> Waiting:
+    """Wait for a state."""
+    return Waiting()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    """A file that is not there yet."""
+    return str(tmp_path / "events.ndjson")
+
+
+@pytest.fixture
+def log(path: str) -> Iterator[AppendLog]:
+    """A log that waits for the lock only as long as a hang guard does."""
+    with AppendLog(path, lock_timeout=HANG_SECONDS) as opened:
+        yield opened
+
+
+@contextlib.contextmanager
+def held(path: str) -> Iterator[int]:
+    """Hold the file's lock as another process would: by an open file of its own."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield fd
+    finally:
+        os.close(fd)
+
+
+@pytest.fixture
+def hold() -> Callable[[str], contextlib.AbstractContextManager[int]]:
+    """Hold a file's lock for the length of a `with`."""
+    return held

@@ -1,0 +1,92 @@
+"""FileLock: one holder at a time of the file that has the name."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from metrics_appender import disk
+from metrics_appender.file_lock import FileLock
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+    from .conftest import Waiting
+
+
+def hold_until_killed(path: str, sender: Connection) -> None:
+    """Take the lock, tell, and sleep."""
+    lock = FileLock(path)
+    assert lock.try_acquire()
+    sender.send("held")
+    signal.pause()
+
+
+def test_there_is_one_holder_at_a_time(path: str) -> None:
+    """Within a process too: a second lock is refused until the first is released."""
+    first, second = FileLock(path), FileLock(path)
+    assert first.try_acquire()
+    assert not second.try_acquire()
+    assert second.fd == -1
+    first.release()
+    first.release()
+    assert second.try_acquire()
+    second.release()
+
+
+def test_the_death_of_a_holder_frees_the_lock(path: str) -> None:
+    """A process killed with the lock held leaves nothing behind."""
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    holder = context.Process(target=hold_until_killed, args=(path, sender))
+    holder.start()
+    assert receiver.recv() == "held"
+    lock = FileLock(path)
+    assert not lock.try_acquire()
+    holder.kill()
+    holder.join()
+    lock.acquire()
+    lock.release()
+
+
+@pytest.mark.parametrize("method", ["rename", "remove"])
+def test_who_waited_for_a_file_that_was_rotated_gets_the_new_one(path: str, method: str, wait: Waiting) -> None:
+    """The lock that counts is the one of the file that has the name when it is ours."""
+    holder, waiting = FileLock(path), FileLock(path)
+    assert holder.try_acquire()
+    thread = threading.Thread(target=waiting.acquire)
+    thread.start()
+    wait.until(lambda: waiting.waits_for is not None)
+    if method == "rename":
+        os.rename(path, path + ".1")
+    else:
+        os.unlink(path)
+    holder.release()
+    thread.join()
+    assert disk.identity_of(waiting.fd) == disk.identity_at(path) != waiting.waits_for or waiting.waits_for == disk.identity_at(path)
+    waiting.release()
+
+
+def test_a_file_that_never_keeps_its_name_is_told(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a file system where no open file is the named one, trying ends with an error, not never."""
+    real = os.lstat
+
+    class Another:
+        def __init__(self, found: os.stat_result) -> None:
+            self.st_dev, self.st_ino = found.st_dev + 1, found.st_ino
+
+    def lie(name: Any) -> Any:
+        return Another(real(name))
+
+    monkeypatch.setattr(disk, "stat_named", lie)
+    lock = FileLock(path)
+    with pytest.raises(OSError, match="replaced"):
+        lock.try_acquire()
+    with pytest.raises(OSError, match="replaced"):
+        lock.acquire()
+    assert lock.fd == -1
