@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import functools
 import json
 import multiprocessing
 import os
@@ -71,10 +72,7 @@ class Row(NamedTuple):
 
 ROWS = (
     Row("fsync, 1 process", "fsync", "bare fsync", 1, 1, "rate 0.95"),
-    *(
-        Row(f"fsync, {count} processes", "fsync", "bare fsync", count, 1, "rate 0.85, even 0.8, wait 2")
-        for count in (2, 8, 32)
-    ),
+    *(Row(f"fsync, {count} processes", "fsync", "bare fsync", count, 1, "rate 0.85, even 0.8, wait 2") for count in (2, 8, 32)),
     Row("fsync, 8 threads", "fsync", "bare fsync", 1, 8, "rate 2.9"),
     Row("fsync, 64 threads", "fsync", "bare fsync", 1, 64, "rate 6.5"),
     Row("os, 1 process", "os", "bare", 1, 1, "rate 1/6"),
@@ -117,8 +115,8 @@ def typed(path: str) -> Callable[[], object]:
 CONTENDERS: dict[str, Callable[[str], Callable[[], object]]] = {
     "bare": lambda path: bare(path, is_synced=False),
     "bare fsync": lambda path: bare(path, is_synced=True),
-    "fsync": lambda path: (lambda log: lambda: log.append(RECORD))(AppendLog(path)),
-    "os": lambda path: (lambda log: lambda: log.append(RECORD))(AppendLog(path, durability="os")),
+    "fsync": lambda path: functools.partial(AppendLog(path).append, RECORD),
+    "os": lambda path: functools.partial(AppendLog(path, durability="os").append, RECORD),
     "os typed": typed,
     "concurrent-log-handler": concurrent_log_handler,
 }
@@ -210,7 +208,14 @@ def main() -> None:
     options = parser.parse_args()
     console = Console(width=None if sys.stdout.isatty() else 150)
     table = Table(
-        "what", "against", "rate, x", "range", "slowest/fastest", "its baseline", "longest wait, x", "to reach",
+        "what",
+        "against",
+        "rate, x",
+        "range",
+        "slowest/fastest",
+        "its baseline",
+        "longest wait, x",
+        "to reach",
         title=f"medians of {options.rounds} rounds of {options.seconds:g} s; Python {platform.python_version()}, {platform.platform()}",
     )
     with tempfile.TemporaryDirectory(dir=options.dir) as directory:

@@ -16,7 +16,7 @@ from metrics_appender.file_lock import FileLock
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-    from .conftest import Waiting
+    from conftest import Waiting
 
 
 def hold_until_killed(path: str, sender: Connection) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import os
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from metrics_appender import AppendLog, disk
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from .conftest import Waiting
+    from conftest import Waiting
 
 
 class SlowDisk:
@@ -139,8 +140,7 @@ def test_children_append_while_threads_of_the_parent_do(log: AppendLog) -> None:
             log.append({"who": name, "n": n})
 
     def fork(name: str) -> None:
-        for n in range(10):
-            statuses.append(in_child(lambda n=n: append(f"{name}-{n}", 3)))  # type: ignore[misc]  # mypy cannot see through the default
+        statuses.extend(in_child(functools.partial(append, f"{name}-{n}", 3)) for n in range(10))
 
     threads = [threading.Thread(target=append, args=(f"thread-{n}", 60)) for n in range(3)]
     threads += [threading.Thread(target=fork, args=(f"child-{n}",)) for n in range(2)]

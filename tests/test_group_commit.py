@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from .conftest import Waiting
+    from conftest import Waiting
 
     Hold = Callable[[str], AbstractContextManager[int]]
 
