@@ -161,8 +161,7 @@ class AppendLog:
                 errors, written = self._write_together(lock.fd, end, lines)
             if self._is_synced:
                 disk.sync_file(lock.fd)
-            if lock.fd < 0:
-                raise OSError(errno.EBADF, "forked in the middle of an append; the parent goes on with it")
+            lock.check_is_open()
         except BaseException as error:
             self._take_back(lock, end, error)
             raise

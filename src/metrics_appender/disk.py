@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 import sys
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,13 +20,6 @@ _APPEND: Final = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFO
 _READ: Final = os.O_RDONLY | os.O_CLOEXEC
 _MODE: Final = 0o644
 _COPY_BYTES: Final = 1 << 20
-
-
-class Identity(NamedTuple):
-    """Which file it is, whatever its name: device and inode."""
-
-    device: int
-    inode: int
 
 
 def open_append(path: str) -> int:
@@ -47,21 +40,6 @@ def size_of(fd: int) -> int:
 def is_regular(fd: int) -> bool:
     """Whether the open file is a plain one: not a pipe, a device or a socket."""
     return stat.S_ISREG(stat_open(fd).st_mode)
-
-
-def identity_of(fd: int) -> Identity:
-    """Return which file is open."""
-    found = stat_open(fd)
-    return Identity(found.st_dev, found.st_ino)
-
-
-def identity_at(path: str) -> Identity | None:
-    """Return which file has this name now, `None` when there is none."""
-    try:
-        found = stat_named(path)
-    except FileNotFoundError:
-        return None
-    return Identity(found.st_dev, found.st_ino)
 
 
 def write_all(fd: int, data: bytes) -> int:

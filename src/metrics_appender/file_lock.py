@@ -39,11 +39,10 @@ def load_flock() -> Callable[[Any, int], Any]:
 class FileLock:
     """The lock of the file at `path`, for one thread at a time; taken anew, by a new open, for each append.
 
-    While it is held, `fd` is the open file, `inode` its number and `size` its size in bytes. `waits_for`
-    tells, while `acquire` waits, which file it waits for.
+    While it is held, `fd` is the open file, `inode` its number and `size` its size in bytes.
     """
 
-    __slots__ = ("__weakref__", "_flock", "fd", "inode", "path", "size", "waits_for")
+    __slots__ = ("__weakref__", "_flock", "fd", "inode", "path", "size")
 
     def __init__(self, path: str) -> None:
         """Name the file; nothing is opened yet."""
@@ -51,12 +50,11 @@ class FileLock:
         self.fd = -1
         self.size = 0
         self.inode = 0
-        self.waits_for: disk.Identity | None = None
         self._flock = load_flock()
         fork.register(self)
 
     def try_acquire(self) -> bool:
-        """Take the lock if nobody holds it; `False` otherwise. The file is made if it is not there."""
+        """Take the lock if nobody holds it. The file is made if it is not there; it stays open where another holds it."""
         for _ in range(_MOST_TRIES):
             if self.fd >= 0:
                 self.release()
@@ -65,21 +63,41 @@ class FileLock:
             try:
                 self._flock(fd, _TRY)
             except BlockingIOError:
-                self.release()
                 return False
             if self._is_current(fd):
                 return True
         raise self._too_restless()
 
     def acquire(self) -> None:
-        """Take the lock, waiting in the kernel's queue for as long as it takes."""
+        """Take the lock, waiting in the kernel's queue for as long as it takes; for the file that is open, if one is."""
         for _ in range(_MOST_TRIES):
-            self._open()
-            self.waits_for = disk.identity_of(self.fd)
+            if self.fd < 0:
+                with fork.descriptors:
+                    self.fd = disk.open_append(self.path)
             self._flock(self.fd, _WAIT)
             if self._is_current(self.fd):
                 return
+            self.release()
         raise self._too_restless()
+
+    def hand_over(self, other: FileLock) -> None:
+        """Give the open file to another lock of the same path, which has none."""
+        with fork.descriptors:
+            other.fd, self.fd = self.fd, -1
+
+    def check_is_open(self) -> None:
+        """Raise `OSError` in a child that was forked, by a signal handler, in the middle of an append."""
+        if self.fd < 0:
+            raise OSError(errno.EBADF, "forked in the middle of an append; the parent goes on with it", self.path)
+
+    def is_for_named_file(self) -> bool:
+        """Whether the open file is the one that has the name; to be asked by another thread while this one waits."""
+        try:
+            opened = disk.stat_open(self.fd)
+            named = disk.stat_named(self.path)
+        except OSError:
+            return False
+        return os.path.samestat(opened, named)
 
     def release(self) -> None:
         """Release and close; nothing happens when nothing is open.
@@ -100,11 +118,6 @@ class FileLock:
     def forget(self) -> None:
         """In a forked child: close the copy of the descriptor. Not unlock, which would unlock the parent's."""
         self._close()
-
-    def _open(self) -> None:
-        self.release()
-        with fork.descriptors:
-            self.fd = disk.open_append(self.path)
 
     def _is_current(self, fd: int) -> bool:
         """Whether the locked file still has the name: it may have been rotated before the lock was ours."""

@@ -47,28 +47,22 @@ class WriteLines(Protocol):
 
 
 class Entry:
-    """One caller's line, and what became of it."""
+    """One caller's line in the queue, and what became of it."""
 
     __slots__ = ("error", "is_settled", "line", "wake")
 
     def __init__(self, line: bytes) -> None:
-        """Take the line; `wake` is made when its caller has to wait."""
+        """Take the line; nothing became of it yet."""
         self.line = line
-        self.is_settled = False
         self.error: OSError | None = None
-        self.wake: threading.Lock | None = None
-
-    def settle(self, error: OSError | None) -> None:
-        """Say what became of the line, and wake its caller."""
-        self.error = error
-        self.is_settled = True
-        self.rouse()
+        self.is_settled = False
+        self.wake = threading.Lock()
+        self.wake.acquire()
 
     def rouse(self) -> None:
-        """Wake the caller if it sleeps: its line is settled, or it is its turn to lead."""
-        if self.wake is not None and self.wake.locked():
-            with contextlib.suppress(RuntimeError):  # somebody else woke it in the same moment
-                self.wake.release()
+        """Wake the caller: its line is settled, or it is its turn to lead."""
+        with contextlib.suppress(RuntimeError):  # it is awake already
+            self.wake.release()
 
 
 class GroupCommit:
@@ -101,60 +95,78 @@ class GroupCommit:
 
     def append(self, line: bytes) -> None:
         """Return once the line is written as `write_lines` promises, or raise with it not in the file."""
-        is_free = not (self._waiter.is_called or self._lead.locked() or self._queue)
-        if is_free and self._try_to_lead(line, None):
-            return
-        entry = Entry(line)
-        self._wait_in_queue(entry, is_held=is_free)
+        if self._waiter.is_called or self._lead.locked() or self._queue:
+            if self._leader == get_ident():
+                raise self._own_deadlock()
+            entry = self._join_queue(line)
+            self._lead_if_nobody_does(entry)
+        else:
+            waiting = self._append_alone(line)
+            if waiting is None:
+                return
+            entry = waiting
+        self._wait(entry)
         if entry.error is not None:
             raise entry.error
 
-    def _try_to_lead(self, line: bytes, entry: Entry | None) -> bool:
-        """Run a pass: for the line alone, as nearly every time, or for an entry of the queue and all others there.
+    # The main path: nobody else of this process is there.
 
-        `False` when another process holds the file's lock.
-        """
+    def _append_alone(self, line: bytes) -> Entry | None:
+        """Append the line, or return its entry in the queue when another process holds the file's lock."""
         lock = self._lock
+        entry = None
         with self._lead:
-            if entry is not None and self._is_over(entry):
-                return True
             try:
                 self._leader = get_ident()
-                is_ours = lock.try_acquire() or self._retry(lock)
-                if is_ours and entry is None:
+                if lock.try_acquire() or self._retry(lock):
                     self._write_lines(lock, (line,))
-                elif is_ours:
-                    self._run_pass(lock, entry)
+                else:
+                    entry = self._join_queue(line)
+                    self._call_waiter(lock)
             finally:
                 self._leader = None
                 lock.release()
-        if self._queue:
+        if self._queue and entry is None:
             self._rouse_next()
-        return is_ours
+        return entry
 
-    def _is_over(self, entry: Entry) -> bool:
-        """Whether an earlier pass had the entry; to be asked while leading, when no pass is under way."""
-        if not entry.is_settled and entry not in self._queue:
-            entry.settle(self._lost())  # whoever took it was interrupted before it could say
-        return entry.is_settled
+    # Several of this process have met.
 
-    def _retry(self, lock: FileLock) -> bool:
-        for pause in self._pauses:
-            time.sleep(pause)
-            if lock.try_acquire():
-                return True
-        return False
+    def _join_queue(self, line: bytes) -> Entry:
+        entry = Entry(line)
+        self._queue.append(entry)
+        return entry
 
-    def _serve(self, lock: FileLock) -> None:
-        """Do what the waiter was called for, with the lock it got."""
+    def _lead_if_nobody_does(self, entry: Entry) -> None:
+        """Run a pass for all in the queue, unless somebody is about it."""
+        if self._waiter.is_called or self._lead.locked():
+            return
+        lock = self._lock
+        taken: list[Entry] = []
         with self._lead:
-            self._run_pass(lock, None)
+            if self._is_over(entry):
+                return
+            try:
+                self._leader = get_ident()
+                if lock.try_acquire() or self._retry(lock):
+                    taken = self._run_pass(lock, entry)
+                else:
+                    self._call_waiter(lock)
+            finally:
+                self._leader = None
+                lock.release()
+        for other in taken:
+            other.rouse()
+        if taken:
+            self._rouse_next()
 
-    def _has_queue(self) -> bool:
-        return bool(self._queue)
+    def _serve(self, lock: FileLock) -> Sequence[Entry]:
+        """Run a pass with the lock that the waiter got; return who is to be roused."""
+        with self._lead:
+            return self._run_pass(lock, None)
 
-    def _run_pass(self, lock: FileLock, own: Entry | None) -> None:
-        """Write for those in the queue, `own` at any rate, release, and tell each what became of its line."""
+    def _run_pass(self, lock: FileLock, own: Entry | None) -> list[Entry]:
+        """Write for those in the queue, `own` at any rate, release, and settle them; return them."""
         taken = self._take(own)
         error: OSError | None = None
         errors: Sequence[OSError | None] = ()
@@ -171,16 +183,17 @@ class GroupCommit:
         finally:
             for index, entry in enumerate(taken):
                 outcome = errors[index] if errors else error
-                entry.settle(outcome if entry is own or outcome is None else restate(outcome))
+                entry.error = None if outcome is None else restate(outcome)
+                entry.is_settled = True
+        return taken
 
     def _take(self, own: Entry | None) -> list[Entry]:
-        """Take out of the queue, oldest first, as many as one pass should hold; `own` always."""
-        queue = self._queue
+        """Take out of the queue, oldest first, as many as one pass should hold; `own` at any rate."""
         taken: list[Entry] = []
         room = _PASS_BYTES
         with contextlib.suppress(IndexError):  # the queue is empty; its callers may take their lines back any moment
             while room > 0:
-                taken.append(queue.popleft())
+                taken.append(self._queue.popleft())
                 room -= len(taken[-1].line)
         if own is not None and own not in taken:
             self._withdraw(own)
@@ -192,52 +205,74 @@ class GroupCommit:
         others = [entry for entry in taken if entry is not own]
         if MAY_BE_WRITTEN in "".join(getattr(interruption, "__notes__", ())):
             for entry in others:
-                entry.settle(self._lost())
+                self._settle_as_lost(entry)
         else:
             self._queue.extendleft(reversed(others))
+
+    def _is_over(self, entry: Entry) -> bool:
+        """Whether an earlier pass had the entry; to be asked while leading, when no pass is under way."""
+        if not entry.is_settled and entry not in self._queue:
+            self._settle_as_lost(entry)  # whoever took it was interrupted before it could say
+        return entry.is_settled
+
+    def _settle_as_lost(self, entry: Entry) -> None:
+        error = OSError(errno.EINTR, "the append was interrupted in the middle by a signal")
+        entry.error = explain(error, self._path, MAY_BE_WRITTEN)
+        entry.is_settled = True
+        entry.rouse()
+
+    def _own_deadlock(self) -> OSError:
+        text = "append called by a signal handler in the middle of an append of the same thread"
+        return explain(OSError(errno.EDEADLK, text), self._path, NOTHING_WRITTEN)
+
+    # Another process holds the lock.
+
+    def _retry(self, lock: FileLock) -> bool:
+        for pause in self._pauses:
+            lock.release()
+            time.sleep(pause)
+            if lock.try_acquire():
+                return True
+        return False
+
+    def _call_waiter(self, lock: FileLock) -> None:
+        if self._timeout_seconds != 0:
+            self._waiter.call(lock)
+
+    def _has_queue(self) -> bool:
+        return bool(self._queue)
 
     def _rouse_next(self) -> None:
         with contextlib.suppress(IndexError):  # nobody waits
             self._queue[0].rouse()
 
-    def _wait_in_queue(self, entry: Entry, *, is_held: bool) -> None:
-        """Wait until the entry is settled; `is_held` says that another process was just seen to hold the lock."""
-        if self._leader == get_ident():
-            raise self._own_deadlock()
+    def _wait(self, entry: Entry) -> None:
+        """Wait until the entry is settled; take it back when the deadline passes first."""
         timeout = self._timeout_seconds
         deadline = math.inf if timeout is None else time.monotonic() + timeout
-        entry.wake = threading.Lock()
-        entry.wake.acquire()
         queue = self._queue
-        queue.append(entry)
         try:
             while not entry.is_settled:
+                self._wait_once(entry, deadline)
                 if queue is not self._queue:  # a signal handler forked here, and this is the child
-                    entry.settle(self._lost())
-                    return
-                self._wait_once(entry, entry.wake, deadline, is_held=is_held)
-                is_held = False
+                    self._settle_as_lost(entry)
         except BaseException:
             self._withdraw(entry)
             self._rouse_next()
             raise
 
-    def _wait_once(self, entry: Entry, wake: threading.Lock, deadline: float, *, is_held: bool) -> None:
-        """Lead if nobody does; else sleep until something happens, or give up when the deadline has passed."""
-        nap = _LOOK_AROUND_SECONDS
-        is_waited_for = self._waiter.is_called_for_sure()
-        if not is_waited_for and not self._lead.locked():
-            if not is_held and self._try_to_lead(entry.line, entry):
-                return
-            if time.monotonic() < deadline and not self._waiter.call():
-                nap = _NO_THREAD_PAUSE_SECONDS
+    def _wait_once(self, entry: Entry, deadline: float) -> None:
         remaining = deadline - time.monotonic()
         if remaining <= 0 and self._withdraw(entry):
             raise LockTimeoutError(self._path, self._timeout_seconds or 0.0)
+        is_called = self._waiter.is_called
+        nap = _LOOK_AROUND_SECONDS if is_called or self._lead.locked() else _NO_THREAD_PAUSE_SECONDS
         # Once a pass has the line it is waited for, deadline or not: it is being written.
-        was_roused = wake.acquire(timeout=min(remaining, nap) if remaining > 0 else nap)
-        if not was_roused and is_waited_for:
+        is_roused = entry.wake.acquire(timeout=min(remaining, nap) if remaining > 0 else nap)
+        if is_called and not is_roused:
             self._waiter.dismiss_if_rotated()
+        if not entry.is_settled:
+            self._lead_if_nobody_does(entry)
 
     def _withdraw(self, entry: Entry) -> bool:
         """Take an entry back; `False` when a pass has it already."""
@@ -246,10 +281,3 @@ class GroupCommit:
         except ValueError:
             return False
         return True
-
-    def _lost(self) -> OSError:
-        return explain(OSError(errno.EINTR, "the append was interrupted in the middle by a signal"), self._path, MAY_BE_WRITTEN)
-
-    def _own_deadlock(self) -> OSError:
-        text = "append called by a signal handler in the middle of an append of the same thread"
-        return explain(OSError(errno.EDEADLK, text), self._path, NOTHING_WRITTEN)

@@ -7,16 +7,24 @@ second after it has nothing to do.
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
-from . import disk, fork
+from . import fork
 from .file_lock import FileLock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 _LINGER_SECONDS: Final = 1.0
+
+
+class Sleeper(Protocol):
+    """A caller who sleeps until its work is done."""
+
+    def rouse(self) -> None:
+        """Wake it."""
 
 
 class _Post:
@@ -29,22 +37,22 @@ class _Post:
         self.bell = threading.Lock()  # held while nobody calls
 
     def ring(self) -> None:
-        if self.bell.locked():
+        with contextlib.suppress(RuntimeError):  # it has rung already
             self.bell.release()
 
 
 class Waiter:
     """Waits for the lock of the file at `path` when called, then calls `serve` with the lock held.
 
-    It goes on for as long as `has_work` says so. `is_called` is true from `call` on until it has found nothing more to do,
-    or cannot go on; `step_aside` is called then.
+    It goes on for as long as `has_work` says so, and rouses those whom `serve` returns. While `is_called` is true, work
+    that was handed in before it was asked for will be seen. `step_aside` is called when the waiter cannot go on.
     """
 
     def __init__(
         self,
         path: str,
         *,
-        serve: Callable[[FileLock], None],
+        serve: Callable[[FileLock], Sequence[Sleeper]],
         has_work: Callable[[], bool],
         step_aside: Callable[[], None],
     ) -> None:
@@ -63,26 +71,25 @@ class Waiter:
         self._post: _Post | None = None
         self.is_called = False
 
-    def is_called_for_sure(self) -> bool:
-        """Whether work that was handed in before this call will be seen."""
+    def call(self, lock: FileLock) -> None:
+        """Have the work done; `lock` has the file open that is waited for. `is_called` stays false when no thread can be made."""
         with self._mutex:
-            return self.is_called
-
-    def call(self) -> bool:
-        """Have the work done; `False` when no thread can be made."""
-        with self._mutex:
+            is_idle = not self.is_called
             self.is_called = True
-            if self._post is not None:
-                self._post.ring()
-                return True
+            post = self._post
+            if post is not None:
+                if is_idle:
+                    lock.hand_over(post.lock)
+                post.ring()
+                return
             post = self._post = _Post(self._path)
+            lock.hand_over(post.lock)
         thread = threading.Thread(target=self._run, args=(post,), name="metrics-appender-waiter", daemon=True)
         try:
             thread.start()
         except RuntimeError:  # out of threads, or the interpreter is ending
+            post.lock.release()
             self._dismiss(post)
-            return False
-        return True
 
     def dismiss_if_rotated(self) -> None:
         """Let go of a thread that waits for a file which lost its name: its holder concerns nobody any more.
@@ -90,7 +97,7 @@ class Waiter:
         It ends when it gets that lock. Who has work calls again, and another thread waits for the right file.
         """
         post = self._post
-        if post is not None and disk.identity_at(self._path) != post.lock.waits_for:
+        if post is not None and not post.lock.is_for_named_file():
             self._dismiss(post)
 
     def close(self) -> None:
@@ -109,33 +116,39 @@ class Waiter:
 
     def _run(self, post: _Post) -> None:
         try:
-            while self._is_on_duty(post):
-                self._wait_and_serve(post)
+            post.bell.acquire()
+            while self._post is post:
+                served = self._wait_and_serve(post)
+                self._rest_if_idle(post, served)
         finally:
             self._dismiss(post)
 
-    def _wait_and_serve(self, post: _Post) -> None:
+    def _wait_and_serve(self, post: _Post) -> Sequence[Sleeper]:
         try:
             post.lock.acquire()
-            self._serve(post.lock)
+            return self._serve(post.lock)
         except OSError:
             # The lock could not even be asked for. Whoever is next tries without this thread, and gets the error.
-            with self._mutex:
-                self.is_called = self.is_called and self._post is not post
-            self._step_aside()
+            self._dismiss(post)
+            return ()
         finally:
             post.lock.release()
 
-    def _is_on_duty(self, post: _Post) -> bool:
-        """Wait a little for a call when there is no work; `False` when this thread is to end."""
-        with self._mutex:
-            if self._post is not post:
-                return False
-            if self.is_called and self._has_work():
-                return True
+    def _rest_if_idle(self, post: _Post, served: Sequence[Sleeper]) -> None:
+        """Rouse those who were served, and wait for a call unless there is work; leave when none comes for a while.
+
+        They are roused last, right before this thread sleeps: they need the interpreter's lock that it holds.
+        """
+        is_idle = not self._has_work()
+        if is_idle and self._post is post:
             self.is_called = False
-            post.bell.acquire(blocking=False)
-        self._step_aside()
-        post.bell.acquire(timeout=_LINGER_SECONDS)
+            is_idle = not self._has_work()  # who handed work in before it saw that relies on this thread
+            if not is_idle:
+                self.is_called = True
+        for sleeper in served:
+            sleeper.rouse()
+        if not is_idle or post.bell.acquire(timeout=_LINGER_SECONDS):
+            return
         with self._mutex:
-            return self._post is post and self.is_called
+            if not post.bell.acquire(blocking=False) and self._post is post:
+                self._post = None
