@@ -101,8 +101,7 @@ class AppendLog:
             >>> AppendLog("events.ndjson").append_line(b'{"encoded":"elsewhere"}\\n')
         """
         if self._is_closed:
-            message = f"{self._path}: append after close(); make a new one"
-            raise ClosedError(message)
+            raise ClosedError(self._path)
         if not line or line.find(b"\n") != len(line) - 1:
             raise InvalidRecordError((Fault("line", show(line), "pass one line, with a newline at its end only"),))
         try:

@@ -107,7 +107,16 @@ class CorruptLineError(MetricsAppenderError, json.JSONDecodeError):
 
 
 class ClosedError(MetricsAppenderError, ValueError):
-    """An append to an appender or a log after its `close()`; nothing was written."""
+    """An append to a log, or to an appender's file, after `close()`; nothing was written. `path` is the file."""
+
+    def __init__(self, path: str) -> None:
+        """Take the file's path."""
+        super().__init__(path)
+        self.path = path
+
+    def __str__(self) -> str:
+        """Say what to do."""
+        return f"{self.path}: append after close() ({NOTHING_WRITTEN}); make a new one"
 
 
 def explain(error: OSError, path: str, outcome: str) -> OSError:

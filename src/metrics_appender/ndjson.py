@@ -39,7 +39,7 @@ def encode_line(record: Mapping[str, Any]) -> bytes:
     try:
         if type(record) is dict and _is_plain_object(record):
             return _encode(record) + b"\n"
-    except (UnicodeEncodeError, RecursionError):
+    except (ValueError, RecursionError):
         pass  # told apart and named below
     return _encode(plain_object(record)) + b"\n"
 
@@ -62,7 +62,7 @@ def _decode_by_the_book(line: bytes) -> dict[str, Any]:
     """Judge a line that the fast decoder refused: it refuses some JSON too (1e400, escaped lone surrogates)."""
     text = line.decode(errors="replace")
     try:
-        record = json.loads(line, parse_constant=_refuse_constant)
+        record = json.loads(line.decode(), parse_constant=_refuse_constant)  # bytes: it would guess UTF-16, and pass surrogates
     except UnicodeDecodeError as error:
         raise json.JSONDecodeError(f"Invalid UTF-8 ({error.reason})", text, error.start) from error
     except RecursionError as error:
@@ -147,13 +147,23 @@ def _reason_against(scalar: Any) -> str:
         return "it holds lone surrogates, which UTF-8 cannot; pass whole characters"
     if type(scalar) is float and not math.isfinite(scalar):
         return "JSON has no such number; pass a finite one or None"
+    if type(scalar) is int and not _is_readable(scalar):
+        return "it has more digits than Python reads; pass it as text"
     return ""
+
+
+def _is_readable(number: int) -> bool:
+    try:
+        str(number)
+    except ValueError:  # sys.get_int_max_str_digits()
+        return False
+    return True
 
 
 def unwrap_scalar(value: Any) -> Any:
     """Return the plain value inside a NumPy scalar, or inside a subclass of `str`, `int` or `float`; else as it is."""
     if any(base.__name__ == "generic" and base.__module__ == "numpy" for base in type(value).__mro__):
-        return value.item()
+        return _unwrap_numpy(value)
     # The value itself, past any __str__ or __int__ of a subclass.
     if isinstance(value, str):
         return value if type(value) is str else str.__getnewargs__(value)[0]
@@ -162,6 +172,15 @@ def unwrap_scalar(value: Any) -> Any:
     if isinstance(value, float):
         return value if type(value) is float else float.__getnewargs__(value)[0]
     return value
+
+
+def _unwrap_numpy(value: Any) -> Any:
+    if value.dtype.kind == "f":
+        return float(value)  # the item() of a long double is a long double
+    found = value.item()
+    # Spans and instants that Python has no type for come as bare integers of their unit, "not a time" as None.
+    is_guess = value.dtype.kind in "mM" and (found is None or isinstance(found, int))
+    return value if is_guess or value.dtype.kind == "c" else found
 
 
 def is_text(value: str) -> bool:

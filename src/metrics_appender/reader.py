@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _FORWARD_BYTES: Final = 1 << 18
 _BACKWARD_BYTES: Final = 1 << 14
+_LIKELY_LINE_BYTES: Final = 512
 _LARGEST_STEP_BYTES: Final = 1 << 22
 
 
@@ -89,7 +90,7 @@ def _last_lines(fd: int, limit: int) -> tuple[int, list[bytes]]:
     end = size = disk.size_of(fd)
     blocks: list[bytes] = []
     newlines = 0
-    step = _BACKWARD_BYTES
+    step = min(max(_BACKWARD_BYTES, limit * _LIKELY_LINE_BYTES), _LARGEST_STEP_BYTES)
     while end > 0 and newlines <= limit:  # one more than the limit: the newline before the first line
         start = max(0, end - step)
         block = disk.read_at(fd, end - start, start)
@@ -106,10 +107,18 @@ def _last_lines(fd: int, limit: int) -> tuple[int, list[bytes]]:
     whole = data.rfind(b"\n")
     if whole < 0:
         return size, []
-    lines = data[:whole].split(b"\n")
+    start, lines = _keep_last(end, data[:whole].split(b"\n"), limit)
+    if len(blocks) > 1:
+        # Several reads found where the lines begin; one read gives them, so that halves of two never meet.
+        data = disk.read_at(fd, end + whole + 1 - start, start)
+        whole = data.rfind(b"\n")
+        start, lines = _keep_last(start, data[:whole].split(b"\n") if whole >= 0 else [], limit)
+    return start, lines
+
+
+def _keep_last(start: int, lines: list[bytes], limit: int) -> tuple[int, list[bytes]]:
     skipped = max(0, len(lines) - limit)
-    start = end + sum(map(len, lines[:skipped])) + skipped
-    return start, lines[skipped:]
+    return start + sum(map(len, lines[:skipped])) + skipped, lines[skipped:]
 
 
 def _decode_all(fd: int, path: str, start: int, lines: list[bytes]) -> list[dict[str, Any]]:

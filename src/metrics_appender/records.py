@@ -6,6 +6,7 @@ import functools
 import itertools
 import os
 import time
+from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -116,6 +117,7 @@ class RollbackEvent(Struct, frozen=True):
 
 _encode: Final = msgspec.json.Encoder().encode
 _convert: Final = msgspec.convert
+_PLAIN_NUMBERS: Final = frozenset({int, float})
 
 
 def encode_metric(kind: type[Struct], suffix: str, fields: dict[str, Any]) -> bytes:
@@ -125,11 +127,13 @@ def encode_metric(kind: type[Struct], suffix: str, fields: dict[str, Any]) -> by
     """
     if fields["timestamp"] is None:
         fields["timestamp"] = time.time()
-    try:
-        fields["timestamp_iso"] = iso_utc(fields["timestamp"])
-        return _encode(_convert(fields, kind)) + b"\n"
-    except (TypeError, ValueError, OverflowError):
-        return _encode(_mended(kind, suffix, fields)) + b"\n"
+    if type(fields["timestamp"]) in _PLAIN_NUMBERS:  # a NumPy scalar would be reckoned with in its own precision, with warnings
+        try:
+            fields["timestamp_iso"] = iso_utc(fields["timestamp"])
+            return _encode(_convert(fields, kind)) + b"\n"
+        except (TypeError, ValueError, OverflowError):
+            pass  # mended, or told apart and named below
+    return _encode(_mended(kind, suffix, fields)) + b"\n"
 
 
 def encode_event(kind: type[Struct], suffix: str, fields: dict[str, Any], prefix: str, token: str) -> bytes:
@@ -167,7 +171,7 @@ def _checked(name: str, kind: Any, value: Any, faults: list[Fault]) -> Any:
     try:
         value = _convert(value, kind)
         _encode(value)  # refuses lone surrogates
-    except (msgspec.ValidationError, TypeError, UnicodeEncodeError, RecursionError) as error:
+    except (msgspec.ValidationError, TypeError, ValueError, OverflowError, RecursionError) as error:
         remedy = _REMEDIES[kind]
         if isinstance(error, UnicodeEncodeError):
             remedy = "it holds lone surrogates, which UTF-8 cannot; pass whole characters"
@@ -179,7 +183,8 @@ def _checked_object(name: str, value: Any, faults: list[Fault]) -> Any:
     count = len(faults)
     try:
         value = ndjson.plain(value, name, faults)
-        _encode(value)
+        if len(faults) == count:
+            _encode(value)
     except RecursionError:
         faults.append(Fault(name, type(value).__name__, "nested too deeply, or in itself; pass a flatter dict"))
     if len(faults) == count and not isinstance(value, dict):
@@ -189,7 +194,7 @@ def _checked_object(name: str, value: Any, faults: list[Fault]) -> Any:
 
 def _unwrapped(value: Any) -> Any:
     """Unwrap NumPy scalars, within a dict too."""
-    if type(value) is dict:
+    if isinstance(value, Mapping):
         return {ndjson.unwrap_scalar(key): ndjson.unwrap_scalar(item) for key, item in value.items()}
     return ndjson.unwrap_scalar(value)
 

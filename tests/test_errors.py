@@ -1,0 +1,133 @@
+"""The tree of errors: each is a fitting built-in too, holds its facts, and crosses process borders."""
+
+from __future__ import annotations
+
+import copy
+import errno
+import json
+import multiprocessing
+import pickle
+from concurrent.futures import ProcessPoolExecutor
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import pytest
+
+from metrics_appender import (
+    ClosedError,
+    CorruptLineError,
+    Fault,
+    InvalidRecordError,
+    LockTimeoutError,
+    MetricsAppender,
+    MetricsAppenderError,
+)
+from metrics_appender.errors import MAY_BE_WRITTEN, NOTHING_WRITTEN, explain, restate
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FAULTS = (Fault("agent", "5 (int)", "pass text (str)"), Fault("confidence", "2 (int)", "pass a number from 0 to 1"))
+
+
+def every_error() -> list[MetricsAppenderError]:
+    """Return one of each kind."""
+    return [
+        InvalidRecordError(FAULTS),
+        InvalidRecordError(FAULTS[:1]),
+        LockTimeoutError("/data/s_performance.json", 2.5),
+        CorruptLineError("Expecting value", "}", 0, "/data/s_performance.json", 7, 123),
+        ClosedError("/data/s_performance.json: append after close(); make a new one"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "builtin"),
+    [
+        (InvalidRecordError, ValueError),
+        (LockTimeoutError, TimeoutError),
+        (LockTimeoutError, OSError),
+        (CorruptLineError, json.JSONDecodeError),
+        (CorruptLineError, ValueError),
+        (ClosedError, ValueError),
+    ],
+)
+def test_every_error_is_of_the_tree_and_a_fitting_builtin(kind: type[Exception], builtin: type[Exception]) -> None:
+    """A caller may catch the library's root, or what Python's own modules would raise."""
+    assert issubclass(kind, MetricsAppenderError)
+    assert issubclass(kind, builtin)
+
+
+def test_the_root_is_no_builtin_of_its_own() -> None:
+    """Catching it catches nothing of anybody else's."""
+    assert MetricsAppenderError.__bases__ == (Exception,)
+
+
+@pytest.mark.parametrize("error", every_error(), ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
+def test_errors_survive_pickling_with_their_facts(error: MetricsAppenderError, protocol: int) -> None:
+    """Type, text and every attribute are the same on the other side, and so they are in a copy."""
+    for again in (pickle.loads(pickle.dumps(error, protocol)), copy.copy(error), copy.deepcopy(error)):
+        assert type(again) is type(error)
+        assert str(again) == str(error)
+        assert again.args == error.args
+        assert vars(again) == vars(error)
+
+
+def test_an_invalid_record_error_lists_field_value_and_remedy() -> None:
+    """What, got, and what to do, for each fault; and that nothing was written."""
+    text = str(InvalidRecordError(FAULTS))
+    for fault in FAULTS:
+        assert f"{fault.field}: got {fault.value}; {fault.reason}" in text
+    assert NOTHING_WRITTEN in text
+    assert NOTHING_WRITTEN in str(InvalidRecordError(FAULTS[:1]))
+    assert InvalidRecordError(FAULTS).faults == FAULTS
+
+
+def test_a_lock_timeout_error_names_file_and_seconds() -> None:
+    """It is an `OSError` with an errno and a filename, and says that nothing was written."""
+    error = LockTimeoutError("/data/a.json", 2.5)
+    assert (error.errno, error.filename, error.timeout_seconds) == (errno.ETIMEDOUT, "/data/a.json", 2.5)
+    assert all(part in str(error) for part in ("2.5 s", "/data/a.json", NOTHING_WRITTEN))
+
+
+def test_a_corrupt_line_error_says_where() -> None:
+    """File, line and byte, beside what `json.JSONDecodeError` has."""
+    error = CorruptLineError("Expecting value", "}", 0, "/data/a.json", 7, 123)
+    assert (error.path, error.line_number, error.byte_offset) == ("/data/a.json", 7, 123)
+    assert (error.msg, error.doc, error.pos) == ("Expecting value", "}", 0)
+    assert "/data/a.json, line 7 (byte 123): Expecting value" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [(errno.EACCES, PermissionError), (errno.ENOENT, FileNotFoundError), (errno.ENOSPC, OSError), (errno.EIO, OSError)],
+)
+def test_an_explained_os_error_keeps_its_kind_and_says_what_became_of_the_record(code: int, kind: type[OSError]) -> None:
+    """The type and errno are the system's; file and outcome are added, and a twin or a pickle has them too."""
+    error = explain(OSError(code, "the system's words"), "/data/a.json", NOTHING_WRITTEN)
+    for found in (error, restate(error), pickle.loads(pickle.dumps(error))):
+        assert type(found) is kind
+        assert (found.errno, found.filename) == (code, "/data/a.json")
+        assert found.__notes__ == [f"/data/a.json: {NOTHING_WRITTEN}"]
+
+
+def test_the_first_outcome_stands() -> None:
+    """Who knows best explains first: a later explanation neither adds to it nor takes the file's name away."""
+    error = explain(OSError(errno.EIO, "the system's words", "/data/a.json.torn"), "/data/a.json", MAY_BE_WRITTEN)
+    explain(error, "/data/other.json", NOTHING_WRITTEN)
+    assert error.filename == "/data/a.json.torn"
+    assert error.__notes__ == [f"/data/a.json: {MAY_BE_WRITTEN}"]
+
+
+def _fail(directory: str) -> NoReturn:
+    metrics: Any = MetricsAppender(directory)
+    metrics.append_performance_metric("a/b", 5, -1, None)
+    raise AssertionError
+
+
+def test_an_error_of_a_pools_worker_reaches_its_parent(tmp_path: Path) -> None:
+    """An exception that cannot be unpickled would break the pool: this one comes through with its faults."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool, pytest.raises(InvalidRecordError) as caught:
+        pool.submit(_fail, str(tmp_path)).result()
+    fields = {fault.field for fault in caught.value.faults}
+    assert fields == {"execution_id", "skill_name", "agent", "execution_time_ms"}

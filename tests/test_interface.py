@@ -1,0 +1,122 @@
+"""The interface of `MetricsAppender` that existing callers use: not a name, an order, a default or a type moves."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any, Protocol, get_origin, get_type_hints
+
+import pytest
+
+from metrics_appender import MetricsAppender
+
+
+class Contract(Protocol):
+    """The interface that existing callers use: names, order, defaults and types stay as they are."""
+
+    def __init__(self, metrics_dir: Path | str | None = None) -> None:
+        """Make an appender."""
+
+    def append_performance_metric(
+        self,
+        skill_name: str,
+        execution_id: str,
+        execution_time_ms: int,
+        agent: str,
+        exception_occurred: bool = False,
+        exception_type: str | None = None,
+        memory_usage_mb: float | None = None,
+        timestamp: float | None = None,
+    ) -> None:
+        """Append to `{skill_name}_performance.json`."""
+
+    def append_outcome_metric(
+        self,
+        skill_name: str,
+        execution_id: str,
+        decision: str,
+        expected_decision: str | None,
+        correct: bool,
+        confidence: float,
+        reasoning: str,
+        agent: str,
+        timestamp: float | None = None,
+    ) -> None:
+        """Append to `{skill_name}_outcomes.json`."""
+
+    def append_fidelity_metric(
+        self,
+        skill_name: str,
+        execution_id: str,
+        pattern_fidelity: float,
+        patterns_followed: int,
+        patterns_missed: int,
+        patterns_detail: dict[str, bool],
+        agent: str,
+        timestamp: float | None = None,
+    ) -> None:
+        """Append to `{skill_name}_fidelity.json`."""
+
+    def append_promotion_event(
+        self,
+        skill_name: str,
+        from_state: str,
+        to_state: str,
+        approver: str,
+        approval_ticket: str,
+        reason: str,
+        automated_checks: dict[str, Any],
+        timestamp: float | None = None,
+    ) -> None:
+        """Append to `{skill_name}_promotion_log.json`."""
+
+    def append_rollback_event(
+        self,
+        skill_name: str,
+        from_state: str,
+        to_state: str,
+        trigger_reason: str,
+        trigger_metric: str,
+        automated: bool = True,
+        timestamp: float | None = None,
+    ) -> None:
+        """Append to `{skill_name}_promotion_log.json`."""
+
+    def read_metrics(self, filename: str, limit: int | None = None) -> list[Any]:
+        """Return the most recent records, oldest first."""
+        raise NotImplementedError
+
+
+METHODS = [name for name, part in vars(Contract).items() if inspect.isfunction(part) and not name.startswith("_")]
+
+
+@pytest.mark.parametrize("name", ["__init__", *METHODS])
+def test_every_method_has_the_parameters_that_callers_use(name: str) -> None:
+    """Names, order, defaults and types; anything more is keyword-only and has a default."""
+    expected = list(inspect.signature(getattr(Contract, name)).parameters.values())
+    found = list(inspect.signature(getattr(MetricsAppender, name)).parameters.values())
+    assert [str(parameter) for parameter in found[: len(expected)]] == [str(parameter) for parameter in expected]
+    for parameter in found[len(expected) :]:
+        assert parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        assert parameter.default is not inspect.Parameter.empty
+
+
+def test_the_constructor_is_durable_and_patient_by_default() -> None:
+    """`durability` is "fsync", `lock_timeout` thirty seconds."""
+    parameters = inspect.signature(MetricsAppender).parameters
+    assert parameters["durability"].default == "fsync"
+    assert parameters["lock_timeout"].default == 30.0
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_returns_what_callers_expect(name: str) -> None:
+    """Appends return `None`, reading returns a list."""
+    scope = {"Path": Path, "Any": Any}
+    returned = get_type_hints(getattr(MetricsAppender, name), localns=scope)["return"]
+    assert (get_origin(returned) or returned) is (list if name == "read_metrics" else type(None))
+
+
+def test_the_type_checker_takes_an_appender_for_the_contract(tmp_path: Path) -> None:
+    """The assignment is what mypy checks, over the whole interface at once."""
+    contract: Contract = MetricsAppender(tmp_path)
+    assert contract.read_metrics("none.json") == []
