@@ -268,3 +268,13 @@ def test_halves_of_two_lines_never_meet(path: str, limit: int | None) -> None:
     write(path, encode_line(taken_back))
     (found,) = read_while(path, lambda: write(path, encode_line(taking_its_place)), limit)
     assert found in (taken_back, taking_its_place)
+
+
+def test_the_records_before_a_corrupt_line_are_given_first(tmp_path: Path) -> None:
+    """Whoever iterates gets all that is good up to the bad line."""
+    path = tmp_path / "file"
+    path.write_bytes(b'{"n":1}\n{"n":2}\nbad\n{"n":4}\n')
+    records = reader.iter_records(str(path))
+    assert [next(records), next(records)] == [{"n": 1}, {"n": 2}]
+    with pytest.raises(CorruptLineError, match="line 3"):
+        next(records)

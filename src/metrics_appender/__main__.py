@@ -6,7 +6,7 @@ import sys
 def main() -> None:
     """Run the command line, or say in one line what to install for it."""
     try:
-        from .cli import app
+        from .cli.app import app
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in {"typer", "rich"}:
             raise

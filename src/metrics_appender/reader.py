@@ -16,7 +16,7 @@ from .errors import CorruptLineError, Fault, InvalidRecordError
 from .ndjson import decode_line, show
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 _FORWARD_BYTES: Final = 1 << 18
 _BACKWARD_BYTES: Final = 1 << 14
@@ -41,7 +41,7 @@ def read_last(path: str, limit: int | None) -> list[dict[str, Any]]:
         return []
     try:
         start, lines = _last_lines(fd, limit)
-        return _decode_all(fd, path, start, lines)
+        return list(_decode_all(fd, path, start, lines))
     finally:
         disk.close(fd)
 
@@ -121,11 +121,12 @@ def _keep_last(start: int, lines: list[bytes], limit: int) -> tuple[int, list[by
     return start + sum(map(len, lines[:skipped])) + skipped, lines[skipped:]
 
 
-def _decode_all(fd: int, path: str, start: int, lines: list[bytes]) -> list[dict[str, Any]]:
+def _decode_all(fd: int, path: str, start: int, lines: list[bytes]) -> Iterable[dict[str, Any]]:
+    """Decode lines at once; where one is corrupt, those before it are given first, then its error is raised."""
     try:
         return list(map(decode_line, lines))
     except json.JSONDecodeError:
-        return [_decode_with_care(fd, path, offset, line) for offset, line in _with_offsets(start, lines)]
+        return (_decode_with_care(fd, path, offset, line) for offset, line in _with_offsets(start, lines))
 
 
 def _with_offsets(start: int, lines: list[bytes]) -> Iterator[tuple[int, bytes]]:

@@ -10,9 +10,10 @@ import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from .appender import MetricsAppender
+from ..appender import MetricsAppender
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from multiprocessing.connection import Connection
 
 SKILL_NAME: Final = "YouTube Live Chat"
@@ -98,21 +99,21 @@ def _append_all(task: Task, pipe: Connection) -> None:
     last = task.records - 1
     with MetricsAppender(task.directory) as metrics:
         for number in range(task.records):
-            arguments = arguments_of(task, number)
             if task.long_characters and number == last:
                 pipe.send(("long", number))
             elif not task.long_characters and number == task.records - len(KINDS):
                 pipe.recv()
-            _append(metrics, kind_of(number), arguments)
+            append_record(metrics, task, number)
             pipe.send(("acknowledged", number))
 
 
-def _append(metrics: MetricsAppender, kind: str, arguments: dict[str, Any]) -> None:
-    methods = {
+def append_record(metrics: MetricsAppender, task: Task, number: int) -> None:
+    """Append one of a worker's records, by the method of its kind."""
+    methods: dict[str, Callable[..., None]] = {
         "performance": metrics.append_performance_metric,
         "outcome": metrics.append_outcome_metric,
         "fidelity": metrics.append_fidelity_metric,
         "promotion": metrics.append_promotion_event,
         "rollback": metrics.append_rollback_event,
     }
-    methods[kind](SKILL_NAME, **arguments)
+    methods[kind_of(number)](SKILL_NAME, **arguments_of(task, number))

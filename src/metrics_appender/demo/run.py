@@ -6,6 +6,7 @@ its append returned, and the kill is a SIGKILL while the kernel copies a line of
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -13,8 +14,8 @@ import time
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from .demo_check import LONG_FILE, TORN_SUFFIX, Told
-from .demo_worker import GO, KINDS, LONG_KIND, Message, Task, work
+from .check import LONG_FILE, TORN_SUFFIX, Told
+from .worker import GO, KINDS, LONG_KIND, Message, Task, work
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,10 +73,8 @@ class _Worker:
 
     def send(self) -> None:
         """Give the word that the worker waits for; one that is dead is told of by the end of its pipe."""
-        try:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.pipe.send(GO)
-        except (BrokenPipeError, ConnectionResetError):
-            pass
 
     def kill(self) -> None:
         """Send SIGKILL and wait for the end; a worker that was done before it was not killed."""
@@ -127,6 +126,7 @@ class _Overseer:
         self._path = os.path.join(directory, LONG_FILE)
         self._directory = directory
         self._on_acknowledged = on_acknowledged
+        self._has_begun = False
         self._kills: list[Kill] = []
         self._victims: list[_Worker] = []
         self._workers: list[_Worker] = []
@@ -140,6 +140,7 @@ class _Overseer:
         """Start all at the same moment, and listen until the last has ended."""
         for worker in self._workers:
             self._hear(worker)
+        self._has_begun = True
         begin = time.monotonic()
         for worker in self._workers:
             worker.send()
@@ -178,10 +179,10 @@ class _Overseer:
             worker.failure = str(value)
         elif word == "end":
             del self._listening[worker.pipe]
-            if worker is self._victims[-1] and not self._kills:
-                self._release_survivors()  # it died by itself: nobody else will be killed
-        elif worker not in self._workers[: len(self._survivors) + 1]:
-            worker.send()  # a later victim is ready
+            if worker.failure and worker in self._victims:
+                self._release_survivors()  # there will be no kill to wait for
+        elif self._has_begun:  # a later victim is ready
+            worker.send()
 
     def _kill_in_mid_write(self, victim: _Worker) -> None:
         """Kill once the file is seen growing under the long record; then let the others go on, or try with a longer one."""
@@ -191,6 +192,10 @@ class _Overseer:
         victim.kill()
         # Asked in this order: who mends the tail copies it aside before cutting it off.
         is_torn = _is_torn(self._path) or _size_of(self._path + TORN_SUFFIX) > torn_before
+        while victim.pipe in self._listening:
+            self._hear(victim)
+        if victim.failure:
+            return
         self._kills.append(Kill(victim.task.writer, victim.process.pid or 0, victim.task.long_characters, is_torn))
         if is_torn or len(self._victims) == len(_LONG_CHARACTERS):
             self._release_survivors()
@@ -214,6 +219,6 @@ def _is_torn(path: str) -> bool:
     try:
         with open(path, "rb") as file:
             file.seek(-1, os.SEEK_END)
-            return file.read() != b"\n"
+            return file.read()[-1:] not in {b"\n", b""}
     except OSError:
         return False  # not there, or empty

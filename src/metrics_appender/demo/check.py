@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from .demo_worker import KINDS, LONG_KIND, SKILL_NAME, Task, arguments_of, identity_of, kind_of
+from .worker import KINDS, LONG_KIND, SKILL_NAME, Task, arguments_of, identity_of, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

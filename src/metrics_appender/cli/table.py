@@ -1,0 +1,91 @@
+"""Records as a table on a terminal: a row a record, or a block a record where a row would not fit."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from typing import TYPE_CHECKING, Any, Final
+
+from rich.box import SIMPLE_HEAD
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rich.console import Console
+
+_LONGEST_TEXT: Final = 200
+_WIDEST: Final = 10_000
+# Room for a date and a time of day one below the other, to the millisecond.
+_INSTANT: Final = re.compile(r"(\d{4}-\d\d-\d\d)T([\d:]+(?:\.\d{3})?)\d*\+00:00")
+
+
+def show_records(console: Console, records: list[dict[str, Any]]) -> None:
+    """Print records with every field that one of them has.
+
+    What is the same in all of them stands once, above. `timestamp` is left out where `timestamp_iso` says
+    the same. A text of more than 200 characters is cut, with an ellipsis.
+    """
+    names = _names_in(records)
+    shared = _shared_by(records, names)
+    for name in shared:
+        console.print(Text.assemble((f"{_printable(name)}: ", "bold"), _cell(name, records[0][name])))
+    rest = [name for name in names if name not in shared]
+    table = _rows(records, rest)
+    if Measurement.get(console, console.options.update(max_width=_WIDEST), table).minimum <= console.width:
+        console.print(table)
+    else:
+        _print_blocks(console, records, rest)
+    console.print(f"{len(records)} record{'' if len(records) == 1 else 's'}", style="dim", highlight=False)
+
+
+def _names_in(records: Iterable[dict[str, Any]]) -> list[str]:
+    """Return the fields, in the order in which they come first."""
+    names = list(dict.fromkeys(name for record in records for name in record))
+    return [name for name in names if name != "timestamp" or "timestamp_iso" not in names]
+
+
+def _shared_by(records: list[dict[str, Any]], names: Iterable[str]) -> list[str]:
+    """Return the fields that all records have with the same value, if there are several records."""
+    if len(records) < 2:  # noqa: PLR2004 - one record shares nothing with another
+        return []
+    # By their text, for 1, 1.0 and true are equal to Python.
+    return [name for name in names if len({repr(record.get(name, ...)) for record in records}) == 1]
+
+
+def _rows(records: Iterable[dict[str, Any]], names: Iterable[str]) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name in names:
+        # A heading breaks at its underscores: many a field's name is longer than its values.
+        table.add_column(_printable(name).replace("_", "\n"), overflow="fold")
+    for record in records:
+        table.add_row(*(_cell(name, record[name]) if name in record else Text() for name in names))
+    return table
+
+
+def _print_blocks(console: Console, records: Iterable[dict[str, Any]], names: Iterable[str]) -> None:
+    for record in records:
+        block = Table.grid(padding=(0, 2))
+        block.add_column(style="bold")
+        block.add_column(overflow="fold")
+        for name in names:
+            if name in record:
+                block.add_row(_printable(name), _cell(name, record[name]))
+        console.print(block)
+        console.print()
+
+
+def _cell(name: str, value: Any) -> Text:
+    if isinstance(value, str):
+        return Text(_INSTANT.sub(r"\1 \2Z", _printable(value)) if name == "timestamp_iso" else _printable(value))
+    return Text(_printable(json.dumps(value, ensure_ascii=False)), style="cyan")
+
+
+def _printable(text: str) -> str:
+    """Return a text with its control characters escaped: a record must not steer the terminal."""
+    if len(text) > _LONGEST_TEXT:
+        text = text[: _LONGEST_TEXT - 1] + "…"
+    return "".join(character if unicodedata.category(character) not in {"Cc", "Cs"} else ascii(character)[1:-1] for character in text)

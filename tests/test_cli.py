@@ -1,0 +1,139 @@
+"""The command line: reading, its errors, and what holds for every command."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from typer.testing import CliRunner, Result
+
+from metrics_appender import AppendLog, MetricsAppender
+from metrics_appender.cli.app import app
+
+COMMAND = (sys.executable, "-m", "metrics_appender")
+SKILL = "YouTube Live Chat"
+
+
+def run(*arguments: str | Path, text: str = "") -> subprocess.CompletedProcess[str]:
+    """Run the command as a process, with a text on its standard input."""
+    return subprocess.run([*COMMAND, *arguments], input=text, capture_output=True, text=True, check=False)
+
+
+def invoke(*arguments: str | Path, text: str = "") -> Result:
+    """Run the command in this process, which is quicker."""
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], input=text)
+
+
+def on_terminal(*arguments: str | Path, columns: int = 80) -> str:
+    """Run the command with a terminal for its output, and return what it wrote there."""
+    parent_end, child_end = pty.openpty()
+    environment = os.environ | {"COLUMNS": str(columns), "TERM": "dumb"}
+    with subprocess.Popen([*COMMAND, *arguments], stdout=child_end, stdin=child_end, env=environment) as process:
+        os.close(child_end)
+        written = b""
+        with contextlib.suppress(OSError):  # a terminal whose other end is closed reads as an input error
+            while piece := os.read(parent_end, 65536):
+                written += piece
+    os.close(parent_end)
+    assert process.returncode == 0
+    return written.decode().replace("\r\n", "\n")
+
+
+# read
+
+
+def test_read_gives_a_pipe_the_lines_as_they_stand(path: str) -> None:
+    """NDJSON in, NDJSON out; -n takes the last; what is not ended yet is no record."""
+    Path(path).write_text('{"a":1}\n{"who":"Zoë","n":123456789012345678901234567890}\n{"a":0.1}\n{"half', encoding="utf-8")
+    whole = run("read", path)
+    assert (whole.returncode, whole.stderr) == (0, "")
+    assert whole.stdout + '{"half' == Path(path).read_text(encoding="utf-8")
+    assert invoke("read", path, "-n", "1").stdout == '{"a":0.1}\n'
+    assert invoke("read", path, "-n", "0").stdout == ""
+
+
+def test_read_passes_on_what_only_other_programs_write(path: str) -> None:
+    """A lone surrogate is JSON, though this library would refuse to append it."""
+    Path(path).write_text('{"a":"\\ud800"}\n', encoding="utf-8")
+    assert json.loads(invoke("read", path).stdout) == {"a": "\ud800"}
+
+
+def test_read_of_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    """A typo on a command line must not look like a file without records."""
+    done = run("read", tmp_path / "nothing.json")
+    assert done.returncode == 2
+    assert "nothing.json' does not exist" in done.stderr
+
+
+def test_read_names_the_line_that_is_no_record(path: str) -> None:
+    """As the library does: file, line and byte."""
+    Path(path).write_text('{"a":1}\nnot json\n', encoding="utf-8")
+    done = run("read", path)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"metrics-appender: {path}, line 2 (byte 8): ")
+    assert "Traceback" not in done.stderr
+
+
+def test_read_ends_quietly_when_the_pipe_is_closed(path: str) -> None:
+    """`| head -1` gets its line, and nobody complains."""
+    Path(path).write_text('{"a":"a line of some length"}\n' * 50_000, encoding="utf-8")
+    with subprocess.Popen([*COMMAND, "read", path], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stderr
+        assert process.stdout.readline() == b'{"a":"a line of some length"}\n'
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 128 + signal.SIGPIPE
+
+
+def test_read_shows_a_table_on_a_terminal(tmp_path: Path) -> None:
+    """A column a field, a row a record; what all share stands once, above."""
+    metrics = MetricsAppender(tmp_path)
+    for number in range(3):
+        metrics.append_performance_metric(SKILL, f"run-{number}", 30 + number, "ai_overseer", timestamp=1760970309.5)
+    file = tmp_path / f"{SKILL}_performance.json"
+    lines = on_terminal("read", file).splitlines()
+    assert f"skill_name: {SKILL}" in lines
+    assert [line.split() for line in lines if line.startswith(" run-")] == [["run-0", "30"], ["run-1", "31"], ["run-2", "32"]]
+    assert lines[-1] == "3 records"
+    assert on_terminal("read", file, "--json").encode() == file.read_bytes()
+
+
+def test_read_shows_wide_records_as_blocks_and_escapes_what_steers_a_terminal(path: str) -> None:
+    """Where a row would not fit, a field a line; a record cannot clear the screen of who reads it."""
+    log = AppendLog(path)
+    log.append({f"a_field_{number}": f"value_{number}" for number in range(12)} | {"text": "red \x1b[31m\nnext\x9b"})
+    shown = on_terminal("read", path)
+    assert [line.split() for line in shown.splitlines()][:12] == [[f"a_field_{number}", f"value_{number}"] for number in range(12)]
+    assert r"red \x1b[31m\nnext\x9b" in shown
+
+
+# The command as such
+
+
+def test_without_the_extra_the_command_says_what_to_install() -> None:
+    """In one line, and with a status of failure."""
+    code = "import sys; sys.modules['typer'] = None; from metrics_appender.__main__ import main; main()"
+    done = subprocess.run([sys.executable, "-c", code, "read"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "pip install 'metrics-appender[cli]'" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_library_itself_imports_nothing_of_the_command() -> None:
+    """The core has no use for Typer and Rich."""
+    code = (
+        "import sys, metrics_appender; print([name for name in sys.modules if name.startswith(('typer', 'rich', 'metrics_appender.cli'))])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    """What is asked for in every report of a fault."""
+    assert invoke("--version").stdout == "metrics-appender 0.1.0\n"

@@ -1,0 +1,169 @@
+"""The demo: what it shows is so, and its judge catches files that are damaged."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from typer.testing import CliRunner
+
+from metrics_appender import MetricsAppender
+from metrics_appender.cli.app import app
+from metrics_appender.demo import run as demo
+from metrics_appender.demo.check import FILES, LONG_FILE, Told, check
+from metrics_appender.demo.worker import KINDS, SKILL_NAME, Task, append_record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from conftest import Waiting
+
+COMMAND = (sys.executable, "-m", "metrics_appender", "demo")
+RECORDS = 10
+EVENTS_FILE = f"{SKILL_NAME}_promotion_log.json"
+
+
+def test_the_demo_tears_a_write_and_finds_every_acknowledged_record(tmp_path: Path) -> None:
+    """One screen: five kinds, acknowledged as many as found, the torn bytes put aside."""
+    directory = tmp_path / "kept"
+    done = subprocess.run([*COMMAND, "--processes=3", "--records=10", "--dir", directory], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = [line.split() for line in done.stdout.splitlines() if line.strip().startswith((*KINDS, "all "))]
+    assert [row[0] for row in rows] == [*KINDS, "all"]
+    assert all(row[1] == row[2] and row[3:5] == ["0", "0"] for row in rows)
+    assert int(rows[-1][1]) >= demo.records_in_all(3, 10)
+    assert "All well" in done.stdout
+    assert set(FILES) | {LONG_FILE + ".torn"} == set(os.listdir(directory))
+    assert all(len(line) <= 80 for line in done.stdout.splitlines() if str(directory) not in line)
+
+
+def test_the_torn_bytes_are_the_head_of_the_killed_worker_s_record(tmp_path: Path) -> None:
+    """Nothing is pretended: the kernel stopped copying in the middle of that line."""
+    outcome = demo.run(str(tmp_path), 2, 5, lambda: None)
+    kill = outcome.kills[-1]
+    torn = (tmp_path / f"{LONG_FILE}.torn").read_bytes()
+    assert kill.is_torn
+    assert b"\n" not in torn
+    assert 0 < len(torn) < kill.characters
+    assert torn.startswith(b'{"execution_id":"worker-%d-' % kill.writer)
+    assert [told.is_killed for told in outcome.told] == [False] + [True] * len(outcome.kills)
+    assert outcome.failures == []
+
+
+def test_without_a_directory_nothing_is_left_when_the_demo_is_interrupted(tmp_path: Path, wait: Waiting) -> None:
+    """Ctrl-C ends the workers too, without a traceback, and removes the files."""
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    command = [*COMMAND, "--processes=2", "--records=1000000"]
+    with subprocess.Popen(command, env=environment, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        wait.until(lambda: list(tmp_path.glob(f"*/{EVENTS_FILE}")))
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of the session
+        assert process.communicate()[1] == b""
+    assert process.returncode == 130
+    assert os.listdir(tmp_path) == []
+    wait.until(lambda: not is_alive(process.pid))
+
+
+def is_alive(group: int) -> bool:
+    """Whether a process group has a member."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_the_demo_refuses_a_directory_that_holds_something(tmp_path: Path) -> None:
+    """Lines of another run are none that it could judge, and nobody's files are touched."""
+    (tmp_path / "notes").touch()
+    done = CliRunner().invoke(app, ["demo", "--dir", str(tmp_path)])
+    assert done.exit_code == 1
+    assert "not empty" in done.stderr
+    assert os.listdir(tmp_path) == ["notes"]
+
+
+def test_what_is_amiss_is_shown_and_ends_with_status_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record that was acknowledged but is nowhere: the demo says so."""
+    told = [Told(Task(str(tmp_path), 0, RECORDS), RECORDS)]
+    monkeypatch.setattr(demo, "run", lambda *arguments: demo.Outcome(told, [], ["worker 0 failed: OSError"], 1.0))
+    done = CliRunner().invoke(app, ["demo"])
+    assert done.exit_code == 1
+    assert "Amiss: 11 findings" in done.stdout
+    assert "worker 0 failed: OSError" in done.stdout
+    assert "worker-0-record-3 is lost" in done.stdout
+    assert "and 6 more" in done.stdout
+
+
+def test_a_worker_that_fails_is_told_of(tmp_path: Path) -> None:
+    """By its number and its error; the others end all the same."""
+    (tmp_path / LONG_FILE).mkdir()
+    outcome = demo.run(str(tmp_path), 2, 5, lambda: None)
+    assert [failure.split(":")[0] for failure in outcome.failures] == ["worker 0 failed", "worker 1 failed"]
+    assert all("IsADirectoryError" in failure for failure in outcome.failures)
+    assert [told.acknowledged for told in outcome.told] == [1, 1]
+
+
+# The judge
+
+
+@pytest.fixture
+def told(tmp_path: Path) -> list[Told]:
+    """A directory as it should be, in which a survivor and a killed worker wrote; what they were told."""
+    tasks = [Task(str(tmp_path), writer, RECORDS) for writer in range(2)]
+    with MetricsAppender(tmp_path, durability="os") as metrics:
+        for number in range(RECORDS):
+            for task in tasks:
+                append_record(metrics, task, number)
+    return [Told(tasks[0], RECORDS), Told(tasks[1], RECORDS - 1, is_killed=True)]
+
+
+def test_a_whole_directory_has_nothing_amiss(tmp_path: Path, told: list[Told]) -> None:
+    """All found; the killed worker's last record is there though it was not acknowledged, which may be."""
+    (tmp_path / f"{LONG_FILE}.torn").write_bytes(b"12345")
+    findings = check(str(tmp_path), told)
+    assert findings.problems == []
+    assert findings.unacknowledged == 1
+    assert findings.set_aside == {LONG_FILE: 5}
+    assert [(tally.acknowledged, tally.found, tally.torn, tally.lost) for tally in findings.tallies.values()] == [(4, 4, 0, 0)] * 4 + [
+        (3, 3, 0, 0)
+    ]
+
+
+Lines = list[bytes]
+DAMAGES: dict[str, tuple[Callable[[Lines], Lines], str]] = {
+    "lost": (lambda lines: lines[:1] + lines[2:], "is lost"),
+    "doubled": (lambda lines: [*lines, lines[-1]], "is there 2 times"),
+    "torn in the middle": (lambda lines: [lines[0], lines[1][:40] + b"\n", *lines[2:]], "line 2: torn"),
+    "two in one line": (lambda lines: [lines[0][:-1] + lines[1], *lines[2:]], "line 1: torn"),
+    "torn at the end": (lambda lines: [*lines, lines[0][:40]], "last 40 bytes"),
+    "not ended": (lambda lines: [*lines[:-1], lines[-1][:-1]], "are no whole line"),
+    "zeros": (lambda lines: [*lines, b"\0" * 100 + b"\n"], "torn"),
+    "reordered": (lambda lines: [lines[2], lines[1], lines[0], *lines[3:]], "after a later one"),
+    "changed": (lambda lines: [lines[0].replace("Zoë".encode(), b"Eve"), *lines[1:]], "does not hold what was appended"),
+    "a field more": (lambda lines: [lines[0].replace(b"{", b'{"more":1,', 1), *lines[1:]], "does not hold what was appended"),
+    "unknown": (lambda lines: [*lines, lines[0].replace(b"worker-0", b"worker-7")], "nobody was to write"),
+    "beyond what the survivor did": (lambda lines: [*lines, lines[0].replace(b"record-3", b"record-13")], "nobody was to write"),
+    "no object": (lambda lines: [*lines, b"[]\n"], "no JSON object"),
+    "an event's id twice": (lambda lines: [lines[0], with_id_of(lines[0], lines[1]), *lines[2:]], "that another event has"),
+    "gone": (lambda lines: [], "is lost"),
+}
+
+
+def with_id_of(first: bytes, second: bytes) -> bytes:
+    """Return the second event with the first one's id."""
+    return second.replace(second.split(b'"')[3], first.split(b'"')[3], 1)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_the_judge_catches_a_file_that_is(tmp_path: Path, told: list[Told], damage: str) -> None:
+    """Whatever a broken library could do to the promotions and rollbacks."""
+    spoil, problem = DAMAGES[damage]
+    file = tmp_path / EVENTS_FILE
+    file.write_bytes(b"".join(spoil(file.read_bytes().splitlines(keepends=True))))
+    findings = check(str(tmp_path), told)
+    assert any(problem in found for found in findings.problems), findings.problems
+    assert sum(tally.lost for tally in findings.tallies.values()) == sum("is lost" in found for found in findings.problems)
