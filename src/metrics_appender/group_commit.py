@@ -11,7 +11,6 @@ never written.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import math
 import threading
@@ -61,8 +60,10 @@ class Entry:
 
     def rouse(self) -> None:
         """Wake the caller: its line is settled, or it is its turn to lead."""
-        with contextlib.suppress(RuntimeError):  # it is awake already
+        try:
             self.wake.release()
+        except RuntimeError:
+            pass  # it is awake already
 
 
 class GroupCommit:
@@ -79,7 +80,9 @@ class GroupCommit:
         self._timeout_seconds = timeout_seconds
         self._pauses = pauses
         self._lock = FileLock(path)
-        self._waiter = Waiter(path, serve=self._serve, has_work=self._has_queue, step_aside=self._rouse_next)
+        self._queue: deque[Entry] = deque()
+        self._forks = 0
+        self._waiter = Waiter(path, serve=self._serve, has_work=self._queue.__len__, step_aside=self._rouse_next)
         self.forget()
         fork.register(self)
 
@@ -87,7 +90,8 @@ class GroupCommit:
         """In a forked child: nobody leads, nobody waits."""
         self._lead = threading.Lock()  # held while a pass is under way
         self._leader: int | None = None  # the thread that leads, for a signal handler to find itself
-        self._queue: deque[Entry] = deque()
+        self._queue.clear()
+        self._forks += 1
 
     def close(self) -> None:
         """Leave no thread behind that has nothing to do."""
@@ -191,10 +195,13 @@ class GroupCommit:
         """Take out of the queue, oldest first, as many as one pass should hold; `own` at any rate."""
         taken: list[Entry] = []
         room = _PASS_BYTES
-        with contextlib.suppress(IndexError):  # the queue is empty; its callers may take their lines back any moment
+        try:
             while room > 0:
-                taken.append(self._queue.popleft())
-                room -= len(taken[-1].line)
+                entry = self._queue.popleft()
+                taken.append(entry)
+                room -= len(entry.line)
+        except IndexError:
+            pass  # the queue is empty; its callers may take their lines back any moment
         if own is not None and own not in taken:
             self._withdraw(own)
             taken.append(own)
@@ -239,22 +246,21 @@ class GroupCommit:
         if self._timeout_seconds != 0:
             self._waiter.call(lock)
 
-    def _has_queue(self) -> bool:
-        return bool(self._queue)
-
     def _rouse_next(self) -> None:
-        with contextlib.suppress(IndexError):  # nobody waits
+        try:
             self._queue[0].rouse()
+        except IndexError:
+            pass  # nobody waits
 
     def _wait(self, entry: Entry) -> None:
         """Wait until the entry is settled; take it back when the deadline passes first."""
         timeout = self._timeout_seconds
         deadline = math.inf if timeout is None else time.monotonic() + timeout
-        queue = self._queue
+        forks = self._forks
         try:
             while not entry.is_settled:
                 self._wait_once(entry, deadline)
-                if queue is not self._queue:  # a signal handler forked here, and this is the child
+                if forks != self._forks:  # a signal handler forked here, and this is the child
                     self._settle_as_lost(entry)
         except BaseException:
             self._withdraw(entry)

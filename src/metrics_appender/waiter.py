@@ -7,7 +7,6 @@ second after it has nothing to do.
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -37,8 +36,10 @@ class _Post:
         self.bell = threading.Lock()  # held while nobody calls
 
     def ring(self) -> None:
-        with contextlib.suppress(RuntimeError):  # it has rung already
+        try:
             self.bell.release()
+        except RuntimeError:
+            pass  # it has rung already
 
 
 class Waiter:
@@ -53,7 +54,7 @@ class Waiter:
         path: str,
         *,
         serve: Callable[[FileLock], Sequence[Sleeper]],
-        has_work: Callable[[], bool],
+        has_work: Callable[[], int],
         step_aside: Callable[[], None],
     ) -> None:
         """Take what to do with the lock; no thread is made yet."""
