@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def hold_until_killed(path: str, sender: Connection) -> None:
     """Take the lock, tell, and sleep."""
     lock = FileLock(path)
-    assert lock.try_acquire()
+    assert lock.acquire(wait=False)
     sender.send("held")
     signal.pause()
 
@@ -28,11 +28,11 @@ def hold_until_killed(path: str, sender: Connection) -> None:
 def test_there_is_one_holder_at_a_time(path: str) -> None:
     """Within a process too: a second lock is refused until the first is released."""
     first, second = FileLock(path), FileLock(path)
-    assert first.try_acquire()
-    assert not second.try_acquire()
+    assert first.acquire(wait=False)
+    assert not second.acquire(wait=False)
     first.release()
     first.release()
-    assert second.try_acquire()
+    assert second.acquire(wait=False)
     second.release()
 
 
@@ -44,10 +44,10 @@ def test_the_death_of_a_holder_frees_the_lock(path: str) -> None:
     holder.start()
     assert receiver.recv() == "held"
     lock = FileLock(path)
-    assert not lock.try_acquire()
+    assert not lock.acquire(wait=False)
     holder.kill()
     holder.join()
-    lock.acquire()
+    assert lock.acquire(wait=True)
     lock.release()
 
 
@@ -55,10 +55,10 @@ def test_the_death_of_a_holder_frees_the_lock(path: str) -> None:
 def test_who_waited_for_a_file_that_was_rotated_gets_the_new_one(path: str, method: str) -> None:
     """The lock that counts is the one of the file that has the name when it is ours."""
     holder, waiting = FileLock(path), FileLock(path)
-    assert holder.try_acquire()
+    assert holder.acquire(wait=False)
     old = os.stat(path)
-    assert not waiting.try_acquire()
-    thread = threading.Thread(target=waiting.acquire)
+    assert not waiting.acquire(wait=False)
+    thread = threading.Thread(target=waiting.acquire, kwargs={"wait": True})
     thread.start()
     assert waiting.is_for_named_file()
     if method == "rename":
@@ -86,7 +86,7 @@ def test_a_file_that_never_keeps_its_name_is_told(path: str, monkeypatch: pytest
     monkeypatch.setattr(disk, "stat_named", lie)
     lock = FileLock(path)
     with pytest.raises(OSError, match="replaced"):
-        lock.try_acquire()
+        lock.acquire(wait=False)
     with pytest.raises(OSError, match="replaced"):
-        lock.acquire()
+        lock.acquire(wait=True)
     assert lock.fd == -1

@@ -150,7 +150,10 @@ class AppendLog:
         """
         end = lock.size
         if end != self._end or lock.inode != self._inode:  # somebody else wrote since
-            end = self._mend(lock.fd, end)
+            if end == 0:
+                self._sync_name(lock.fd)
+            elif disk.read_at(lock.fd, 1, end - 1) != b"\n":  # its writer died in the middle of a line
+                end = tail.mend_tail(lock.fd, self._path, end)
         # `lock.fd`, each time: a signal handler may fork in between, and then it is -1 in the child.
         try:
             if len(lines) == 1:
@@ -168,18 +171,11 @@ class AppendLog:
         self._inode = lock.inode
         return errors
 
-    def _mend(self, fd: int, size: int) -> int:
-        """Put a torn tail aside and return where the file ends now; a new file's name is made durable first.
-
-        First, so that a file with lines in it never lacks a durable name, whoever wrote them.
-        """
-        if size == 0:
-            if not disk.is_regular(fd):
-                raise OSError(errno.EINVAL, "not a regular file", self._path)
-            disk.sync_directory(os.path.dirname(self._path))
-        elif tail.is_torn(fd, size):
-            return tail.mend_tail(fd, self._path, size)
-        return size
+    def _sync_name(self, fd: int) -> None:
+        """Make a new file's name durable before its first line, so that a file with lines never lacks one."""
+        if not disk.is_regular(fd):
+            raise OSError(errno.EINVAL, "not a regular file", self._path)
+        disk.sync_directory(os.path.dirname(self._path))
 
     def _write_together(self, fd: int, end: int, lines: Sequence[bytes]) -> tuple[Sequence[OSError | None], int]:
         """Write all lines at once; where that fails, each by itself, so that the error reaches whom it concerns.

@@ -53,32 +53,34 @@ class FileLock:
         self._flock = load_flock()
         fork.register(self)
 
-    def try_acquire(self) -> bool:
-        """Take the lock if nobody holds it. The file is made if it is not there; it stays open where another holds it."""
+    def acquire(self, *, wait: bool) -> bool:
+        """Take the lock, of the file that is open already if one is; the file is made if it is not there.
+
+        With `wait`, in the kernel's queue and for as long as it takes. Without, `False` at once when another
+        holds the lock; the file stays open then.
+        """
         for _ in range(_MOST_TRIES):
-            if self.fd >= 0:
-                self.release()
-            with fork.descriptors:
-                self.fd = fd = disk.open_append(self.path)
+            fd = self.fd
+            if fd < 0:
+                with fork.descriptors:
+                    self.fd = fd = disk.open_append(self.path)
+            opened = disk.stat_open(fd)  # before the lock: which file it is does not change, and others wait once it is ours
             try:
-                self._flock(fd, _TRY)
+                self._flock(fd, _WAIT if wait else _TRY)
             except BlockingIOError:
                 return False
-            if self._is_current(fd):
+            try:
+                named = disk.stat_named(self.path)
+            except FileNotFoundError:
+                self.release()
+                continue
+            # Does the file still have the name? It may have been rotated before the lock was ours.
+            self.inode = inode = named.st_ino
+            if inode == opened.st_ino and named.st_dev == opened.st_dev:
+                self.size = named.st_size
                 return True
-        raise self._too_restless()
-
-    def acquire(self) -> None:
-        """Take the lock, waiting in the kernel's queue for as long as it takes; for the file that is open, if one is."""
-        for _ in range(_MOST_TRIES):
-            if self.fd < 0:
-                with fork.descriptors:
-                    self.fd = disk.open_append(self.path)
-            self._flock(self.fd, _WAIT)
-            if self._is_current(self.fd):
-                return
             self.release()
-        raise self._too_restless()
+        raise OSError(errno.ESTALE, f"{os.strerror(errno.ESTALE)}: replaced {_MOST_TRIES} times while it was being locked", self.path)
 
     def hand_over(self, other: FileLock) -> None:
         """Give the open file to another lock of the same path, which has none."""
@@ -119,24 +121,9 @@ class FileLock:
         """In a forked child: close the copy of the descriptor. Not unlock, which would unlock the parent's."""
         self._close()
 
-    def _is_current(self, fd: int) -> bool:
-        """Whether the locked file still has the name: it may have been rotated before the lock was ours."""
-        opened = disk.stat_open(fd)
-        try:
-            named = disk.stat_named(self.path)
-        except FileNotFoundError:
-            return False
-        self.size = opened.st_size
-        self.inode = inode = opened.st_ino
-        return inode == named.st_ino and opened.st_dev == named.st_dev
-
     def _close(self) -> None:
         if self.fd < 0:
             return
         with fork.descriptors:
             fd, self.fd = self.fd, -1
             disk.close(fd)
-
-    def _too_restless(self) -> OSError:
-        self.release()
-        return OSError(errno.ESTALE, f"{os.strerror(errno.ESTALE)}: replaced {_MOST_TRIES} times while it was being locked", self.path)

@@ -122,7 +122,7 @@ class GroupCommit:
         with self._lead:
             try:
                 self._leader = get_ident()
-                if lock.try_acquire() or self._retry(lock):
+                if lock.acquire(wait=False) or self._retry(lock):
                     self._write_lines(lock, (line,))
                 else:
                     entry = self._join_queue(line)
@@ -152,7 +152,7 @@ class GroupCommit:
                 return
             try:
                 self._leader = get_ident()
-                if lock.try_acquire() or self._retry(lock):
+                if lock.acquire(wait=False) or self._retry(lock):
                     taken = self._run_pass(lock, entry)
                 else:
                     self._call_waiter(lock)
@@ -171,28 +171,6 @@ class GroupCommit:
 
     def _run_pass(self, lock: FileLock, own: Entry | None) -> list[Entry]:
         """Write for those in the queue, `own` at any rate, release, and settle them; return them."""
-        taken = self._take(own)
-        error: OSError | None = None
-        errors: Sequence[OSError | None] = ()
-        try:
-            if taken:
-                errors = self._write_lines(lock, [entry.line for entry in taken])
-        except OSError as found:
-            error = found
-        except BaseException as interruption:
-            self._give_back(taken, own, interruption)
-            raise
-        try:
-            lock.release()
-        finally:
-            for index, entry in enumerate(taken):
-                outcome = errors[index] if errors else error
-                entry.error = None if outcome is None else restate(outcome)
-                entry.is_settled = True
-        return taken
-
-    def _take(self, own: Entry | None) -> list[Entry]:
-        """Take out of the queue, oldest first, as many as one pass should hold; `own` at any rate."""
         taken: list[Entry] = []
         room = _PASS_BYTES
         try:
@@ -205,7 +183,28 @@ class GroupCommit:
         if own is not None and own not in taken:
             self._withdraw(own)
             taken.append(own)
+        if taken:
+            self._write_for(taken, own, lock)
         return taken
+
+    def _write_for(self, taken: list[Entry], own: Entry | None, lock: FileLock) -> None:
+        error: OSError | None = None
+        errors: Sequence[OSError | None] = ()
+        try:
+            errors = self._write_lines(lock, [entry.line for entry in taken])
+        except OSError as found:
+            error = found
+        except BaseException as interruption:
+            self._give_back(taken, own, interruption)
+            raise
+        try:
+            lock.release()
+        finally:
+            if error is not None or errors:
+                for entry, outcome in zip(taken, errors or [error] * len(taken), strict=True):
+                    entry.error = outcome and restate(outcome)
+            for entry in taken:
+                entry.is_settled = True
 
     def _give_back(self, taken: list[Entry], own: Entry | None, interruption: BaseException) -> None:
         """After an interruption (Ctrl-C in the leader) that left nothing in the file: the others go on."""
@@ -236,9 +235,8 @@ class GroupCommit:
 
     def _retry(self, lock: FileLock) -> bool:
         for pause in self._pauses:
-            lock.release()
             time.sleep(pause)
-            if lock.try_acquire():
+            if lock.acquire(wait=False):
                 return True
         return False
 
@@ -259,26 +257,28 @@ class GroupCommit:
         forks = self._forks
         try:
             while not entry.is_settled:
-                self._wait_once(entry, deadline)
-                if forks != self._forks:  # a signal handler forked here, and this is the child
-                    self._settle_as_lost(entry)
+                remaining = deadline - time.monotonic()
+                if remaining <= 0 and self._withdraw(entry):
+                    raise LockTimeoutError(self._path, timeout or 0.0)
+                is_called = self._waiter.is_called
+                nap = _LOOK_AROUND_SECONDS if is_called or self._lead.locked() else _NO_THREAD_PAUSE_SECONDS
+                # Once a pass has the line it is waited for, deadline or not: it is being written.
+                if entry.wake.acquire(timeout=min(remaining, nap) if remaining > 0 else nap) and entry.is_settled:
+                    break
+                self._look_around(entry, forks, is_called=is_called)
         except BaseException:
             self._withdraw(entry)
             self._rouse_next()
             raise
 
-    def _wait_once(self, entry: Entry, deadline: float) -> None:
-        remaining = deadline - time.monotonic()
-        if remaining <= 0 and self._withdraw(entry):
-            raise LockTimeoutError(self._path, self._timeout_seconds or 0.0)
-        is_called = self._waiter.is_called
-        nap = _LOOK_AROUND_SECONDS if is_called or self._lead.locked() else _NO_THREAD_PAUSE_SECONDS
-        # Once a pass has the line it is waited for, deadline or not: it is being written.
-        is_roused = entry.wake.acquire(timeout=min(remaining, nap) if remaining > 0 else nap)
-        if is_called and not is_roused:
+    def _look_around(self, entry: Entry, forks: int, *, is_called: bool) -> None:
+        """See, having slept without being settled, whether something has to be done about it."""
+        if forks != self._forks:  # a signal handler forked here, and this is the child
+            self._settle_as_lost(entry)
+            return
+        if is_called:
             self._waiter.dismiss_if_rotated()
-        if not entry.is_settled:
-            self._lead_if_nobody_does(entry)
+        self._lead_if_nobody_does(entry)
 
     def _withdraw(self, entry: Entry) -> bool:
         """Take an entry back; `False` when a pass has it already."""

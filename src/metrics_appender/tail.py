@@ -12,11 +12,6 @@ _BLOCK_BYTES: Final = 1 << 16
 _LONGEST_NAME_BYTES: Final = 255
 
 
-def is_torn(fd: int, size: int) -> bool:
-    """Whether a file of `size` bytes ends in the middle of a line."""
-    return size > 0 and disk.read_at(fd, 1, size - 1) != b"\n"
-
-
 def end_of_whole_lines(fd: int, size: int) -> int:
     """Return the offset after the last newline within the first `size` bytes, 0 when there is none."""
     end = size

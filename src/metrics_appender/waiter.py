@@ -126,7 +126,7 @@ class Waiter:
 
     def _wait_and_serve(self, post: _Post) -> Sequence[Sleeper]:
         try:
-            post.lock.acquire()
+            post.lock.acquire(wait=True)
             return self._serve(post.lock)
         except OSError:
             # The lock could not even be asked for. Whoever is next tries without this thread, and gets the error.
