@@ -190,20 +190,13 @@ def test_an_error_reaches_the_callers_whose_line_it_concerns(log: AppendLog, wai
     log.append({"n": "first"})
     real = os.write
 
-    class Full:
-        """An operating system with room for 100 bytes at a time."""
+    def write(fd: int, data: bytes) -> int:
+        """Write where there is room for 1000 bytes, 100 at a time."""
+        if len(data) > 1000:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(fd, data[:100])
 
-        def __getattr__(self, name: str) -> Any:
-            return getattr(os, name)
-
-        def write(self, fd: int, data: bytes) -> int:
-            if len(data) <= 100:
-                return real(fd, data)
-            if len(data) > 1000:
-                raise OSError(errno.ENOSPC, "No space left on device")
-            return real(fd, data[:100])
-
-    monkeypatch.setattr(disk, "os", Full())
+    monkeypatch.setattr(disk, "write", write)
     count_syncs(monkeypatch, log, wait, others=3)
     calls = Calls(log)
     calls.start(0)

@@ -90,7 +90,10 @@ class AppendLog:
         `OSError` when the disk fails, with a note: "nothing was written", or "the line may be in
         the file" where taking it back failed too; `ClosedError` after `close()`.
         """
-        self.append_line(encode_line(record))
+        line = encode_line(record)
+        if self._is_closed:
+            raise ClosedError(self._path)
+        self._appends.append(line)
 
     def append_line(self, line: bytes) -> None:
         """Append one line that is encoded already: a JSON object in UTF-8 with the newline that ends it.
@@ -104,11 +107,7 @@ class AppendLog:
             raise ClosedError(self._path)
         if not line or line.find(b"\n") != len(line) - 1:
             raise InvalidRecordError((Fault("line", show(line), "pass one line, with a newline at its end only"),))
-        try:
-            self._appends.append(line)
-        except OSError as error:
-            explain(error, self._path, NOTHING_WRITTEN)
-            raise
+        self._appends.append(line)
 
     def read(self, limit: int | None = None) -> list[dict[str, Any]]:
         """Return the most recent `limit` records, oldest first; all of them without a limit.
@@ -156,14 +155,17 @@ class AppendLog:
                 end = tail.mend_tail(lock.fd, self._path, end)
         # `lock.fd`, each time: a signal handler may fork in between, and then it is -1 in the child.
         try:
+            errors: Sequence[OSError | None] = ()
             if len(lines) == 1:
-                errors: Sequence[OSError | None] = ()
-                written = disk.write_all(lock.fd, lines[0])
+                written = disk.write(lock.fd, lines[0])
+                if written != len(lines[0]):
+                    written += disk.write_rest(lock.fd, lines[0], written)
             else:
                 errors, written = self._write_together(lock.fd, end, lines)
             if self._is_synced:
                 disk.sync_file(lock.fd)
-            lock.check_is_open()
+            if lock.fd < 0:
+                raise lock.error_of_child()
         except BaseException as error:
             self._take_back(lock, end, error)
             raise

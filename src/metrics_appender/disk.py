@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 # O_NOFOLLOW: a link planted in a shared directory must not lead the append elsewhere.
-_APPEND: Final = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+APPEND: Final = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 _READ: Final = os.O_RDONLY | os.O_CLOEXEC
-_MODE: Final = 0o644
+MODE: Final = 0o644
 _COPY_BYTES: Final = 1 << 20
 
 
 def open_append(path: str) -> int:
     """Open a file for reading and appending, made if it is not there (mode 0644 less the umask)."""
-    return os.open(path, _APPEND, _MODE)
+    return os.open(path, APPEND, MODE)
 
 
 def open_read(path: str) -> int:
@@ -43,16 +43,21 @@ def is_regular(fd: int) -> bool:
 
 
 def write_all(fd: int, data: bytes) -> int:
-    """Append all of `data` and return its length; in the ordinary case one `write`, a short write is continued."""
-    length = len(data)
-    written = os.write(fd, data)
-    while written < length:
+    """Append all of `data` and return its length: one `write` in the ordinary case, more after a short one."""
+    written = write(fd, data)
+    return written if written == len(data) else written + write_rest(fd, data, written)
+
+
+def write_rest(fd: int, data: bytes, written: int) -> int:
+    """Append what a short write left of `data`, and return how many bytes that was."""
+    start = written
+    while written < len(data):
         # A write that takes nothing tells why at the next try; it is not tried for ever.
-        more = os.write(fd, memoryview(data)[written:])
+        more = write(fd, memoryview(data)[written:])
         if more == 0:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         written += more
-    return length
+    return written - start
 
 
 def _sync_fully(fd: int) -> None:
@@ -98,7 +103,9 @@ def pieces(fd: int, start: int, end: int) -> Iterator[bytes]:
         start += len(piece)
 
 
+open = os.open  # noqa: A001 - it is the operating system's open
 close = os.close
+write = os.write
 read_at = os.pread  # (fd, length, offset): fewer bytes than asked for only where the file ends, or at 2 GiB
 cut_back = os.ftruncate  # (fd, size)
 # Returns once the file's bytes and size are on the disk itself (fsync(2)).

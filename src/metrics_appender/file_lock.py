@@ -59,11 +59,12 @@ class FileLock:
         With `wait`, in the kernel's queue and for as long as it takes. Without, `False` at once when another
         holds the lock; the file stays open then.
         """
-        for _ in range(_MOST_TRIES):
+        tries = 0
+        while True:
             fd = self.fd
             if fd < 0:
                 with fork.descriptors:
-                    self.fd = fd = disk.open_append(self.path)
+                    self.fd = fd = disk.open(self.path, disk.APPEND, disk.MODE)
             opened = disk.stat_open(fd)  # before the lock: which file it is does not change, and others wait once it is ours
             try:
                 self._flock(fd, _WAIT if wait else _TRY)
@@ -72,25 +73,25 @@ class FileLock:
             try:
                 named = disk.stat_named(self.path)
             except FileNotFoundError:
-                self.release()
-                continue
+                named = None
             # Does the file still have the name? It may have been rotated before the lock was ours.
-            self.inode = inode = named.st_ino
-            if inode == opened.st_ino and named.st_dev == opened.st_dev:
+            if named and named.st_ino == opened.st_ino and named.st_dev == opened.st_dev:
+                self.inode = named.st_ino
                 self.size = named.st_size
                 return True
             self.release()
-        raise OSError(errno.ESTALE, f"{os.strerror(errno.ESTALE)}: replaced {_MOST_TRIES} times while it was being locked", self.path)
+            tries += 1
+            if tries == _MOST_TRIES:
+                raise OSError(errno.ESTALE, f"{os.strerror(errno.ESTALE)}: replaced {tries} times while it was being locked", self.path)
 
     def hand_over(self, other: FileLock) -> None:
         """Give the open file to another lock of the same path, which has none."""
         with fork.descriptors:
             other.fd, self.fd = self.fd, -1
 
-    def check_is_open(self) -> None:
-        """Raise `OSError` in a child that was forked, by a signal handler, in the middle of an append."""
-        if self.fd < 0:
-            raise OSError(errno.EBADF, "forked in the middle of an append; the parent goes on with it", self.path)
+    def error_of_child(self) -> OSError:
+        """Return what to raise in a child that a signal handler forked in the middle of an append."""
+        return OSError(errno.EBADF, "forked in the middle of an append; the parent goes on with it", self.path)
 
     def is_for_named_file(self) -> bool:
         """Whether the open file is the one that has the name; to be asked by another thread while this one waits."""
@@ -113,17 +114,14 @@ class FileLock:
             try:
                 self._flock(self.fd, _UNLOCK)
             finally:
-                self._close()
+                with fork.descriptors:
+                    fd, self.fd = self.fd, -1
+                    disk.close(fd)
         except OSError as error:
             raise explain(error, self.path, MAY_BE_WRITTEN) from None
 
     def forget(self) -> None:
         """In a forked child: close the copy of the descriptor. Not unlock, which would unlock the parent's."""
-        self._close()
-
-    def _close(self) -> None:
-        if self.fd < 0:
-            return
-        with fork.descriptors:
+        if self.fd >= 0:
             fd, self.fd = self.fd, -1
             disk.close(fd)

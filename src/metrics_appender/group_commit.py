@@ -99,17 +99,17 @@ class GroupCommit:
 
     def append(self, line: bytes) -> None:
         """Return once the line is written as `write_lines` promises, or raise with it not in the file."""
-        if self._waiter.is_called or self._lead.locked() or self._queue:
-            if self._leader == get_ident():
-                raise self._own_deadlock()
-            entry = self._join_queue(line)
-            self._lead_if_nobody_does(entry)
-        else:
-            waiting = self._append_alone(line)
-            if waiting is None:
+        try:
+            if self._waiter.is_called or self._lead.locked() or self._queue:
+                entry: Entry | None = self._append_with_others(line)
+            else:
+                entry = self._append_alone(line)
+            if entry is None:
                 return
-            entry = waiting
-        self._wait(entry)
+            self._wait(entry)
+        except OSError as error:
+            explain(error, self._path, NOTHING_WRITTEN)
+            raise
         if entry.error is not None:
             raise entry.error
 
@@ -122,7 +122,7 @@ class GroupCommit:
         with self._lead:
             try:
                 self._leader = get_ident()
-                if lock.acquire(wait=False) or self._retry(lock):
+                if lock.acquire(wait=False) or (self._pauses and self._retry(lock)):
                     self._write_lines(lock, (line,))
                 else:
                     entry = self._join_queue(line)
@@ -135,6 +135,13 @@ class GroupCommit:
         return entry
 
     # Several of this process have met.
+
+    def _append_with_others(self, line: bytes) -> Entry:
+        if self._leader == get_ident():
+            raise OSError(errno.EDEADLK, "append called by a signal handler in the middle of an append of the same thread")
+        entry = self._join_queue(line)
+        self._lead_if_nobody_does(entry)
+        return entry
 
     def _join_queue(self, line: bytes) -> Entry:
         entry = Entry(line)
@@ -226,10 +233,6 @@ class GroupCommit:
         entry.error = explain(error, self._path, MAY_BE_WRITTEN)
         entry.is_settled = True
         entry.rouse()
-
-    def _own_deadlock(self) -> OSError:
-        text = "append called by a signal handler in the middle of an append of the same thread"
-        return explain(OSError(errno.EDEADLK, text), self._path, NOTHING_WRITTEN)
 
     # Another process holds the lock.
 
