@@ -16,11 +16,10 @@ import msgspec
 from .errors import Fault, InvalidRecordError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
-_KEYS: Final = frozenset({str})
 _SCALARS: Final = frozenset({str, int, bool, NoneType})
 _SHOWN_CHARACTERS: Final = 60
 
@@ -82,24 +81,27 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _is_plain_object(record: dict[Any, Any]) -> bool:
-    """Whether the encoder will write this dict as it stands."""
-    return _KEYS.issuperset(map(type, record)) and _are_plain(record.values())
-
-
-def _are_plain(values: Iterable[Any]) -> bool:
-    for value in values:
+    """Whether the encoder will write this dict as it stands: one loop, for it is on the way of every append."""
+    for key, value in record.items():
+        if type(key) is not str:
+            return False
         kind = type(value)
         if kind in _SCALARS:
             continue
         if kind is float:
             if value - value != 0.0:  # NaN or an infinity
                 return False
-        elif kind is dict:
-            if not _is_plain_object(value):
-                return False
-        elif kind is not list or not _are_plain(value):
+        elif not _is_plain_container(value, kind):
             return False
     return True
+
+
+def _is_plain_container(value: Any, kind: type) -> bool:
+    if kind is dict:
+        return _is_plain_object(value)
+    return kind is list and all(
+        type(item) in _SCALARS or (math.isfinite(item) if type(item) is float else _is_plain_container(item, type(item))) for item in value
+    )
 
 
 def plain_object(record: Mapping[str, Any]) -> dict[str, Any]:
