@@ -20,7 +20,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Final, Protocol
 
 from . import fork
-from .errors import MAY_BE_WRITTEN, NOTHING_WRITTEN, LockTimeoutError, explain, restate
+from .errors import MAY_BE_WRITTEN, NOTHING_WRITTEN, LockTimeoutError, add_outcome, explain, restate
 from .file_lock import FileLock
 from .waiter import Waiter
 
@@ -113,10 +113,8 @@ class GroupCommit:
         if entry.error is not None:
             raise entry.error
 
-    # The main path: nobody else of this process is there.
-
     def _append_alone(self, line: bytes) -> Entry | None:
-        """Append the line, or return its entry in the queue when another process holds the file's lock."""
+        """Append the line, as nearly every time; or return its entry in the queue when another process holds the lock."""
         lock = self._lock
         entry = None
         with self._lead:
@@ -133,8 +131,6 @@ class GroupCommit:
         if self._queue and entry is None:
             self._rouse_next()
         return entry
-
-    # Several of this process have met.
 
     def _append_with_others(self, line: bytes) -> Entry:
         if self._leader == get_ident():
@@ -234,8 +230,6 @@ class GroupCommit:
         entry.is_settled = True
         entry.rouse()
 
-    # Another process holds the lock.
-
     def _retry(self, lock: FileLock) -> bool:
         for pause in self._pauses:
             time.sleep(pause)
@@ -269,8 +263,10 @@ class GroupCommit:
                 if entry.wake.acquire(timeout=min(remaining, nap) if remaining > 0 else nap) and entry.is_settled:
                     break
                 self._look_around(entry, forks, is_called=is_called)
-        except BaseException:
-            self._withdraw(entry)
+        except BaseException as error:
+            is_withdrawn = self._withdraw(entry)
+            if not isinstance(error, LockTimeoutError):  # Ctrl-C
+                add_outcome(error, self._path, NOTHING_WRITTEN if is_withdrawn else MAY_BE_WRITTEN)
             self._rouse_next()
             raise
 

@@ -45,8 +45,8 @@ class _Post:
 class Waiter:
     """Waits for the lock of the file at `path` when called, then calls `serve` with the lock held.
 
-    It goes on for as long as `has_work` says so, and rouses those whom `serve` returns. While `is_called` is true, work
-    that was handed in before it was asked for will be seen. `step_aside` is called when the waiter cannot go on.
+    It goes on for as long as `has_work` says so, and rouses those whom `serve` returns. Whoever hands work in and sees
+    `is_called` true after that need not call. `step_aside` is called when the waiter cannot go on.
     """
 
     def __init__(
@@ -140,12 +140,10 @@ class Waiter:
 
         They are roused last, right before this thread sleeps: they need the interpreter's lock that it holds.
         """
-        is_idle = not self._has_work()
-        if is_idle and self._post is post:
-            self.is_called = False
-            is_idle = not self._has_work()  # who handed work in before it saw that relies on this thread
-            if not is_idle:
-                self.is_called = True
+        with self._mutex:
+            is_idle = self._post is post and not self._has_work()
+            if is_idle:
+                self.is_called = False  # from here on the lock is not touched before the bell rings
         for sleeper in served:
             sleeper.rouse()
         if not is_idle or post.bell.acquire(timeout=_LINGER_SECONDS):
