@@ -1,0 +1,75 @@
+"""The calls of the operating system: short writes, directories, what a file system does not know."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from metrics_appender import disk
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize("step", [1, 3, 7])
+def test_a_short_write_is_continued(path: str, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """However little the system takes at a time, all of it is written, once."""
+    real = os.write
+    monkeypatch.setattr(disk, "write", lambda fd, data: real(fd, data[:step]))
+    fd = disk.open_append(path)
+    assert disk.write_all(fd, b"0123456789") == 10
+    disk.close(fd)
+    with open(path, "rb") as file:
+        assert file.read() == b"0123456789"
+
+
+def test_a_disk_that_takes_nothing_and_says_nothing_is_full(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write of nothing is not tried for ever."""
+    real = os.write
+    monkeypatch.setattr(disk, "write", lambda fd, data: real(fd, data[:4]) if len(data) == 10 else 0)
+    fd = disk.open_append(path)
+    with pytest.raises(OSError, match="No space") as caught:
+        disk.write_all(fd, b"0123456789")
+    assert caught.value.errno == errno.ENOSPC
+    disk.close(fd)
+
+
+def test_directories_are_made_with_all_above_them_and_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each that is made is made durable in its parent; those that are there are left alone."""
+    synced: list[str] = []
+    monkeypatch.setattr(disk, "sync_directory", synced.append)
+    disk.make_directory(str(tmp_path / "a" / "b"))
+    disk.make_directory(str(tmp_path / "a" / "b"))
+    assert (tmp_path / "a" / "b").is_dir()
+    assert synced == [str(tmp_path), str(tmp_path / "a")]
+
+
+def test_a_file_where_a_directory_should_be_is_told(tmp_path: Path) -> None:
+    """It is neither replaced nor taken for one."""
+    (tmp_path / "file").touch()
+    for name in ("file", "file/below"):
+        with pytest.raises(FileExistsError) as caught:
+            disk.make_directory(str(tmp_path / name))
+        assert caught.value.filename == str(tmp_path / "file")
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EIO])
+def test_a_file_system_that_cannot_sync_directories_is_taken_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """EINVAL says that there is no such thing; any other error is one."""
+
+    class Refusing:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(os, name)
+
+        def fsync(self, fd: int) -> None:
+            raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(disk, "os", Refusing())
+    if number == errno.EINVAL:
+        disk.sync_directory(str(tmp_path))
+    else:
+        with pytest.raises(OSError, match="Input/output error"):
+            disk.sync_directory(str(tmp_path))

@@ -1,0 +1,112 @@
+"""The waiter: a thread in the kernel's queue that is there only while it is needed."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from metrics_appender.file_lock import FileLock
+from metrics_appender.waiter import Waiter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
+
+    from conftest import Waiting
+
+
+class Work:
+    """Work for a waiter: served one piece at a time, always with the lock held."""
+
+    def __init__(self, path: str) -> None:
+        """Begin with nothing to do."""
+        self.path = path
+        self.pieces = 0
+        self.served = 0
+        self.roused = 0
+        self.stepped_aside = 0
+        self.waiter = Waiter(path, serve=self.serve, has_work=lambda: self.pieces, step_aside=self.step_aside)
+
+    def serve(self, lock: FileLock) -> Sequence[Work]:
+        """Do one piece."""
+        other = FileLock(self.path)
+        assert not other.acquire(wait=False)
+        other.release()
+        self.served += bool(self.pieces)
+        self.pieces = max(0, self.pieces - 1)
+        return [self]
+
+    def rouse(self) -> None:
+        """Count."""
+        self.roused += 1
+
+    def step_aside(self) -> None:
+        """Count."""
+        self.stepped_aside += 1
+
+    def call(self) -> None:
+        """Call the waiter as a caller does who found the lock taken."""
+        lock = FileLock(self.path)
+        assert not lock.acquire(wait=False)
+        self.pieces += 1
+        self.waiter.call(lock)
+        lock.release()
+
+
+def threads() -> int:
+    """Return how many waiters run."""
+    return sum(thread.name == "metrics-appender-waiter" for thread in threading.enumerate())
+
+
+def test_it_serves_all_work_with_the_lock_held_and_ends(
+    path: str, hold: Callable[[str], AbstractContextManager[int]], wait: Waiting
+) -> None:
+    """One thread for any number of calls; it goes on while there is work, rouses, and ends."""
+    work = Work(path)
+    with hold(path):
+        for _ in range(3):
+            work.call()
+        assert threads() == 1
+        assert work.served == 0
+    wait.until(lambda: work.served == 3 and work.roused >= 3)
+    wait.until(lambda: not threads())
+    assert not work.waiter.is_called
+
+
+def test_it_is_called_again_while_it_lingers(path: str, hold: Callable[[str], AbstractContextManager[int]], wait: Waiting) -> None:
+    """The same thread serves the next call."""
+    work = Work(path)
+    for round_number in range(1, 4):
+        with hold(path):
+            work.call()
+        wait.until(lambda: not work.waiter.is_called)
+        assert work.served == round_number
+    assert threads() <= 1
+
+
+def test_close_ends_an_idle_thread_at_once(path: str, hold: Callable[[str], AbstractContextManager[int]], wait: Waiting) -> None:
+    """And a closed waiter can be called again: somebody else may still have work."""
+    work = Work(path)
+    with hold(path):
+        work.call()
+    wait.until(lambda: not work.waiter.is_called)
+    work.waiter.close()
+    wait.until(lambda: not threads())
+    with hold(path):
+        work.call()
+    wait.until(lambda: work.served == 2)
+
+
+def test_it_steps_aside_when_the_lock_cannot_be_asked_for(
+    path: str, hold: Callable[[str], AbstractContextManager[int]], wait: Waiting
+) -> None:
+    """The directory is gone: whoever waits is told to see for itself."""
+    work = Work(path)
+    with hold(path):
+        work.call()
+        work.waiter._path = path
+        post = work.waiter._post
+        assert post is not None
+        post.lock.path = path + "/gone/file"
+    wait.until(lambda: work.stepped_aside and not work.waiter.is_called)
+    assert work.served == 0
