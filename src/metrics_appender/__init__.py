@@ -2,6 +2,7 @@
 
 from .append_log import AppendLog
 from .appender import MetricsAppender
+from .doctor import check_filesystem
 from .errors import ClosedError, CorruptLineError, Fault, InvalidRecordError, LockTimeoutError, MetricsAppenderError
 
 __all__ = [
@@ -13,4 +14,5 @@ __all__ = [
     "LockTimeoutError",
     "MetricsAppender",
     "MetricsAppenderError",
+    "check_filesystem",
 ]

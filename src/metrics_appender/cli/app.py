@@ -1,4 +1,4 @@
-"""The shell's door: the command `metrics-appender` with `demo`, `append` and `read`."""
+"""The shell's door: the command `metrics-appender` with `demo`, `append`, `read` and `doctor`."""
 
 import importlib.metadata
 import io
@@ -18,6 +18,7 @@ from ..errors import InvalidRecordError
 from ..ndjson import encode_line
 from . import demo as demo_screen
 from .append import append_app
+from .doctor import doctor
 from .failures import PlainErrors, fail
 from .table import show_records
 
@@ -68,6 +69,7 @@ def demo(
 
 
 app.add_typer(append_app, name="append")
+app.command()(doctor)
 
 
 @app.command()

@@ -1,0 +1,425 @@
+"""The doctor: on this file system, on those that root can mount, and with locks that are broken."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+import typer
+from rich.console import Console
+from typer.testing import CliRunner, Result
+
+from metrics_appender.cli.doctor import doctor, show_report
+from metrics_appender.cli.failures import PlainErrors
+from metrics_appender.doctor import check_filesystem, crew, examine, tries
+from metrics_appender.doctor.crew import Crew
+from metrics_appender.doctor.report import Check, FilesystemReport, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+NAMES = [
+    "file_system",
+    "mount_options",
+    "access",
+    "exclusion",
+    "killed_holder",
+    "rename",
+    "fsync",
+    "directory_fsync",
+    "flush",
+    "open_limit",
+    "free_room",
+]
+SHARED_MEMORY = "/dev/shm"
+IMAGE_BYTES = 300 << 20  # the least that mkfs.xfs takes
+
+app = typer.Typer(cls=PlainErrors, pretty_exceptions_enable=False, rich_markup_mode=None)
+app.command()(doctor)
+app.command("other")(lambda: None)
+
+
+def invoke(*arguments: str | Path) -> Result:
+    """Run the command in this process."""
+    return CliRunner().invoke(app, ["doctor", *map(str, arguments)], env={"COLUMNS": "80"})
+
+
+def found(report: FilesystemReport) -> dict[str, Check]:
+    """Return a report's checks by name."""
+    return {check.name: check for check in report.checks}
+
+
+@contextlib.contextmanager
+def mounted(directory: Path, *arguments: str) -> Iterator[str]:
+    """Mount something below a directory, and unmount it in any case."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount")
+    place = directory / "mounted"
+    place.mkdir()
+    done = subprocess.run(["mount", *arguments, str(place)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"cannot be mounted here: {done.stderr.strip()}")
+    try:
+        yield str(place)
+    finally:
+        if subprocess.run(["umount", str(place)], check=False).returncode:
+            subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+@contextlib.contextmanager
+def disk(directory: Path, kind: str, options: str, size: int = IMAGE_BYTES) -> Iterator[str]:
+    """Mount a new disk of a kind, made of a file."""
+    if os.geteuid() != 0 or shutil.which(f"mkfs.{kind}") is None:
+        pytest.skip(f"only root can mount, and mkfs.{kind} is needed")
+    image = directory / "disk.img"
+    image.touch()
+    os.truncate(image, size)
+    subprocess.run([f"mkfs.{kind}", "-q", str(image)], check=True)
+    with mounted(directory, "-o", f"loop,{options}", str(image)) as place:
+        yield place
+    image.unlink()
+
+
+# What is found
+
+
+def test_a_directory_is_checked_and_left_as_it_was(tmp_path: Path) -> None:
+    """Every check, in its order; what is tried keeps together here, whatever the file system is."""
+    (tmp_path / "mine").write_text("untouched")
+    report = check_filesystem(tmp_path)
+    checks = found(report)
+    assert list(checks) == NAMES
+    assert [checks[name].status for name in NAMES[2:8]] == ["ok"] * 6
+    assert report.directory == os.path.realpath(tmp_path)
+    assert checks["exclusion"].measured["turns"] >= tries.PROCESSES * 50
+    assert checks["fsync"].measured["appends"] == 200
+    assert 0 < checks["fsync"].measured["p50_ms"] <= checks["fsync"].measured["p99_ms"]
+    assert os.listdir(tmp_path) == ["mine"]
+
+
+@pytest.mark.parametrize("kind", ["ext4", "xfs"])
+def test_a_disk_with_a_journal_is_found_to_work(tmp_path: Path, kind: str) -> None:
+    """Named, with its options; status 0."""
+    with disk(tmp_path, kind, "noatime") as place:
+        report = check_filesystem(place)
+    assert (report.file_system, report.mount_point) == (kind, place)
+    assert "noatime" in report.mount_options
+    assert (report.verdict, report.exit_status) == ("works", 0), report
+
+
+def test_memory_works_with_limits() -> None:
+    """It locks as a disk does, but its syncs are none: the mount says so, and the time does too."""
+    if not os.path.isdir(SHARED_MEMORY):
+        pytest.skip(f"no {SHARED_MEMORY} here")
+    before = os.listdir(SHARED_MEMORY)
+    report = check_filesystem(SHARED_MEMORY)
+    assert report.file_system == "tmpfs"
+    assert (report.verdict, report.exit_status) == ("works with limits", 1)
+    assert [name for name, check in found(report).items() if check.status != "ok"] == ["file_system", "flush"]
+    assert "warning" in found(report)["flush"].message
+    assert [name for name in os.listdir(SHARED_MEMORY) if "doctor" in name and name not in before] == []
+
+
+def test_layers_without_syncs_are_caught_by_the_option_and_by_the_time(tmp_path: Path) -> None:
+    """A real overlay, mounted volatile."""
+    for name in ("lower", "upper", "work"):
+        (tmp_path / name).mkdir()
+    options = f"lowerdir={tmp_path}/lower,upperdir={tmp_path}/upper,workdir={tmp_path}/work,volatile"
+    with mounted(tmp_path, "-t", "overlay", "-o", options, "overlay") as place:
+        report = check_filesystem(place)
+    assert report.file_system == "overlay"
+    assert [name for name, check in found(report).items() if check.status != "ok"] == ["mount_options", "flush"]
+
+
+def test_a_disk_that_is_read_only_is_not_to_be_used(tmp_path: Path) -> None:
+    """Told as what it is; nothing else is tried."""
+    with disk(tmp_path, "ext4", "ro", 16 << 20) as place:
+        report = check_filesystem(place)
+    checks = found(report)
+    assert (report.verdict, report.exit_status) == ("do not use", 2)
+    assert checks["access"].message == "no file can be made: Read-only file system (EROFS)"
+    assert checks["mount_options"].message == "ro: it is mounted read-only"
+    assert "exclusion" not in checks
+
+
+@pytest.mark.parametrize(("free_bytes", "free_inodes"), [(3_000_000, 10_000), (10**9, 12)])
+def test_little_room_is_told(free_bytes: int, free_inodes: int) -> None:
+    """It works, but not for long; a file system that counts no files has no limit of them."""
+    check = examine._judge_room({"free_bytes": free_bytes, "free_inodes": free_inodes})
+    assert (check.status, check.message) == ("limit", f"only room for {free_bytes / 1e6:,.0f} MB and {free_inodes:,} files")
+    assert examine._judge_room({"free_bytes": 10**9, "free_inodes": None}).message == "room for 1,000 MB"
+
+
+def test_a_low_limit_of_open_files_is_told(tmp_path: Path) -> None:
+    """`ulimit -n 40` is enough for the doctor, but tight for a program."""
+    code = f"""
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
+from metrics_appender.doctor import check_filesystem
+print(next(check.status for check in check_filesystem({str(tmp_path)!r}).checks if check.name == "open_limit"))
+"""
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("limit\n", "")
+
+
+def test_eatmydata_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is seen by its name, for its syncs may take no less time than a fast disk's."""
+    monkeypatch.setenv("LD_PRELOAD", os.environ.get("LD_PRELOAD", "") + " libeatmydata.so")
+    with Crew(examine.LOCK) as processes:
+        check = tries._try_flush(processes, str(tmp_path))
+    assert check.status == "limit"
+    assert "eatmydata" in check.message
+
+
+def test_a_path_that_is_no_directory_is_an_error_that_names_it(tmp_path: Path) -> None:
+    """And nothing is made."""
+    (tmp_path / "file").touch()
+    with pytest.raises(FileNotFoundError) as missing:
+        check_filesystem(tmp_path / "missing")
+    assert missing.value.filename == str(tmp_path / "missing")
+    with pytest.raises(NotADirectoryError):
+        check_filesystem(tmp_path / "file")
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_it_can_be_called_by_a_program_without_a_main_guard(tmp_path: Path) -> None:
+    """Its processes do not run the program again, and have the program's path, not that of the directory where it is run."""
+    (tmp_path / "program.py").write_text(
+        "import sys\nfrom metrics_appender.doctor import check_filesystem\nprint(check_filesystem(sys.argv[1]).exit_status)\n"
+    )
+    (tmp_path / "json.py").write_text("raise SystemExit('the wrong json')\n")
+    code = "import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    command: list[str | Path] = [sys.executable, "-W", "error", "-P", "-c", code, tmp_path / "program.py", tmp_path]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    assert done.stdout in {"0\n", "1\n"}
+
+
+def test_importing_the_package_loads_nothing_of_what_the_checks_need() -> None:
+    """The door is light."""
+    heavy = ("subprocess", "selectors", "multiprocessing", "resource")
+    code = f"import sys, metrics_appender.doctor; print([name for name in {heavy} if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+# The judge is judged
+
+BROKEN_LOCKS = """
+import time
+from metrics_appender import disk
+from metrics_appender.file_lock import FileLock
+
+class NoLock(FileLock):
+    def __init__(self, path):
+        super().__init__(path)
+        self._flock = lambda fd, how: None
+
+class OldFileLock(FileLock):
+    "Does not look whether the file was renamed."
+    def acquire(self, *, wait):
+        if self.fd < 0:
+            self.fd = disk.open_append(self.path)
+        try:
+            self._flock(self.fd, 2 if wait else 6)
+        except BlockingIOError:
+            return False
+        self.size = disk.size_of(self.fd)
+        return True
+
+class NeverLock(FileLock):
+    def acquire(self, *, wait):
+        time.sleep(3600)
+
+class UnsupportedLock(FileLock):
+    def __init__(self, path):
+        super().__init__(path)
+        def flock(fd, how):
+            raise OSError(38, "Function not implemented")
+        self._flock = flock
+"""
+
+
+@pytest.fixture
+def broken_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a module of locks that do not hold what a lock promises; the checks' processes find it too."""
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "broken_locks.py").write_text(BROKEN_LOCKS)
+    monkeypatch.syspath_prepend(str(tmp_path / "code"))
+    return "broken_locks"
+
+
+def unfit(directory: Path, lock: str) -> dict[str, str]:
+    """Check a directory with another lock; return what is unfit, and why."""
+    directory.mkdir()
+    report = examine.examine(str(directory), lock)
+    assert os.listdir(directory) == []
+    return {check.name: check.message for check in report.checks if check.status == "unfit"}
+
+
+def test_a_lock_that_does_not_exclude_is_caught(tmp_path: Path, broken_locks: str) -> None:
+    """By turns that are lost, not by a single try."""
+    failed = unfit(tmp_path / "metrics", f"{broken_locks}:NoLock")
+    assert list(failed) == ["exclusion", "killed_holder", "rename"]
+    assert failed["exclusion"].startswith("locks do not exclude: of ")
+
+
+def test_a_waiter_who_gets_the_renamed_file_is_caught(tmp_path: Path, broken_locks: str) -> None:
+    """Its records would go to a file that nobody looks at."""
+    failed = unfit(tmp_path / "metrics", f"{broken_locks}:OldFileLock")
+    assert failed == {"rename": "who waits for the lock of a file that is renamed gets the old file"}
+
+
+def test_a_file_system_without_locks_is_not_to_be_used(tmp_path: Path, broken_locks: str) -> None:
+    """The system's own word for it is told."""
+    failed = unfit(tmp_path / "metrics", f"{broken_locks}:UnsupportedLock")
+    assert failed == dict.fromkeys(["exclusion", "killed_holder", "rename"], "fails: Function not implemented (ENOSYS)")
+
+
+def test_what_hangs_is_given_up_and_the_rest_is_still_tried(tmp_path: Path, broken_locks: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every wait has a deadline; the processes that hang are ended, and what they left is removed."""
+    monkeypatch.setattr(tries, "_TURNS_SECONDS", 0.01)
+    monkeypatch.setattr(tries, "_is_held_from", lambda *arguments: False)
+    failed = unfit(tmp_path / "metrics", f"{broken_locks}:NeverLock")
+    assert failed["exclusion"] == "fails: no answer within 0.01 s (ETIMEDOUT)"
+    assert list(failed) == ["exclusion", "killed_holder", "rename"]
+
+
+def test_a_directory_that_does_not_answer_is_not_to_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its mount is named all the same, from its path alone."""
+    monkeypatch.setattr(examine, "ANSWER_SECONDS", 0.0)
+    report = check_filesystem(tmp_path)
+    assert report.exit_status == 2
+    assert found(report)["access"].message == "the directory cannot be opened: no answer within 0 s (ETIMEDOUT)"
+    assert report.file_system != "unknown" or sys.platform != "linux"
+
+
+@pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")
+def test_a_disk_that_hangs_does_not_hang_the_doctor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A frozen one: who writes there cannot even be killed before it thaws."""
+    if shutil.which("fsfreeze") is None:
+        pytest.skip("fsfreeze is needed")
+    monkeypatch.setattr(tries, "ANSWER_SECONDS", 2.0)
+    monkeypatch.setattr(crew, "_END_SECONDS", 0.2)
+    with disk(tmp_path, "ext4", "rw", 16 << 20) as place:
+        subprocess.run(["fsfreeze", "-f", place], check=True)
+        try:
+            report = check_filesystem(place)
+        finally:
+            subprocess.run(["fsfreeze", "-u", place], check=True)
+    assert report.exit_status == 2
+    assert found(report)["access"].message.startswith("no file can be made: no answer within 2 s, and .metrics-appender-doctor-")
+
+
+def test_a_process_that_dies_is_told_with_its_last_words() -> None:
+    """The reason is not lost."""
+    with Crew("no_such_module:Lock") as processes, pytest.raises(ChildProcessError, match="No module named 'no_such_module'"):
+        processes.member(0).ask("survey", "/", timeout_seconds=60.0)
+
+
+def test_interrupted_it_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in the middle: the files are gone."""
+
+    def interrupt(*arguments: object) -> None:
+        assert os.listdir(tmp_path)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tries, "_latency_of", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        check_filesystem(tmp_path)
+    assert os.listdir(tmp_path) == []
+
+
+# The command
+
+
+def report_of(*checks: Check) -> FilesystemReport:
+    """Return a report as it might be."""
+    return FilesystemReport("/data/métrics", "nfs4", "host:/x", "/data", ("rw", "vers=4.2"), checks)
+
+
+@pytest.mark.parametrize(
+    ("statuses", "verdict"),
+    [(("ok", "ok"), "works"), (("ok", "limit"), "works with limits"), (("unfit", "limit"), "do not use")],
+)
+def test_the_exit_status_is_that_of_the_worst_check(statuses: tuple[Status, ...], verdict: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """0, 1 and 2; the last line says why."""
+    report = report_of(*(Check(f"check_{number}", status, "a sentence") for number, status in enumerate(statuses)))
+    monkeypatch.setattr("metrics_appender.cli.doctor.check_filesystem", lambda path: report)
+    done = invoke("/data")
+    assert done.exit_code == ["works", "works with limits", "do not use"].index(verdict)
+    assert f"Verdict: {verdict} (" in done.stdout
+    assert all(len(line) <= 80 for line in done.stdout.splitlines())
+
+
+def test_the_table_names_the_mount_and_every_check() -> None:
+    """What it shows is text: a message does not steer Rich."""
+    console = Console(width=80, record=True, file=open(os.devnull, "w"))  # noqa: SIM115 - closed below
+    show_report(console, report_of(Check("free_room", "limit", "[red]only 3 MB")))
+    console.file.close()
+    shown = console.export_text()
+    assert "file system: nfs4 (host:/x), mounted on /data" in shown
+    assert "mount options: rw, vers=4.2" in shown
+    assert "free room   limit   [red]only 3 MB" in shown
+
+
+def test_json_is_one_object_with_the_verdict_first(tmp_path: Path) -> None:
+    """The documented shape, and the same exit status as the table's."""
+    done = invoke(tmp_path, "--json")
+    told = json.loads(done.stdout)
+    assert done.stdout.count("\n") == 1
+    assert list(told) == [
+        *("verdict", "exit_status", "directory", "file_system", "source", "mount_point", "mount_options", "checks"),
+    ]
+    assert told["exit_status"] == done.exit_code
+    assert [check["name"] for check in told["checks"]] == NAMES
+    assert all(list(check) == ["name", "status", "message", "measured"] for check in told["checks"])
+
+
+def test_a_directory_that_is_not_there_ends_with_status_2(tmp_path: Path) -> None:
+    """Named, with nothing made and nothing on standard output."""
+    done = invoke(tmp_path / "missing")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "missing" in done.stderr
+    assert os.listdir(tmp_path) == []
+
+
+def test_where_nothing_can_be_written_it_ends_with_status_2() -> None:
+    """Root too cannot make a file in /proc."""
+    if not os.path.isdir("/proc/self"):
+        pytest.skip("no /proc here")
+    done = invoke("/proc")
+    assert done.exit_code == 2
+    assert "no file can be made" in done.stdout
+    assert "Verdict: do not use (access)" in done.stdout
+
+
+def test_without_a_directory_it_checks_where_the_metrics_will_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The nearest directory that is there; none is made."""
+
+    def check(path: str) -> FilesystemReport:
+        if not os.path.isdir(path):
+            raise FileNotFoundError(2, "No such file or directory", path)
+        checked.append(path)
+        return report_of(Check("access", "ok", ""))
+
+    checked: list[str] = []
+    monkeypatch.setenv("METRICS_APPENDER_DIR", str(tmp_path / "not" / "yet"))
+    monkeypatch.setattr("metrics_appender.cli.doctor.check_filesystem", check)
+    assert invoke().exit_code == 0
+    assert checked == [str(tmp_path)]
+    assert os.listdir(tmp_path) == []
+
+
+def test_where_no_process_can_be_started_nothing_is_said_of_the_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Status 2, with what is missing."""
+    monkeypatch.setattr(sys, "executable", "/no/python")
+    done = invoke(tmp_path)
+    assert done.exit_code == 2
+    assert done.stderr == "metrics-appender: not checked: /no/python: No such file or directory\n"
