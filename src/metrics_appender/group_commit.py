@@ -196,7 +196,7 @@ class GroupCommit:
         try:
             errors = self._write_lines(lock, [entry.line for entry in taken])
         except OSError as found:
-            error = found
+            error = explain(found, self._path, NOTHING_WRITTEN)
         except BaseException as interruption:
             self._give_back(taken, own, interruption)
             raise

@@ -1,0 +1,123 @@
+"""Ways to break the engine on purpose, so that the judge and the scenarios can be seen to fail."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+from typing import TYPE_CHECKING, Any, Final
+
+from metrics_appender import disk, file_lock, fork, group_commit, tail
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_EVERY: Final = 7
+
+
+def commit(way: str) -> None:
+    """Break the engine of this process in a way that `WAYS` names; "" breaks nothing."""
+    if way:
+        WAYS[way]()
+
+
+def _put(owner: Any, name: str, replacement: Callable[..., Any]) -> None:
+    getattr(owner, name)  # fails where the engine has no such thing any more
+    setattr(owner, name, replacement)
+
+
+def _strike_writes(strike: Callable[[int, bytes], int]) -> Callable[[], None]:
+    """Return a way that does something else to every seventh write of a line."""
+
+    def break_writes() -> None:
+        whole = disk.write
+        count = itertools.count(1)
+
+        def write(fd: int, data: bytes) -> int:
+            return strike(fd, data) if next(count) % _EVERY == 0 else whole(fd, data)
+
+        _put(disk, "write", write)
+
+    return break_writes
+
+
+def _drop(fd: int, data: bytes) -> int:
+    return len(data)
+
+
+def _double(fd: int, data: bytes) -> int:
+    os.write(fd, data + data)
+    return len(data)
+
+
+def _tear(fd: int, data: bytes) -> int:
+    os.write(fd, data[: len(data) // 2])
+    return len(data)
+
+
+def _alter(fd: int, data: bytes) -> int:
+    place = data.index(b'"digest":"') + 10
+    return os.write(fd, data[:place] + b"0000000000000000" + data[place + 16 :])
+
+
+def _reorder() -> None:
+    """Hold every seventh line back until the next one is written."""
+    whole = disk.write
+    count = itertools.count(1)
+    held: list[bytes] = []
+
+    def write(fd: int, data: bytes) -> int:
+        if next(count) % _EVERY == 0:
+            held.append(data)
+            return len(data)
+        whole(fd, data)
+        while held:
+            whole(fd, held.pop())
+        return len(data)
+
+    _put(disk, "write", write)
+
+
+def _lock_nothing() -> None:
+    """Take no lock, and write in two halves: what a lock is there for shows at once."""
+    _put(file_lock, "load_flock", lambda: lambda fd, flags: None)
+
+    def write(fd: int, data: bytes) -> int:
+        middle = len(data) // 2
+        return os.write(fd, data[:middle]) + os.write(fd, data[middle:])
+
+    _put(disk, "write", write)
+
+
+def _withdraw_nothing() -> None:
+    """Let a line whose deadline has passed stay in the queue."""
+    _put(group_commit.GroupCommit, "_withdraw", lambda self, entry: True)
+
+
+def _check_no_name() -> None:
+    """Take any file that is locked for the one that has the name."""
+    here = threading.local()
+
+    def stat_open(fd: int) -> os.stat_result:
+        here.fd = fd
+        return os.fstat(fd)
+
+    _put(disk, "stat_open", stat_open)
+    _put(disk, "stat_named", lambda path: os.fstat(here.fd))
+
+
+WAYS: Final[dict[str, Callable[[], None]]] = {
+    "drop": _strike_writes(_drop),
+    "double": _strike_writes(_double),
+    "tear": _strike_writes(_tear),
+    "alter": _strike_writes(_alter),
+    "reorder": _reorder,
+    "no lock": _lock_nothing,
+    "no mend": lambda: _put(tail, "mend_tail", lambda fd, path, size: size),
+    "no cut": lambda: _put(disk, "cut_back", lambda fd, size: None),
+    "no sync": lambda: _put(disk, "sync_file", lambda fd: None),
+    "no directory sync": lambda: _put(disk, "sync_directory", lambda path: None),
+    "no name check": _check_no_name,
+    "no withdrawal": _withdraw_nothing,
+    "no forgetting": lambda: _put(fork, "register", lambda owner: None),
+}

@@ -1,0 +1,123 @@
+"""The soak: scenario after scenario with fresh seeds until the time is up or a promise is found broken."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, cast
+
+from . import power
+from . import small_disk as disks
+from .doors import DOORS
+from .profile import DURABILITIES, START_METHODS, Profile
+from .test_failing_disk import lose_the_disk, pass_the_quota, run_out_of_inodes, write_to_a_read_only_disk
+from .test_file_size_limit import pass_the_limit
+from .test_forks import fork_under_threads, outlive_parents
+from .test_full_disk import fill_the_disk
+from .test_kill_storm import kill_in_storms
+from .test_many_writers import write_with_many
+from .test_pools import append_from_pool
+from .test_power_cut import DURABLE, cut_power
+from .test_readers import read_all_the_while
+from .test_rotation import rotate_under_writers
+from .test_stopped_holder import wait_for_stopped_holder
+from .test_threads import write_with_threads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from random import Random
+
+    from .crew import StartMethod
+
+    Scenario = Callable[[Path, Profile, Random], object]
+
+_SEEDS: Final = 1_000_000_000
+_START_METHODS: Final = cast("tuple[StartMethod, ...]", START_METHODS)
+
+
+def _any_durability(scenario: Callable[..., object]) -> Scenario:
+    return lambda directory, profile, chance: scenario(directory, profile, chance.choice(DURABILITIES))
+
+
+def _on_a_disk(scenario: Callable[..., object]) -> Scenario:
+    def run(directory: Path, profile: Profile, chance: Random) -> object:
+        with disks.mounted(directory, chance.choice(list(disks.FILE_SYSTEMS))) as place:
+            return scenario(place, profile, chance.choice(DURABILITIES))
+
+    return run
+
+
+def _lose_a_disk(directory: Path, profile: Profile, chance: Random) -> object:
+    file_system, way = chance.choice([("ext4", "shut down"), ("xfs", "shut down"), ("ext4", "turn read-only")])
+    return lose_the_disk(directory, profile, chance.choice(DURABLE), file_system, way)
+
+
+SCENARIOS: Final[dict[str, Scenario]] = {
+    "many writers": lambda directory, profile, chance: write_with_many(
+        directory, profile, chance.choice(DURABILITIES), chance.choice(_START_METHODS)
+    ),
+    "pools": lambda directory, profile, chance: append_from_pool(
+        directory, profile, chance.choice(START_METHODS), chance.choice(sorted(DOORS))
+    ),
+    "stopped holder": lambda directory, profile, chance: wait_for_stopped_holder(
+        directory, profile, chance.choice(DURABILITIES), is_rotated=chance.random() < 0.5
+    ),
+    "threads": _any_durability(write_with_threads),
+    "readers": _any_durability(read_all_the_while),
+    "rotation": _any_durability(rotate_under_writers),
+    "forks": _any_durability(fork_under_threads),
+    "killed parents": _any_durability(outlive_parents),
+    "kill storm": _any_durability(kill_in_storms),
+    "kill storm on a disk of its own": _on_a_disk(kill_in_storms),
+    "file size limit": _any_durability(pass_the_limit),
+    "full disk": _on_a_disk(fill_the_disk),
+    "no inodes": _any_durability(run_out_of_inodes),
+    "quota": _any_durability(pass_the_quota),
+    "read-only disk": _any_durability(write_to_a_read_only_disk),
+    "lost disk": _lose_a_disk,
+    "power cut": lambda directory, profile, chance: cut_power(
+        directory, profile, chance.choice(DURABLE), chance.choice(power.FILE_SYSTEMS)
+    ),
+}
+
+
+def soak(hours: float, seed: int | None = None, rounds: int | None = None) -> int:
+    """Run rounds until the hours are over, or so many; return how many found a promise broken: none, or one, for it ends there.
+
+    The seed is the first round's, and decides all that can be decided about it; each further round draws a new one.
+    """
+    started = time.monotonic()
+    for number in itertools.count(1):
+        drawn = random.SystemRandom().randrange(_SEEDS) if seed is None or number > 1 else seed
+        if not run_round(number, drawn):
+            return 1
+        if number == rounds or time.monotonic() - started >= hours * 3600:
+            return 0
+    return 0
+
+
+def run_round(number: int, seed: int) -> bool:
+    """Run the round of a seed in a directory of its own, say how it went, and return whether all was well."""
+    chance = random.Random(seed)
+    name = chance.choice(sorted(SCENARIOS))
+    profile = Profile(chance.choice([8, 16, 64]), chance.uniform(0.5, 5.0), seed, cuts=chance.randint(3, 20))
+    directory = Path(tempfile.mkdtemp(prefix="stress-"))
+    started = time.monotonic()
+    try:
+        outcome: object = SCENARIOS[name](directory, profile, chance)
+    except disks.CannotMountError as error:
+        outcome = f"skipped: {error}"
+    except Exception:  # noqa: BLE001 - whatever it is, the seed has to be told
+        traceback.print_exc()
+        print(f"round {number}: {name}: FAULT with seed {seed}; its files: {directory}")
+        print(f"repeat with: {sys.executable} -m stress soak --seed {seed} --rounds 1", flush=True)
+        return False
+    shutil.rmtree(directory)
+    print(f"{time.strftime('%H:%M:%S')} round {number}: {name}, seed {seed}, {time.monotonic() - started:.1f} s: {outcome}", flush=True)
+    return True

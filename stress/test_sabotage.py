@@ -1,0 +1,84 @@
+"""The scenarios judged: each fails when the engine of its workers is broken on purpose."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from .test_file_size_limit import pass_the_limit
+from .test_forks import outlive_parents
+from .test_full_disk import fill_the_disk
+from .test_kill_storm import kill_in_storms
+from .test_many_writers import write_with_many
+from .test_pools import append_from_pool
+from .test_readers import read_all_the_while
+from .test_rotation import rotate_under_writers
+from .test_stopped_holder import wait_for_stopped_holder
+from .test_threads import write_with_threads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .profile import Profile
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the scenarios that fail are those of Linux")
+
+WRITE = partial(write_with_many, durability="os")
+
+
+def expect_failure(scenario: Callable[..., Any], directory: Path, profile: Profile, way: str, complaint: str) -> None:
+    """Run a scenario, small, with workers whose engine is broken in one way."""
+    with pytest.raises(AssertionError, match=complaint):
+        scenario(directory, replace(profile, processes=8, seconds=min(profile.seconds, 1.0), sabotage=way))
+
+
+def test_every_way_finds_what_it_breaks() -> None:
+    """A worker that cannot be broken ends with an error as well, which must not be taken for a scenario's success."""
+    code = "from stress import sabotage\nfor way in sabotage.WAYS: sabotage.commit(way)"
+    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent.parent, check=True)
+
+
+@pytest.mark.parametrize(
+    ("way", "complaint"),
+    [
+        ("drop", "lost: "),
+        ("double", "doubled: "),
+        ("tear", "broken: |lost: "),
+        ("alter", "altered: "),
+        ("reorder", "reordered: |lost: "),
+        ("no lock", "broken: |lost: "),
+    ],
+)
+def test_the_judge_catches_writers_that(tmp_path: Path, profile: Profile, way: str, complaint: str) -> None:
+    """Lose, double, tear, alter or reorder lines, or take no lock."""
+    expect_failure(WRITE, tmp_path, profile, way, complaint)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "way", "complaint"),
+    [
+        (partial(write_with_threads, durability="fsync"), "drop", "lost: "),
+        (partial(append_from_pool, start_method="spawn", door_name="log"), "drop", "lost: "),
+        (partial(kill_in_storms, durability="fsync"), "no mend", "broken: "),
+        (partial(pass_the_limit, durability="os"), "no cut", "broken: |torn: |left in the file"),
+        (partial(rotate_under_writers, durability="fsync"), "no name check", "after they had been rotated"),
+        (partial(wait_for_stopped_holder, durability="fsync"), "no withdrawal", "refused: "),
+        (partial(outlive_parents, durability="fsync"), "no forgetting", "kept the lock"),
+        (partial(read_all_the_while, durability="os"), "no mend", "ended with 1"),
+    ],
+    ids=lambda value: value.func.__name__ if isinstance(value, partial) else None,
+)
+def test_every_scenario_can_fail(scenario: Callable[..., Any], tmp_path: Path, profile: Profile, way: str, complaint: str) -> None:
+    """A scenario that nothing can fail would prove nothing."""
+    expect_failure(scenario, tmp_path, profile, way, complaint)
+
+
+def test_the_full_disk_can_fail(small_disk: Path, profile: Profile) -> None:
+    """The same for the one that needs a disk."""
+    expect_failure(partial(fill_the_disk, durability="fsync"), small_disk, profile, "no cut", "broken: |torn: |left in the file")
