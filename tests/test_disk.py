@@ -38,13 +38,17 @@ def test_a_disk_that_takes_nothing_and_says_nothing_is_full(path: str, monkeypat
 
 
 def test_directories_are_made_with_all_above_them_and_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each that is made is made durable in its parent; those that are there are left alone."""
+    """Each that is made, or may just have been by another, is made durable in its parent; those with anything in them are left alone."""
     synced: list[str] = []
     monkeypatch.setattr(disk, "sync_directory", synced.append)
-    disk.make_directory(str(tmp_path / "a" / "b"))
+    (tmp_path / "file").touch()
     disk.make_directory(str(tmp_path / "a" / "b"))
     assert (tmp_path / "a" / "b").is_dir()
     assert synced == [str(tmp_path), str(tmp_path / "a")]
+    disk.make_directory(str(tmp_path / "a" / "b"))
+    assert synced == [str(tmp_path), str(tmp_path / "a"), str(tmp_path / "a")]
+    disk.make_directory(str(tmp_path / "a"))
+    assert len(synced) == 3
 
 
 def test_a_file_where_a_directory_should_be_is_told(tmp_path: Path) -> None:

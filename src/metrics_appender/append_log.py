@@ -105,8 +105,8 @@ class AppendLog:
         """
         if self._is_closed:
             raise ClosedError(self._path)
-        if not line or line.find(b"\n") != len(line) - 1:
-            raise InvalidRecordError((Fault("line", show(line), "pass one line, with a newline at its end only"),))
+        if not line or line.find(b"\n") != len(line) - 1 or b"\0" in line:  # a NUL would be taken for what a power cut leaves
+            raise InvalidRecordError((Fault("line", show(line), "pass one line, with a newline at its end only, and no NUL"),))
         self._appends.append(line)
 
     def read(self, limit: int | None = None) -> list[dict[str, Any]]:
@@ -148,11 +148,11 @@ class AppendLog:
         Returns each line's error, or nothing when all are well. What it raises concerns all of them.
         """
         end = lock.size
-        if end != self._end or lock.inode != self._inode:  # somebody else wrote since
-            if end == 0:
-                self._sync_name(lock.fd)
-            elif disk.read_at(lock.fd, 1, end - 1) != b"\n":  # its writer died in the middle of a line
-                end = tail.mend_tail(lock.fd, self._path, end)
+        if end == 0:
+            self._sync_name(lock.fd)
+        elif lock.inode != self._inode or (end != self._end and disk.read_at(lock.fd, 1, end - 1) != b"\n"):
+            # This log's first look at the file, or somebody else wrote since, and died in the middle of a line.
+            end = self._mend(lock.fd, end)
         # `lock.fd`, each time: a signal handler may fork in between, and then it is -1 in the child.
         try:
             errors: Sequence[OSError | None] = ()
@@ -172,6 +172,13 @@ class AppendLog:
         self._end = end + written
         self._inode = lock.inode
         return errors
+
+    def _mend(self, fd: int, size: int) -> int:
+        """Put aside what a writer that died, or a power cut, left unfinished; return where the file ends then."""
+        end = tail.end_of_sound_lines(fd, size)
+        if end != size:
+            tail.mend_tail(fd, self._path, end, size)
+        return end
 
     def _sync_name(self, fd: int) -> None:
         """Make a new file's name durable before its first line, so that a file with lines never lacks one."""

@@ -6,6 +6,7 @@ failing disk puts its own `os` here.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -70,12 +71,19 @@ def sync_directory(path: str) -> None:
     """Return once the names in a directory are on the disk (fsync(2): "an explicit fsync() on … the directory")."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(fd)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
     except OSError as error:
         if error.errno != errno.EINVAL:  # the file system has no such thing as syncing a directory (some of SMB and FUSE)
+            error.filename = path
             raise
-    finally:
-        os.close(fd)
+
+
+def _is_empty(path: str) -> bool:
+    with os.scandir(path) as entries:
+        return next(entries, None) is None
 
 
 def make_directory(path: str) -> None:
@@ -84,6 +92,10 @@ def make_directory(path: str) -> None:
     while not os.path.isdir(path):
         missing.append(path)
         path = os.path.dirname(path)
+    # An empty one may be what another process made and, killed or slow, has not synced; where anything is in it, somebody has.
+    with contextlib.suppress(PermissionError):  # who may not look into it, or not read the one above it, has not made it
+        if _is_empty(path):
+            sync_directory(os.path.dirname(path))
     for made in reversed(missing):
         try:
             os.mkdir(made)

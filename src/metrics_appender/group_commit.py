@@ -202,9 +202,12 @@ class GroupCommit:
             raise
         try:
             lock.release()
+        except OSError as late:  # not raised but told to each: whoever waits would neither hear of it nor be roused
+            error = error or late
         finally:
             if error is not None or errors:
-                for entry, outcome in zip(taken, errors or [error] * len(taken), strict=True):
+                for entry, own_error in zip(taken, errors or [None] * len(taken), strict=True):
+                    outcome = own_error or error
                     entry.error = outcome and restate(outcome)
             for entry in taken:
                 entry.is_settled = True

@@ -9,7 +9,27 @@ from . import disk
 
 TORN_SUFFIX: Final = ".torn"
 _BLOCK_BYTES: Final = 1 << 16
+_LOOK_BACK_BYTES: Final = 1 << 20  # as much as one pass of joined lines writes
 _LONGEST_NAME_BYTES: Final = 255
+
+
+def end_of_sound_lines(fd: int, size: int) -> int:
+    """Return where the lines end that were written to their end: `size`, where the tail of the file is sound.
+
+    A writer that died leaves a line without its newline. The loss of power can leave any sector of what was not synced as
+    NULs, with a newline and whole lines behind it; JSON text holds no raw NUL (RFC 8259, section 7), so a line with
+    one was never written so. Nothing behind a NUL was acknowledged as durable before the cut: its sync would have
+    covered the bytes in front of it too. Nor was it after the power came back: each log looks before its first append to
+    a file. NULs whose line begins more than a megabyte back are left for a reader to find, so that a look costs the
+    same on every file.
+    """
+    start = max(0, size - _LOOK_BACK_BYTES)
+    block = disk.read_at(fd, size - start, start)
+    nul = block.find(b"\0")
+    newline = block.rfind(b"\n", 0, max(nul, 0))
+    if nul >= 0 and (newline >= 0 or start == 0):
+        return start + newline + 1
+    return size if block.endswith(b"\n") else end_of_whole_lines(fd, size)
 
 
 def end_of_whole_lines(fd: int, size: int) -> int:
@@ -43,17 +63,17 @@ def torn_path(path: str) -> str:
     return os.path.join(directory, kept + digest + TORN_SUFFIX)
 
 
-def mend_tail(fd: int, path: str, size: int) -> int:
-    """Put the bytes after the last newline aside, cut the file there, and return its new size.
+def mend_tail(fd: int, path: str, end: int, size: int) -> None:
+    """Put the bytes from `end` on aside, and cut the file there, durably.
 
     To be called by the holder of the file's lock. The torn bytes were never acknowledged: whoever wrote
-    them died, or failed, before their newline. They are durable in `torn_path(path)` before the cut, so a
+    them died, or failed, or the power went, before they were synced. They are durable in `torn_path(path)` before the cut, so a
     crash in between leaves them in both files, and in none it leaves none.
     """
-    end = end_of_whole_lines(fd, size)
     _put_aside(fd, end, size, torn_path(path))
     disk.cut_back(fd, end)
-    return end
+    # Else a power cut could leave the first sectors of the next line, and behind them what was cut off here: two lines mixed.
+    disk.sync_file(fd)
 
 
 def _put_aside(fd: int, start: int, end: int, path: str) -> None:
