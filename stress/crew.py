@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 StartMethod = Literal["fork", "forkserver", "spawn"]
 
 _LOOK_SECONDS: Final = 0.05
+_DUMP_SECONDS: Final = 5.0
 
 
 @dataclass(slots=True)
@@ -72,7 +73,7 @@ class Crew:
         self.strangers: set[int] = set()
         self._context: Any = multiprocessing.get_context(start_method)
         if start_method == "forkserver":
-            self._context.set_forkserver_preload(["stress.writers", "stress.reading"])
+            self._context.set_forkserver_preload(["stress.writers", "stress.reading", "stress.first_use"])
         inbox, self.outbox = multiprocessing.Pipe(duplex=False)
         self._ear = claims.Ear(inbox)
         self._poll = select.poll()
@@ -188,6 +189,8 @@ class Crew:
         living = self.living()
         for worker in living:
             os.kill(worker.pid, signal.SIGABRT)  # its stacks go to stderr
+        for worker in living:
+            worker.process.join(_DUMP_SECONDS)
         names = [f"{worker.leader} (pid {worker.pid}, pending {self.claims.pending.get(worker.leader)})" for worker in living]
         raise AssertionError(
             f"waited {HANG_SECONDS:g} s for {what}; alive: {', '.join(names) or 'none'}; stacks are in the captured stderr"

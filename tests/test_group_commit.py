@@ -32,6 +32,12 @@ def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
+@pytest.fixture(autouse=True)
+def _no_thread_of_another_test(wait: Waiting) -> None:
+    """Begin when the waiters of earlier tests have ended."""
+    wait.until(lambda: not waiters())
+
+
 class Calls:
     """Threads that append one record each; what each append raised is kept."""
 

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 # How long somebody in the queue sleeps at most before looking around: whether the file was rotated away,
-# whether a leader was interrupted. In the ordinary course nobody sleeps so long.
+# whether a leader was interrupted. In the ordinary course nobody sleeps so long. With a short timeout, a part of it.
 _LOOK_AROUND_SECONDS: Final = 1.0
+_LOOKS_IN_A_TIMEOUT: Final = 4
 _NO_THREAD_PAUSE_SECONDS: Final = 0.001
 # One pass takes what waits up to about so many bytes; the rest is for the next.
 _PASS_BYTES: Final = 1 << 20
@@ -78,6 +79,9 @@ class GroupCommit:
         self._path = path
         self._write_lines = write_lines
         self._timeout_seconds = timeout_seconds
+        self._longest_nap = _LOOK_AROUND_SECONDS
+        if timeout_seconds:
+            self._longest_nap = min(_LOOK_AROUND_SECONDS, timeout_seconds / _LOOKS_IN_A_TIMEOUT)
         self._pauses = pauses
         self._lock = FileLock(path)
         self._queue: deque[Entry] = deque()
@@ -261,7 +265,7 @@ class GroupCommit:
                 if remaining <= 0 and self._withdraw(entry):
                     raise LockTimeoutError(self._path, timeout or 0.0)
                 is_called = self._waiter.is_called
-                nap = _LOOK_AROUND_SECONDS if is_called or self._lead.locked() else _NO_THREAD_PAUSE_SECONDS
+                nap = self._longest_nap if is_called or self._lead.locked() else _NO_THREAD_PAUSE_SECONDS
                 # Once a pass has the line it is waited for, deadline or not: it is being written.
                 if entry.wake.acquire(timeout=min(remaining, nap) if remaining > 0 else nap) and entry.is_settled:
                     break

@@ -115,6 +115,14 @@ class RollbackEvent(Struct, frozen=True):
     event_type: str = "rollback"
 
 
+# msgspec builds what it knows of a struct at its first use, and crashes when two threads do so at once (seen with 0.22):
+# the first use is here, while this module is imported.
+for _kind in (PerformanceMetric, OutcomeMetric, FidelityMetric, PromotionEvent, RollbackEvent):
+    try:
+        msgspec.convert({}, _kind)
+    except msgspec.ValidationError:
+        pass
+
 _encode: Final = msgspec.json.Encoder().encode
 _convert: Final = msgspec.convert
 _PLAIN_NUMBERS: Final = frozenset({int, float})
