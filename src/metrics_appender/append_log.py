@@ -150,9 +150,8 @@ class AppendLog:
         end = lock.size
         if end == 0:
             self._sync_name(lock.fd)
-        elif lock.inode != self._inode or (end != self._end and disk.read_at(lock.fd, 1, end - 1) != b"\n"):
-            # This log's first look at the file, or somebody else wrote since, and died in the middle of a line.
-            end = self._mend(lock.fd, end)
+        elif end != self._end or lock.inode != self._inode:  # somebody else wrote since
+            end = self._mend(lock.fd, self._end if lock.inode == self._inode else 0, end)
         # `lock.fd`, each time: a signal handler may fork in between, and then it is -1 in the child.
         try:
             errors: Sequence[OSError | None] = ()
@@ -173,9 +172,9 @@ class AppendLog:
         self._inode = lock.inode
         return errors
 
-    def _mend(self, fd: int, size: int) -> int:
+    def _mend(self, fd: int, known: int, size: int) -> int:
         """Put aside what a writer that died, or a power cut, left unfinished; return where the file ends then."""
-        end = tail.end_of_sound_lines(fd, size)
+        end = tail.end_of_sound_lines(fd, known, size)
         if end != size:
             tail.mend_tail(fd, self._path, end, size)
         return end

@@ -13,22 +13,23 @@ _LOOK_BACK_BYTES: Final = 1 << 20  # as much as one pass of joined lines writes
 _LONGEST_NAME_BYTES: Final = 255
 
 
-def end_of_sound_lines(fd: int, size: int) -> int:
+def end_of_sound_lines(fd: int, known: int, size: int) -> int:
     """Return where the lines end that were written to their end: `size`, where the tail of the file is sound.
 
-    A writer that died leaves a line without its newline. The loss of power can leave any sector of what was not synced as
-    NULs, with a newline and whole lines behind it; JSON text holds no raw NUL (RFC 8259, section 7), so a line with
-    one was never written so. Nothing behind a NUL was acknowledged as durable before the cut: its sync would have
-    covered the bytes in front of it too. Nor was it after the power came back: each log looks before its first append to
-    a file. NULs whose line begins more than a megabyte back are left for a reader to find, so that a look costs the
-    same on every file.
+    `known` bytes were looked at before. A writer that died leaves a line without its newline. The loss of power can leave any
+    sector of what was not synced as NULs, with a newline and whole lines behind it; JSON text holds no raw NUL (RFC 8259,
+    section 7), so a line with one was never written so. Nothing behind a NUL was acknowledged as durable before the
+    cut: its sync would have covered the bytes in front of it too. Nor was it after the power came back: each log looks before
+    its first append to a file, and later at what others wrote since its last. A line that begins more than a megabyte back
+    is left for a reader to find, so that a look costs the same on every file; as the file grows it stays further back.
     """
-    start = max(0, size - _LOOK_BACK_BYTES)
+    known = known if known <= size else 0
+    start = max(known, size - _LOOK_BACK_BYTES)
     block = disk.read_at(fd, size - start, start)
-    nul = block.find(b"\0")
-    newline = block.rfind(b"\n", 0, max(nul, 0))
-    if nul >= 0 and (newline >= 0 or start == 0):
-        return start + newline + 1
+    begin = 0 if start == known else block.find(b"\n") + 1 or len(block)
+    nul = block.find(b"\0", begin)
+    if nul >= 0:
+        return start + block.rfind(b"\n", 0, nul) + 1
     return size if block.endswith(b"\n") else end_of_whole_lines(fd, size)
 
 

@@ -1,0 +1,160 @@
+"""The engine's system calls, intercepted in one place, so that a test can count, record or break them."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pytest
+
+from metrics_appender import disk, file_lock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Fault = Callable[["Call"], Any]
+
+_OF_A_PATH = ("open", "lstat", "mkdir")
+_OF_A_DESCRIPTOR = ("close", "write", "pread", "fsync", "fdatasync", "ftruncate", "fstat")
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call that the engine makes: what is called with what, and the file it concerns."""
+
+    name: str
+    arguments: tuple[Any, ...]
+    path: str
+    real: Callable[..., Any]
+
+    def perform(self) -> Any:
+        """Do what the engine asks for."""
+        return self.real(*self.arguments)
+
+    def fail(self, number: int) -> OSError:
+        """Return the error that Python would raise; a close that fails has closed all the same (close(2))."""
+        if self.name == "close":
+            self.perform()
+        return OSError(number, os.strerror(number), *((self.path,) if self.name in _OF_A_PATH else ()))
+
+    def __str__(self) -> str:
+        """Name the call and the file."""
+        return f"{self.name} {os.path.basename(self.path)}"
+
+
+class Disk(Protocol):
+    """What stands between the engine and the operating system."""
+
+    def __call__(self, call: Call, /) -> Any:
+        """Answer a call: by `call.perform()`, or otherwise."""
+
+
+def perform_unsynced(call: Call) -> Any:
+    """Be a disk with which nothing is wrong, and whose power never goes, so that syncs need not take their time."""
+    return None if call.name == "fsync" else call.perform()
+
+
+class _Interception:
+    """Turns each call of a real function into a `Call`; looks like the module `os` otherwise."""
+
+    def __init__(self, answer: Disk) -> None:
+        self._answer = answer
+        self._paths: dict[int, str] = {}
+        self._stand_ins = {name: self._stand_in(name, getattr(os, name)) for name in (*_OF_A_PATH, *_OF_A_DESCRIPTOR)}
+        self.flock = self._stand_in("flock", fcntl.flock)
+
+    def __getattr__(self, name: str) -> Any:
+        return self._stand_ins.get(name) or getattr(os, name)
+
+    def _stand_in(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            path = os.fspath(arguments[0]) if name in _OF_A_PATH else self._paths.get(arguments[0], "?")
+            result = self._answer(Call(name, arguments, path, real))
+            if name == "open":
+                self._paths[result] = path
+            return result
+
+        return call
+
+    def of(self, value: Any) -> Any:
+        """Return what stands in for a value of one of the engine's modules, nothing when it may stay."""
+        if value is os:
+            return self
+        if value is fcntl.flock:
+            return self.flock
+        return next((stand_in for name, stand_in in self._stand_ins.items() if value is getattr(os, name)), None)
+
+
+@contextlib.contextmanager
+def intercepted(answer: Disk) -> Iterator[None]:
+    """Have every system call of the engine answered by `answer`; logs are to be made within.
+
+    `disk` and `file_lock` may call `os.write`, or `write_line = os.write`, or what `load_flock` gives: all of it is found.
+    """
+    interception = _Interception(answer)
+    with pytest.MonkeyPatch.context() as patched:
+        for module in (disk, file_lock):
+            for name, value in list(vars(module).items()):
+                stand_in = interception.of(value)
+                if stand_in is not None:
+                    patched.setattr(module, name, stand_in)
+        assert file_lock.load_flock() is fcntl.flock
+        patched.setattr(file_lock, "load_flock", lambda: interception.flock)
+        yield
+
+
+def die(call: Call) -> Any:
+    """End as a process does that is killed."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fail_with(number: int) -> Fault:
+    """Return the fault of a call that fails with this errno."""
+
+    def fail(call: Call) -> Any:
+        raise call.fail(number)
+
+    return fail
+
+
+def write_part(length: int) -> Fault:
+    """Return the fault of a write that takes so many bytes only; all but so many where it is negative."""
+
+    def write(call: Call) -> Any:
+        fd, data = call.arguments
+        return call.real(fd, data[:length]) if length else 0
+
+    return write
+
+
+def die_after_part(length: int) -> Fault:
+    """Return the fault of a process that is killed in the middle of a write."""
+
+    def write(call: Call) -> Any:
+        write_part(length)(call)
+        die(call)
+
+    return write
+
+
+class OneFault:
+    """A disk on which the call of one number goes wrong; while it is not armed, none does."""
+
+    def __init__(self, number: int, fault: Fault, trouble: Disk) -> None:
+        """Take which call (from 1) goes wrong, how, and what is wrong with the disk besides."""
+        self.number = number
+        self.is_armed = False
+        self.calls: list[Call] = []
+        self._fault = fault
+        self._trouble = trouble
+
+    def __call__(self, call: Call) -> Any:
+        """Answer a call."""
+        if not self.is_armed:
+            return perform_unsynced(call)
+        self.calls.append(call)
+        return self._fault(call) if len(self.calls) == self.number else self._trouble(call)

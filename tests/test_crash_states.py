@@ -1,0 +1,230 @@
+"""Crash states after the fact: two writers run, and at each of their calls the power goes, in every way it can.
+
+`CRASH_TABLE=1 pytest -s tests/test_crash_states.py` prints how many states were checked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from crash_operations import append_together, read
+from possible_disks import PossibleDisks
+from system_calls import Call, OneFault, intercepted, perform_unsynced
+
+from metrics_appender import AppendLog, CorruptLineError, disk, tail
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SURVIVES_POWER_CUTS = ("fsync", "group")
+FIRST = b'{"n":"first"}\n'
+AFTER = b'{"n":"after the power cut"}\n'
+TORN = b'{"n":"killed in mid-line","text":"%s' % (b"t" * 700)
+# What the file holds at the start: what is sound, and what a dead writer or an earlier power cut left behind it.
+STARTS = {
+    "no file": (b"", b""),
+    "half a line": (FIRST, TORN),
+    "NULs at the end": (FIRST, b'{"n":' + bytes(900)),
+    "NULs for the first sector of a line": (FIRST, bytes(512 - len(FIRST)) + b'he rest of it"}\n'),
+    "NULs in the middle of a joined pass": (FIRST, b'{"n":"' + bytes(1024) + b'he rest"}\n{"n":"unsynced"}\n'),
+}
+PAIRS = [("fsync", "fsync"), ("fsync", "os"), ("os", "fsync"), ("os", "os")]
+
+
+def line_of(number: int, length: int) -> bytes:
+    """Return a line of about so many bytes that is like no other."""
+    return b'{"n":%d,"text":"%s"}\n' % (number, bytes([97 + number]) * length)
+
+
+class Recorder:
+    """Keeps every state that the disk may be in, after each call, with the lines that are acknowledged by then."""
+
+    def __init__(self, root: str) -> None:
+        """Begin with the disk as it is."""
+        self._possible = PossibleDisks(root)
+        self.acknowledged: frozenset[bytes] = frozenset()
+        self.states: dict[tuple[tuple[str, bytes], ...], frozenset[bytes]] = {}
+        self.note()
+
+    def __call__(self, call: Call) -> Any:
+        """Let the call be made; the power may go then."""
+        result = self._possible(call)
+        self.note()
+        return result
+
+    def acknowledge(self, line: bytes) -> None:
+        """Note that the append of this line has returned."""
+        self.acknowledged |= {line}
+        self.note()
+
+    def note(self) -> None:
+        """Keep the states of now; of one that was there before, what is acknowledged now has to be in it."""
+        for state in self._possible.states():
+            self.states[tuple(sorted(state.items()))] = self.acknowledged
+
+
+def run_two_writers(path: str, durabilities: tuple[Any, Any], recorder: Recorder) -> None:
+    """Append by turns, alone and joined; in between somebody is killed in the middle of a line."""
+    logs = [AppendLog(path, durability=durability) for durability in durabilities]
+    number = itertools.count()
+
+    def append(writer: int, *lengths: int) -> None:
+        def report(line: bytes, error: OSError | None) -> None:
+            assert error is None
+            if durabilities[writer] in SURVIVES_POWER_CUTS:
+                recorder.acknowledge(line)
+
+        lines = tuple(line_of(next(number), length) for length in lengths)
+        if len(lines) > 1:
+            append_together(logs[writer], report, lines)
+        else:
+            logs[writer].append_line(lines[0])
+            report(lines[0], None)
+
+    append(0, 1200)
+    append(1, 30)
+    append(0, 700)
+    with open(path, "ab", buffering=0) as file:
+        recorder(Call("write", (file.fileno(), TORN), path, os.write))
+    append(1, 40)
+    append(0, 600)
+    append(1, 300, 900, 20)
+    append(0, 20)
+
+
+def recover(path: str) -> tuple[bytes, bytes]:
+    """Read, append, read all, as the first writer does after the power cut; return the file and what is beside it."""
+    content = read(path)
+    whole = content[: content.rfind(b"\n") + 1]
+    try:
+        assert AppendLog(path).read() == list(map(json.loads, whole.splitlines()))
+    except CorruptLineError:
+        assert b"\0" in whole  # the one thing that a reader, which mends nothing, may stumble over
+    disk.make_directory(os.path.dirname(path))
+    AppendLog(path).append_line(AFTER)
+    content = read(path)
+    assert AppendLog(path).read() == list(map(json.loads, content.splitlines()))
+    return content, read(tail.torn_path(path))
+
+
+def is_in_order(lines: list[bytes], order: list[bytes]) -> bool:
+    """Whether the lines are some of the others, in the same order."""
+    rest = iter(order)
+    return all(line in rest for line in lines)
+
+
+def check(recorder: Recorder, root: str, path: str, order: list[bytes], damage: bytes = b"") -> None:
+    """Put each state on a disk of its own, recover, and look for the lines, and for the damage of before."""
+    with intercepted(perform_unsynced):
+        for state, acknowledged in recorder.states.items():
+            for name, content in state:
+                os.makedirs(os.path.dirname(os.path.join(root, name)), exist_ok=True)
+                with open(os.path.join(root, name), "wb") as file:
+                    file.write(content)
+            os.makedirs(root, exist_ok=True)
+            before = dict(state).get(path, b"")
+            after, aside = recover(os.path.join(root, path))
+            lines = after.splitlines(keepends=True)
+            assert lines.pop() == AFTER
+            assert acknowledged <= set(lines), f"an acknowledged line is lost in {state}"
+            assert is_in_order(lines, order), f"a line that nobody wrote, twice, or out of order, in {state}"
+            kept = b"".join(lines)
+            assert before.startswith(kept), f"the mended file is not the beginning of {state}"
+            assert aside.endswith(before[len(kept) :]), f"what was cut away from {state} is not beside the file"
+            assert damage in aside, f"what was damaged before is gone in {state}"
+            shutil.rmtree(root)
+    if "CRASH_TABLE" in os.environ:
+        print(f" {len(recorder.states)} states")
+
+
+@pytest.mark.parametrize("durabilities", PAIRS, ids=" and ".join)
+@pytest.mark.parametrize("start", STARTS)
+def test_no_power_cut_loses_an_acknowledged_line_or_leaves_a_damaged_file(tmp_path: Path, start: str, durabilities: Any) -> None:
+    """At each call of two writers, and in every state that the disk may have then; one of them mends what was left by an earlier cut."""
+    root = str(tmp_path / "run")
+    path = os.path.join(root, "events.ndjson")
+    os.mkdir(root)
+    sound, damage = STARTS[start]
+    if sound:
+        with open(path, "wb") as file:
+            file.write(sound + damage)
+    recorder = Recorder(root)
+    with intercepted(recorder):
+        run_two_writers(path, durabilities, recorder)
+    order = read(path).splitlines(keepends=True)
+    check(recorder, str(tmp_path / "state"), "events.ndjson", order, damage)
+
+
+FAR_BACK = {
+    "a long line": b'{"n":"' + bytes(512) + b"x" * 1_000_000 + b'"}\n',
+    "many joined lines": b'{"n":"' + bytes(512) + b'"}\n' + b'{"n":"unsynced"}\n' * 60_000,
+}
+
+
+@pytest.mark.parametrize("damage", FAR_BACK.values(), ids=FAR_BACK.keys())
+def test_nuls_are_found_far_back(tmp_path: Path, damage: bytes) -> None:
+    """In front of a line of a megabyte, or of as many lines as one pass joins."""
+    path = str(tmp_path / "events.ndjson")
+    with open(path, "wb") as file:
+        file.write(FIRST + damage)
+    assert recover(path) == (FIRST + AFTER, damage)
+
+
+def test_a_line_acknowledged_behind_nuls_stays_in_the_file(tmp_path: Path) -> None:
+    """NULs may come while a log lives (a server's disk, another program): what it appends then is not put aside by the next log."""
+    path = str(tmp_path / "events.ndjson")
+    log = AppendLog(path)
+    log.append_line(FIRST)
+    damage = bytes(100) + b'"}\n{"n":"unsynced"}\n'
+    with open(path, "ab") as file:
+        file.write(damage)
+    log.append({"n": "acknowledged"})
+    assert recover(path) == (FIRST + b'{"n":"acknowledged"}\n' + AFTER, damage)
+
+
+def test_nuls_out_of_sight_do_not_hide_those_in_sight(tmp_path: Path) -> None:
+    """Else these would be found later, when lines that were acknowledged behind them are in the file."""
+    path = str(tmp_path / "events.ndjson")
+    far, near = b'{"n":"' + bytes(1 << 20) + b'"}\n', bytes(100) + b'"}\n'
+    with open(path, "wb") as file:
+        file.write(FIRST + far + near)
+    AppendLog(path).append_line(AFTER)
+    assert read(path) == FIRST + far + AFTER
+    assert read(tail.torn_path(path)) == near
+
+
+def test_a_line_with_a_nul_is_refused(tmp_path: Path) -> None:
+    """It is no JSON, and would be taken for what a power cut leaves: no line is acknowledged that is put aside later."""
+    path = str(tmp_path / "events.ndjson")
+    with pytest.raises(ValueError, match="NUL"):
+        AppendLog(path).append_line(b'{"n":"\0"}\n')
+    assert not os.path.exists(path)
+
+
+@pytest.mark.parametrize("number", range(1, 9))
+def test_a_directory_that_somebody_left_half_made_is_made_durable_by_the_next(tmp_path: Path, number: int) -> None:
+    """Killed at any call of making directories, or not yet done: the name of what is there may not be on the disk, and lines go into it."""
+    root = str(tmp_path / "run")
+    path = os.path.join(root, "new", "deep", "events.ndjson")
+    os.mkdir(root)
+    recorder = Recorder(root)
+    line = line_of(1, 30)
+
+    def stop(call: Call) -> Any:
+        raise KeyboardInterrupt
+
+    disks = OneFault(number, stop, recorder)
+    with intercepted(disks):
+        disks.is_armed = True
+        with contextlib.suppress(KeyboardInterrupt):
+            disk.make_directory(os.path.dirname(path))
+        disk.make_directory(os.path.dirname(path))
+        AppendLog(path).append_line(line)
+    recorder.acknowledge(line)
+    check(recorder, str(tmp_path / "state"), os.path.relpath(path, root), [line])
