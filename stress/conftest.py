@@ -24,7 +24,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_report_header(config: pytest.Config) -> str:
     """Say how to run the same again."""
     profile = profiles.from_environment()
-    return f"stress: {profiles.SEED}={profile.seed} {profiles.PROCESSES}={profile.processes} {profiles.SECONDS}={profile.seconds:g}"
+    scale = f"{profiles.PROCESSES}={profile.processes} {profiles.SECONDS}={profile.seconds:g} {profiles.CUTS}={profile.cuts}"
+    return f"stress: {profiles.SEED}={profile.seed} {scale}"
 
 
 @pytest.fixture

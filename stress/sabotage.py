@@ -113,7 +113,7 @@ WAYS: Final[dict[str, Callable[[], None]]] = {
     "alter": _strike_writes(_alter),
     "reorder": _reorder,
     "no lock": _lock_nothing,
-    "no mend": lambda: _put(tail, "mend_tail", lambda fd, path, size: size),
+    "no mend": lambda: _put(tail, "mend_tail", lambda fd, path, end, size: None),
     "no cut": lambda: _put(disk, "cut_back", lambda fd, size: None),
     "no sync": lambda: _put(disk, "sync_file", lambda fd: None),
     "no directory sync": lambda: _put(disk, "sync_directory", lambda path: None),

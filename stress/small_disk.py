@@ -24,7 +24,7 @@ class FileSystem(NamedTuple):
 
 
 FILE_SYSTEMS: Final = {
-    "ext4": FileSystem(("mkfs.ext4", "-q", "-F", "-m", "0", "-b", "4096"), 64 << 20),
+    "ext4": FileSystem(("mkfs.ext4", "-q", "-F", "-m", "0", "-b", "4096"), 256 << 20),
     "xfs": FileSystem(("mkfs.xfs", "-q", "-f"), 320 << 20),  # it refuses less than 300 MB
     "btrfs": FileSystem(("mkfs.btrfs", "-q", "-f"), 512 << 20),
 }
