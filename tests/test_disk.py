@@ -55,9 +55,9 @@ def test_a_file_where_a_directory_should_be_is_told(tmp_path: Path) -> None:
     """It is neither replaced nor taken for one."""
     (tmp_path / "file").touch()
     for name in ("file", "file/below"):
-        with pytest.raises(FileExistsError) as caught:
+        with pytest.raises(NotADirectoryError) as caught:
             disk.make_directory(str(tmp_path / name))
-        assert caught.value.filename == str(tmp_path / "file")
+        assert caught.value.filename == str(tmp_path / name)
 
 
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.EIO])

@@ -16,6 +16,7 @@ from metrics_appender import AppendLog, LockTimeoutError, disk
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from conftest import Waiting
 
@@ -363,3 +364,29 @@ def test_the_deadline_is_kept_while_a_pass_of_this_process_is_slow(path: str, mo
     calls.join()
     assert not calls.errors
     assert log.read() == [{"n": 0}, {"n": 1}]
+
+
+def test_a_line_that_was_refused_while_others_waited_never_appears(tmp_path: Path) -> None:
+    """Threads that meet where the directory is missing: each line is refused, and none is written when it is there."""
+    directory = tmp_path / "later"
+    log = AppendLog(directory / "file")
+    barrier = threading.Barrier(8)
+    refused: list[OSError] = []
+
+    def append() -> None:
+        for n in range(50):
+            barrier.wait()
+            try:
+                log.append({"n": n})
+            except FileNotFoundError as error:
+                refused.append(error)
+
+    threads = [threading.Thread(target=append) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    directory.mkdir()
+    log.append({"n": "after"})
+    assert len(refused) == 400
+    assert log.read() == [{"n": "after"}]

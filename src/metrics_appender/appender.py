@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from . import disk, naming, reader, records
 from .append_log import DEFAULT_LOCK_TIMEOUT, AppendLog, Durability, check_durability, check_lock_timeout
+from .errors import NOTHING_WRITTEN, explain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -267,7 +268,10 @@ class MetricsAppender:
             log.append_line(line)
         except FileNotFoundError:
             # The directory was removed while this appender lived: it is made again, as at the start.
-            disk.make_directory(self._directory)
+            try:
+                disk.make_directory(self._directory)
+            except OSError as error:
+                raise explain(error, log.path, NOTHING_WRITTEN) from None
             log.append_line(line)
 
     def _new_log(self, name: str) -> AppendLog:

@@ -89,9 +89,16 @@ def _is_empty(path: str) -> bool:
 def make_directory(path: str) -> None:
     """Make a directory with all that are missing above it, each durable in its parent."""
     missing = []
-    while not os.path.isdir(path):
-        missing.append(path)
-        path = os.path.dirname(path)
+    while True:
+        try:
+            mode = os.stat(path).st_mode
+        except FileNotFoundError:
+            missing.append(path)
+            path = os.path.dirname(path)
+        else:
+            break
+    if not stat.S_ISDIR(mode):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
     # An empty one may be what another process made and, killed or slow, has not synced; where anything is in it, somebody has.
     with contextlib.suppress(PermissionError):  # who may not look into it, or not read the one above it, has not made it
         if _is_empty(path):

@@ -129,6 +129,10 @@ class GroupCommit:
                 else:
                     entry = self._join_queue(line)
                     self._call_waiter(lock)
+            except BaseException:
+                if entry is not None:
+                    self._leave_queue(entry)
+                raise
             finally:
                 self._leader = None
                 lock.release()
@@ -163,6 +167,9 @@ class GroupCommit:
                     taken = self._run_pass(lock, entry)
                 else:
                     self._call_waiter(lock)
+            except BaseException:
+                self._leave_queue(entry)  # before the next leads: a line whose caller gets an error is not written later
+                raise
             finally:
                 self._leader = None
                 lock.release()
@@ -271,10 +278,9 @@ class GroupCommit:
                     break
                 self._look_around(entry, forks, is_called=is_called)
         except BaseException as error:
-            is_withdrawn = self._withdraw(entry)
-            if not isinstance(error, LockTimeoutError):  # Ctrl-C
+            is_withdrawn = self._leave_queue(entry)
+            if not isinstance(error, OSError):  # Ctrl-C
                 add_outcome(error, self._path, NOTHING_WRITTEN if is_withdrawn else MAY_BE_WRITTEN)
-            self._rouse_next()
             raise
 
     def _look_around(self, entry: Entry, forks: int, *, is_called: bool) -> None:
@@ -285,6 +291,12 @@ class GroupCommit:
         if is_called:
             self._waiter.dismiss_if_rotated()
         self._lead_if_nobody_does(entry)
+
+    def _leave_queue(self, entry: Entry) -> bool:
+        """Take an entry back whose caller goes away with an error, and let the next one see for itself."""
+        is_withdrawn = self._withdraw(entry)
+        self._rouse_next()
+        return is_withdrawn
 
     def _withdraw(self, entry: Entry) -> bool:
         """Take an entry back; `False` when a pass has it already."""
