@@ -46,8 +46,8 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowDisk]:
     made.may_end.set()
 
 
-def in_child(body: Callable[[], None]) -> int:
-    """Fork, run the body in the child, and return the child's exit status: 0 when the body went well."""
+def start_child(body: Callable[[], None]) -> int:
+    """Fork, and run the body in the child, which then ends; return its process id."""
     pid = os.fork()
     if pid == 0:
         status = 1
@@ -56,7 +56,17 @@ def in_child(body: Callable[[], None]) -> int:
             status = 0
         finally:
             os._exit(status)
+    return pid
+
+
+def end_of(pid: int) -> int:
+    """Wait for a child and return its exit status: 0 when its body went well."""
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def in_child(body: Callable[[], None]) -> int:
+    """Run the body in a child, and return the child's exit status."""
+    return end_of(start_child(body))
 
 
 def descriptors_of(path: str) -> int:
@@ -82,18 +92,11 @@ def test_a_fork_in_the_middle_of_an_append_shares_nothing(log: AppendLog, path: 
         os.write(writer, b"ready")
         log.append({"who": "child"})
 
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            child()
-            status = 0
-        finally:
-            os._exit(status)
+    pid = start_child(child)
     assert os.read(reader, 5) == b"ready"
     slow.may_end.set()
     thread.join()
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert end_of(pid) == 0
     os.close(reader)
     os.close(writer)
     assert log.read() == [{"who": "parent"}, {"who": "child"}]
@@ -192,7 +195,7 @@ def test_a_signal_handler_that_forks_in_mid_append_leaves_the_append_to_the_pare
             pid = os.fork()  # as a signal handler would, in the thread of the append
             if pid == 0:
                 return
-            status.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+            status.append(end_of(pid))
         real(fd)
 
     monkeypatch.setattr(disk, "sync_file", sync_and_fork)

@@ -156,9 +156,7 @@ class AppendLog:
         try:
             errors: Sequence[OSError | None] = ()
             if len(lines) == 1:
-                written = disk.write(lock.fd, lines[0])
-                if written != len(lines[0]):
-                    written += disk.write_rest(lock.fd, lines[0], written)
+                written = disk.write_all(lock.fd, lines[0])
             else:
                 errors, written = self._write_together(lock.fd, end, lines)
             if self._is_synced:

@@ -1,7 +1,7 @@
 """The few operating system calls an append is made of.
 
-Nothing else in the package calls the operating system, `file_lock`'s flock apart; a test that wants a
-failing disk puts its own `os` here.
+Nothing else in the engine calls the operating system, `file_lock`'s flock apart; a test that wants a
+failing disk puts its own `os`, or its own call in place of one that is named at the end, here.
 """
 
 from __future__ import annotations
@@ -46,19 +46,13 @@ def is_regular(fd: int) -> bool:
 def write_all(fd: int, data: bytes) -> int:
     """Append all of `data` and return its length: one `write` in the ordinary case, more after a short one."""
     written = write(fd, data)
-    return written if written == len(data) else written + write_rest(fd, data, written)
-
-
-def write_rest(fd: int, data: bytes, written: int) -> int:
-    """Append what a short write left of `data`, and return how many bytes that was."""
-    start = written
     while written < len(data):
         # A write that takes nothing tells why at the next try; it is not tried for ever.
         more = write(fd, memoryview(data)[written:])
         if more == 0:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         written += more
-    return written - start
+    return written
 
 
 def _sync_fully(fd: int) -> None:
