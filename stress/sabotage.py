@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _EVERY: Final = 7
+_PIECE_BYTES: Final = 256
 
 
 def commit(way: str) -> None:
@@ -89,6 +90,12 @@ def _lock_nothing() -> None:
     _put(disk, "write", write)
 
 
+def _cut_nothing() -> None:
+    """Write in small pieces, of which some fit where the whole line does not, and leave them there."""
+    _put(disk, "cut_back", lambda fd, size: None)
+    _put(disk, "write", lambda fd, data: os.write(fd, data[:_PIECE_BYTES]))
+
+
 def _withdraw_nothing() -> None:
     """Let a line whose deadline has passed stay in the queue."""
     _put(group_commit.GroupCommit, "_withdraw", lambda self, entry: True)
@@ -114,7 +121,7 @@ WAYS: Final[dict[str, Callable[[], None]]] = {
     "reorder": _reorder,
     "no lock": _lock_nothing,
     "no mend": lambda: _put(tail, "mend_tail", lambda fd, path, end, size: None),
-    "no cut": lambda: _put(disk, "cut_back", lambda fd, size: None),
+    "no cut": _cut_nothing,
     "no sync": lambda: _put(disk, "sync_file", lambda fd: None),
     "no directory sync": lambda: _put(disk, "sync_directory", lambda path: None),
     "no name check": _check_no_name,
