@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from metrics_appender.append_log import Durability
 
 # What is promised to survive differs; that no line is torn, mixed, lost or doubled by processes does not.
-DURABILITIES: Final[tuple[Durability, ...]] = ("fsync", "os")
+DURABILITIES: Final[tuple[Durability, ...]] = ("fsync", "group", "os")
 START_METHODS: Final = ("fork", "forkserver", "spawn") if sys.platform == "linux" else ("spawn",)
 # Far beyond what anything takes on a busy machine: it only turns a hang into a failure that says what hangs.
 HANG_SECONDS: Final = 120.0

@@ -150,7 +150,7 @@ def test_a_relative_path_is_fixed_when_the_log_is_made(tmp_path: Path, monkeypat
 @pytest.mark.parametrize(
     ("arguments", "field"),
     [
-        ({"durability": "group"}, "durability"),
+        ({"durability": ["group"]}, "durability"),
         ({"durability": "never"}, "durability"),
         ({"durability": None}, "durability"),
         ({"lock_timeout": -1}, "lock_timeout"),

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from system_calls import Call, Fault
 
-DURABILITIES = ("fsync", "os")
+DURABILITIES = ("fsync", "group", "os")
 # All of them at every call: a network file system gives back more than a call's manual lists.
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EINTR, errno.EFBIG, errno.ENOLCK)
 FAILURES = {errno.errorcode[number]: fail_with(number) for number in ERRORS}
@@ -145,13 +145,19 @@ def judge_errors(case: Case) -> None:
         assert errno.errorcode[error.errno] == case.fault or error.errno in case.operation.own_errors
         assert error.filename
         (note,) = error.__notes__
-        assert NOTHING_WRITTEN in note or (MAY_BE_WRITTEN in note and failed and failed.name in LATE_CALLS)
+        assert NOTHING_WRITTEN in note or (MAY_BE_WRITTEN in note and is_late(failed, case))
     if failed and failed.name in {"flock", "close"} and case.fault in FAILURES:
         is_release = any(call.name == "write" and call.path == failed.path == case.path for call in case.disk.calls[: case.number])
         assert not (is_release and case.acknowledged), "a failed release was not told to all whom it concerns"
     if failed and failed.name == "fsync":
         later = case.disk.calls[case.number :]
         assert not [call for call in later if call.name == "fsync" and call.path == failed.path], "a failed sync was tried again"
+
+
+def is_late(failed: Call | None, case: Case) -> bool:
+    """Whether a line may be in the file after this failure: taking it back failed, or others may have written behind it."""
+    was_synced = any(call.name == "fsync" and call.path == case.path for call in case.disk.calls)
+    return (failed is not None and failed.name in LATE_CALLS) or (case.durability == "group" and was_synced)
 
 
 def judge_next_appends(case: Case, whole: list[bytes]) -> None:

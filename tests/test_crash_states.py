@@ -34,7 +34,7 @@ STARTS = {
     "NULs for the first sector of a line": (FIRST, bytes(512 - len(FIRST)) + b'he rest of it"}\n'),
     "NULs in the middle of a joined pass": (FIRST, b'{"n":"' + bytes(1024) + b'he rest"}\n{"n":"unsynced"}\n'),
 }
-PAIRS = [("fsync", "fsync"), ("fsync", "os"), ("os", "fsync"), ("os", "os")]
+PAIRS = [("fsync", "fsync"), ("fsync", "os"), ("os", "fsync"), ("os", "os"), ("group", "group"), ("group", "fsync"), ("os", "group")]
 
 
 def line_of(number: int, length: int) -> bytes:

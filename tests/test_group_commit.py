@@ -115,7 +115,7 @@ def test_no_thread_is_made_before_another_process_holds_the_lock(log: AppendLog,
     wait.until(lambda: not waiters())
 
 
-@pytest.mark.parametrize("durability", ["fsync", "os"])
+@pytest.mark.parametrize("durability", ["fsync", "group", "os"])
 def test_a_timed_out_line_never_appears(path: str, hold: Hold, durability: Any) -> None:
     """After the deadline the line is withdrawn; the error says so; and repeating it leaves no pile."""
     with AppendLog(path, durability=durability, lock_timeout=0.05) as log:

@@ -3,32 +3,40 @@
 from __future__ import annotations
 
 import errno
-import itertools
 import math
 import os
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from . import disk, reader, tail
 from .errors import MAY_BE_WRITTEN, NOTHING_WRITTEN, ClosedError, Fault, InvalidRecordError, add_outcome, explain
-from .group_commit import GroupCommit
-from .ndjson import encode_line, show
+from .group_commit import GroupCommit, Patience
+from .ndjson import chunked, encode_line, encode_lines, show
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
     from typing import Self
 
     from .file_lock import FileLock
 
+_LINE_REMEDY: Final = "pass one line, with a newline at its end only, and no NUL"
+
 Durability = Literal["fsync", "group", "os"]
 
 DEFAULT_LOCK_TIMEOUT: Final = 30.0
-# An append without a sync takes microseconds, so its writer naps a little before a thread is woken for it;
-# about 20 ms in all. An append with a sync goes to the kernel's queue at once.
-_PAUSES: Final[dict[str, tuple[float, ...]]] = {
-    "fsync": (),
-    "os": (0.00005, 0.0001, 0.0002, 0.0004, *(0.001,) * 19),
+# Where the lock is held without a sync it is free again in microseconds, so who finds it taken tries again at once, then
+# naps a little, about 20 ms in all, before a thread is woken to wait for it. Where a sync goes with it that thread is
+# worth its wake sooner, and from then on the kernel's queue is kept to: first come, first served.
+_PATIENCE: Final[dict[str, Patience]] = {
+    "fsync": Patience(pauses=(), keeps_to_queue=True),
+    "group": Patience(pauses=(0.00005, 0.0001), keeps_to_queue=True),
+    "os": Patience(pauses=(*(0.0,) * 20, 0.00005, 0.0001, 0.0002, 0.0004, *(0.001,) * 19), keeps_to_queue=False),
 }
+# What is synced is written in pieces of at most so many bytes, each synced before the next: as far back as a look for what a
+# power cut left goes (see `tail`).
+_PIECE_BYTES: Final = tail.LOOK_BACK_BYTES
+# So much of an `append_many` is all or nothing.
+_CHUNK_BYTES: Final = 16 << 20
 
 
 class AppendLog:
@@ -42,15 +50,16 @@ class AppendLog:
         >>> log.read()
         [{'any': 'record'}]
 
-    `path` is the file, made by the first append (its directory has to be there). `durability` is `"fsync"`, or
-    `"os"` for what has to survive the process but not the machine. `lock_timeout` is how many seconds
+    `path` is the file, made by the first append (its directory has to be there). `durability` is `"fsync"`; or
+    `"group"`, the same promise at a higher rate where many processes append; or `"os"`, for what has to survive the
+    process but not the machine. `lock_timeout` is how many seconds
     an append waits for other writers at most; 0 tries once, `None` waits for ever.
 
     Share one among threads, keep it over a fork, pickle it for a spawned worker: nothing is held between
     two appends. Raises `InvalidRecordError` (a `ValueError`) for an argument it cannot take.
     """
 
-    __slots__ = ("_appends", "_durability", "_end", "_inode", "_is_closed", "_is_synced", "_lock_timeout", "_path")
+    __slots__ = ("_appends", "_durability", "_end", "_inode", "_is_closed", "_is_grouped", "_is_synced", "_lock_timeout", "_path")
 
     def __init__(
         self,
@@ -67,13 +76,10 @@ class AppendLog:
         self._lock_timeout = lock_timeout
         self._is_closed = False
         self._is_synced = durability == "fsync"
+        self._is_grouped = durability == "group"
         # Where this log's last append ended, and in which file: while that is still its end, its tail is whole.
         self._end = self._inode = -1
-        longest = math.inf if lock_timeout is None else lock_timeout
-        pauses = [
-            pause for pause, total in zip(_PAUSES[durability], itertools.accumulate(_PAUSES[durability]), strict=True) if total < longest
-        ]
-        self._appends = GroupCommit(self._path, self._write_lines, lock_timeout, pauses)
+        self._appends = GroupCommit(self._path, self._write_lines, lock_timeout, _PATIENCE[durability])
 
     @property
     def path(self) -> str:
@@ -106,8 +112,44 @@ class AppendLog:
         if self._is_closed:
             raise ClosedError(self._path)
         if not line or line.find(b"\n") != len(line) - 1 or b"\0" in line:  # a NUL would be taken for what a power cut leaves
-            raise InvalidRecordError((Fault("line", show(line), "pass one line, with a newline at its end only, and no NUL"),))
+            raise InvalidRecordError((Fault("line", show(line), _LINE_REMEDY),))
         self._appends.append(line)
+
+    def append_lines(self, lines: Sequence[bytes]) -> None:
+        """Append lines that are encoded already, all or nothing: one lock, one write, one sync.
+
+        Each as `append_line` takes it. After an error that says "nothing was written" none of them is in the file.
+
+            >>> AppendLog("events.ndjson").append_lines([b'{"n":1}\\n', b'{"n":2}\\n'])
+        """
+        if self._is_closed:
+            raise ClosedError(self._path)
+        joined = b"".join(lines)
+        if joined.count(b"\n") != len(lines) or b"\0" in joined or not all(line.endswith(b"\n") for line in lines):
+            raise InvalidRecordError((Fault("lines", show(lines), f"for each: {_LINE_REMEDY}"),))
+        if joined:
+            self._appends.append(joined)
+
+    def append_many(self, records: Iterable[Mapping[str, Any]]) -> int:
+        """Append JSON objects, many at the price of one: one lock, one write, one sync; return how many.
+
+        All or nothing: after an error none of them is in the file. Past 16 MiB of lines that holds for every 16 MiB by
+        themselves, so that an iterable of any length takes a bounded memory; the error's note then says how many of the first
+        records were acknowledged. The errors are those of `append`, and whatever the iterable raises.
+
+            >>> AppendLog("events.ndjson").append_many({"n": n} for n in range(1000))
+            1000
+        """
+        appended = 0
+        try:
+            for lines in chunked(encode_lines(records), _CHUNK_BYTES):
+                self.append_lines(lines)
+                appended += len(lines)
+        except BaseException as error:
+            if appended:
+                error.add_note(f"{self._path}: the first {appended} records are acknowledged, and in the file")
+            raise
+        return appended
 
     def read(self, limit: int | None = None) -> list[dict[str, Any]]:
         """Return the most recent `limit` records, oldest first; all of them without a limit.
@@ -156,7 +198,7 @@ class AppendLog:
         try:
             errors: Sequence[OSError | None] = ()
             if len(lines) == 1:
-                written = disk.write_all(lock.fd, lines[0])
+                written = self._write_whole(lock.fd, lines[0])
             else:
                 errors, written = self._write_together(lock.fd, end, lines)
             if self._is_synced:
@@ -166,9 +208,23 @@ class AppendLog:
         except BaseException as error:
             self._take_back(lock, end, error)
             raise
-        self._end = end + written
+        self._end = lock.size = end + written
         self._inode = lock.inode
+        if self._is_grouped:
+            self._sync_after_release(lock)
         return errors
+
+    def _sync_after_release(self, lock: FileLock) -> None:
+        """Let others write while these lines are synced: their sync and ours become one flush of the file system's journal."""
+        try:
+            lock.unlock()
+            disk.sync_file(lock.fd)
+        except BaseException as error:  # others may have written behind these lines: they cannot be taken back any more
+            if isinstance(error, OSError):
+                explain(error, self._path, MAY_BE_WRITTEN)
+            else:
+                add_outcome(error, self._path, MAY_BE_WRITTEN)
+            raise
 
     def _mend(self, fd: int, known: int, size: int) -> int:
         """Put aside what a writer that died, or a power cut, left unfinished; return where the file ends then."""
@@ -189,20 +245,31 @@ class AppendLog:
         Returns each line's error (nothing when all are well), and how many bytes are written.
         """
         try:
-            return (), disk.write_all(fd, b"".join(lines))
+            return (), self._write_whole(fd, b"".join(lines))
         except OSError:
             disk.cut_back(fd, end)
         errors: list[OSError | None] = []
         written = 0
         for line in lines:
             try:
-                written += disk.write_all(fd, line)
+                written += self._write_whole(fd, line)
             except OSError as error:
                 disk.cut_back(fd, end + written)
                 errors.append(explain(error, self._path, NOTHING_WRITTEN))
             else:
                 errors.append(None)
         return errors, written
+
+    def _write_whole(self, fd: int, data: bytes) -> int:
+        """Write all of `data`, in one call unless it is large, and return its length."""
+        if len(data) <= _PIECE_BYTES or self._durability == "os":
+            return disk.write_all(fd, data)
+        written = 0
+        while written < len(data):
+            if written:
+                disk.sync_file(fd)
+            written += disk.write_all(fd, memoryview(data)[written : written + _PIECE_BYTES])
+        return written
 
     def _take_back(self, lock: FileLock, end: int, error: BaseException) -> None:
         """Cut the file back to where it ended before this pass, and note on the error what became of the lines."""
@@ -219,13 +286,8 @@ class AppendLog:
 
 def check_durability(durability: Any) -> None:
     """Raise `InvalidRecordError` unless it is one that there is."""
-    if durability == "group":
-        reason = "group commit is not there yet; pass 'fsync' for the same promise"
-    elif durability not in _PAUSES:
-        reason = "pass 'fsync' or 'os'"
-    else:
-        return
-    raise InvalidRecordError((Fault("durability", show(durability), reason),))
+    if not isinstance(durability, str) or durability not in _PATIENCE:
+        raise InvalidRecordError((Fault("durability", show(durability), "pass 'fsync', 'group' or 'os'"),))
 
 
 def check_lock_timeout(lock_timeout: Any) -> None:

@@ -43,7 +43,7 @@ def is_regular(fd: int) -> bool:
     return stat.S_ISREG(stat_open(fd).st_mode)
 
 
-def write_all(fd: int, data: bytes) -> int:
+def write_all(fd: int, data: bytes | memoryview) -> int:
     """Append all of `data` and return its length: one `write` in the ordinary case, more after a short one."""
     written = write(fd, data)
     while written < len(data):

@@ -42,7 +42,7 @@ class FileLock:
     While it is held, `fd` is the open file, `inode` its number and `size` its size in bytes.
     """
 
-    __slots__ = ("__weakref__", "_flock", "fd", "inode", "path", "size")
+    __slots__ = ("__weakref__", "_flock", "_is_held", "_opened", "fd", "inode", "path", "size")
 
     def __init__(self, path: str) -> None:
         """Name the file; nothing is opened yet."""
@@ -50,6 +50,8 @@ class FileLock:
         self.fd = -1
         self.size = 0
         self.inode = 0
+        self._is_held = False
+        self._opened: Any = None  # what fstat says of `fd`
         self._flock = load_flock()
         fork.register(self)
 
@@ -65,7 +67,8 @@ class FileLock:
             if fd < 0:
                 with fork.descriptors:
                     self.fd = fd = disk.open(self.path, disk.APPEND, disk.MODE)
-            opened = disk.stat_open(fd)  # before the lock: which file it is does not change, and others wait once it is ours
+                self._opened = disk.stat_open(fd)  # before the lock: which file it is does not change, and others wait once it is ours
+            opened = self._opened
             try:
                 self._flock(fd, _WAIT if wait else _TRY)
             except BlockingIOError:
@@ -75,6 +78,7 @@ class FileLock:
             except FileNotFoundError:
                 named = None
             # Does the file still have the name? It may have been rotated before the lock was ours.
+            self._is_held = True
             if named and named.st_ino == opened.st_ino and named.st_dev == opened.st_dev:
                 self.inode = named.st_ino
                 self.size = named.st_size
@@ -86,6 +90,7 @@ class FileLock:
 
     def hand_over(self, other: FileLock) -> None:
         """Give the open file to another lock of the same path, which has none."""
+        other._opened = self._opened
         with fork.descriptors:
             other.fd, self.fd = self.fd, -1
 
@@ -102,6 +107,11 @@ class FileLock:
             return False
         return os.path.samestat(opened, named)
 
+    def unlock(self) -> None:
+        """Let others have the lock; the file stays open, to be synced by who wrote to it."""
+        self._is_held = False
+        self._flock(self.fd, _UNLOCK)
+
     def release(self) -> None:
         """Release and close; nothing happens when nothing is open.
 
@@ -112,7 +122,8 @@ class FileLock:
             return
         try:
             try:
-                self._flock(self.fd, _UNLOCK)
+                if self._is_held:
+                    self.unlock()
             finally:
                 with fork.descriptors:
                     fd, self.fd = self.fd, -1

@@ -12,12 +12,13 @@ never written.
 from __future__ import annotations
 
 import errno
+import itertools
 import math
 import threading
 import time
 from collections import deque
 from threading import get_ident
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from . import fork
 from .errors import MAY_BE_WRITTEN, NOTHING_WRITTEN, LockTimeoutError, add_outcome, explain, restate
@@ -34,6 +35,24 @@ _LOOKS_IN_A_TIMEOUT: Final = 4
 _NO_THREAD_PAUSE_SECONDS: Final = 0.001
 # One pass takes what waits up to about so many bytes; the rest is for the next.
 _PASS_BYTES: Final = 1 << 20
+
+
+class Patience(NamedTuple):
+    """What to do when another process holds the lock.
+
+    `pauses` are the seconds to sleep between tries before the waiter is called, where waking a thread takes longer than an
+    append does. `keeps_to_queue`: while there is contention the waiter is called at once, so that nobody jumps the kernel's queue.
+    """
+
+    pauses: Sequence[float]
+    keeps_to_queue: bool
+
+    def within(self, timeout_seconds: float | None) -> Patience:
+        """Return it with the pauses that end before the deadline."""
+        if timeout_seconds is None:
+            return self
+        ends = itertools.accumulate(self.pauses)
+        return self._replace(pauses=[pause for pause, end in zip(self.pauses, ends, strict=True) if end < timeout_seconds])
 
 
 class WriteLines(Protocol):
@@ -68,13 +87,9 @@ class Entry:
 
 
 class GroupCommit:
-    """The queue of those who append to one file from this process.
+    """The queue of those who append to one file from this process."""
 
-    `pauses` are the seconds to sleep between tries before the waiter is called: none where an append
-    takes as long as a sync does, a few where it takes microseconds and waking a thread takes longer.
-    """
-
-    def __init__(self, path: str, write_lines: WriteLines, timeout_seconds: float | None, pauses: Sequence[float]) -> None:
+    def __init__(self, path: str, write_lines: WriteLines, timeout_seconds: float | None, patience: Patience) -> None:
         """Name the file, what to do under its lock, and how to wait for it."""
         self._path = path
         self._write_lines = write_lines
@@ -82,7 +97,7 @@ class GroupCommit:
         self._longest_nap = _LOOK_AROUND_SECONDS
         if timeout_seconds:
             self._longest_nap = min(_LOOK_AROUND_SECONDS, timeout_seconds / _LOOKS_IN_A_TIMEOUT)
-        self._pauses = pauses
+        self._patience = patience.within(timeout_seconds)
         self._lock = FileLock(path)
         self._queue: deque[Entry] = deque()
         self._forks = 0
@@ -124,7 +139,7 @@ class GroupCommit:
         with self._lead:
             try:
                 self._leader = get_ident()
-                if lock.acquire(wait=False) or (self._pauses and self._retry(lock)):
+                if self._try(lock):
                     self._write_lines(lock, (line,))
                 else:
                     entry = self._join_queue(line)
@@ -163,7 +178,7 @@ class GroupCommit:
                 return
             try:
                 self._leader = get_ident()
-                if lock.acquire(wait=False) or self._retry(lock):
+                if self._try(lock):
                     taken = self._run_pass(lock, entry)
                 else:
                     self._call_waiter(lock)
@@ -186,14 +201,15 @@ class GroupCommit:
     def _run_pass(self, lock: FileLock, own: Entry | None) -> list[Entry]:
         """Write for those in the queue, `own` at any rate, release, and settle them; return them."""
         taken: list[Entry] = []
+        queue = self._queue
         room = _PASS_BYTES
         try:
-            while room > 0:
-                entry = self._queue.popleft()
+            while queue and room > 0:
+                entry = queue.popleft()
                 taken.append(entry)
                 room -= len(entry.line)
         except IndexError:
-            pass  # the queue is empty; its callers may take their lines back any moment
+            pass  # its caller took the last line back between the look and the taking
         if own is not None and own not in taken:
             self._withdraw(own)
             taken.append(own)
@@ -244,9 +260,16 @@ class GroupCommit:
         entry.is_settled = True
         entry.rouse()
 
-    def _retry(self, lock: FileLock) -> bool:
-        for pause in self._pauses:
-            time.sleep(pause)
+    def _try(self, lock: FileLock) -> bool:
+        """Take the lock if it is free, or soon is, and nobody is passed over by that."""
+        patience = self._patience
+        if self._waiter.is_contended and patience.keeps_to_queue:
+            return False
+        if lock.acquire(wait=False):
+            return True
+        for pause in patience.pauses:
+            if pause:
+                time.sleep(pause)
             if lock.acquire(wait=False):
                 return True
         return False

@@ -16,7 +16,7 @@ import msgspec
 from .errors import Fault, InvalidRecordError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
@@ -41,6 +41,31 @@ def encode_line(record: Mapping[str, Any]) -> bytes:
     except (ValueError, RecursionError):
         pass  # told apart and named below
     return _encode(plain_object(record)) + b"\n"
+
+
+def encode_lines(records: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
+    """Yield each record's line; an error names the record by its place, from 0."""
+    for number, record in enumerate(records):
+        try:
+            line = encode_line(record)
+        except InvalidRecordError as error:
+            faults = tuple(fault._replace(field=f"records[{number}]: {fault.field}") for fault in error.faults)
+            raise InvalidRecordError(faults) from None
+        yield line
+
+
+def chunked(lines: Iterable[bytes], most_bytes: int) -> Iterator[list[bytes]]:
+    """Yield runs of lines that hold up to so many bytes, or one line that holds more."""
+    chunk: list[bytes] = []
+    size = 0
+    for line in lines:
+        if chunk and size + len(line) > most_bytes:
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(line)
+        size += len(line)
+    if chunk:
+        yield chunk
 
 
 def decode_line(line: bytes) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from . import disk
 
 TORN_SUFFIX: Final = ".torn"
 _BLOCK_BYTES: Final = 1 << 16
-_LOOK_BACK_BYTES: Final = 1 << 20  # as much as one pass of joined lines writes
+LOOK_BACK_BYTES: Final = 1 << 20
 _LONGEST_NAME_BYTES: Final = 255
 
 
@@ -24,8 +24,10 @@ def end_of_sound_lines(fd: int, known: int, size: int) -> int:
     is left for a reader to find, so that a look costs the same on every file; as the file grows it stays further back.
     """
     known = known if known <= size else 0
-    start = max(known, size - _LOOK_BACK_BYTES)
+    start = max(known, size - LOOK_BACK_BYTES)
     block = disk.read_at(fd, size - start, start)
+    if block.endswith(b"\n") and b"\0" not in block:
+        return size
     begin = 0 if start == known else block.find(b"\n") + 1 or len(block)
     nul = block.find(b"\0", begin)
     if nul >= 0:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _LINGER_SECONDS: Final = 1.0
+# After so many turns in a row in which nobody else wrote, the lock is no longer contended.
+_PEACE: Final = 16
 
 
 class Sleeper(Protocol):
@@ -46,7 +48,8 @@ class Waiter:
     """Waits for the lock of the file at `path` when called, then calls `serve` with the lock held.
 
     It goes on for as long as `has_work` says so, and rouses those whom `serve` returns. Whoever hands work in and sees
-    `is_called` true after that need not call. `step_aside` is called when the waiter cannot go on.
+    `is_called` true after that need not call. `is_contended` says that others want the lock too.
+    `step_aside` is called when the waiter cannot go on.
     """
 
     def __init__(
@@ -71,12 +74,15 @@ class Waiter:
         self._mutex = threading.RLock()
         self._post: _Post | None = None
         self.is_called = False
+        self.is_contended = False
+        self._alone_in_a_row = 0
+        self._size = -1
 
     def call(self, lock: FileLock) -> None:
         """Have the work done; `lock` has the file open that is waited for. `is_called` stays false when no thread can be made."""
         with self._mutex:
             is_idle = not self.is_called
-            self.is_called = True
+            self.is_called = self.is_contended = True
             post = self._post
             if post is not None:
                 if is_idle:
@@ -112,7 +118,7 @@ class Waiter:
         with self._mutex:
             if self._post is post:
                 self._post = None
-                self.is_called = False
+                self.is_called = self.is_contended = False
         self._step_aside()
 
     def _run(self, post: _Post) -> None:
@@ -127,13 +133,21 @@ class Waiter:
     def _wait_and_serve(self, post: _Post) -> Sequence[Sleeper]:
         try:
             post.lock.acquire(wait=True)
+            self._note_contention(post.lock.size)
             return self._serve(post.lock)
         except OSError:
             # The lock could not even be asked for. Whoever is next tries without this thread, and gets the error.
             self._dismiss(post)
             return ()
         finally:
+            self._size = post.lock.size
             post.lock.release()
+
+    def _note_contention(self, size: int) -> None:
+        """See by the file's size whether others wrote since the last time."""
+        self._alone_in_a_row = self._alone_in_a_row + 1 if size == self._size else 0
+        if self._alone_in_a_row == _PEACE:
+            self.is_contended = False
 
     def _rest_if_idle(self, post: _Post, served: Sequence[Sleeper]) -> None:
         """Rouse those who were served, and wait for a call unless there is work; leave when none comes for a while.
@@ -151,3 +165,4 @@ class Waiter:
         with self._mutex:
             if not post.bell.acquire(blocking=False) and self._post is post:
                 self._post = None
+                self.is_contended = False

@@ -1,0 +1,132 @@
+"""Many records in one call: one lock, one write, one sync, all or nothing."""
+
+from __future__ import annotations
+
+import errno
+import resource
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from metrics_appender import AppendLog, ClosedError, InvalidRecordError, append_log, disk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> AppendLog:
+    """Return a log with one record."""
+    made = AppendLog(tmp_path / "events.ndjson")
+    made.append({"n": "first"})
+    return made
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the names of the writes and syncs of files, as they are made."""
+    made: list[str] = []
+
+    def counted(name: str) -> None:
+        real = getattr(disk, name)
+
+        def call(*arguments: Any) -> Any:
+            made.append(name)
+            return real(*arguments)
+
+        monkeypatch.setattr(disk, name, call)
+
+    counted("write")
+    counted("sync_file")
+    return made
+
+
+def records(count: int, text: str = "") -> Iterator[dict[str, Any]]:
+    """Yield so many records."""
+    return ({"n": number, "text": text} for number in range(count))
+
+
+def test_many_records_take_one_write_and_one_sync(log: AppendLog, calls: list[str]) -> None:
+    """They stand in the file in their order; the count is returned."""
+    assert log.append_many(records(1000)) == 1000
+    assert calls == ["write", "sync_file"]
+    assert log.read() == [{"n": "first"}, *records(1000)]
+
+
+def test_no_records_touch_nothing(log: AppendLog, calls: list[str]) -> None:
+    """An empty iterable is no error."""
+    assert log.append_many(()) == 0
+    assert calls == []
+
+
+def test_a_wrong_record_is_named_by_its_place_and_nothing_is_written(log: AppendLog) -> None:
+    """Not even those in front of it."""
+    with pytest.raises(InvalidRecordError, match=r"records\[2\]: record\.n: got nan") as caught:
+        log.append_many([{"n": 0}, {"n": 1}, {"n": float("nan")}, {"n": 3}])
+    assert [fault.field for fault in caught.value.faults] == ["records[2]: record.n"]
+    assert log.read() == [{"n": "first"}]
+
+
+def test_when_the_disk_refuses_a_part_nothing_of_the_batch_stays(log: AppendLog) -> None:
+    """The error is the operating system's, and says that nothing was written; then appends go on."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large") as caught:
+            log.append_many(records(1000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.errno == errno.EFBIG
+    assert caught.value.__notes__ == [f"{log.path}: nothing was written"]
+    log.append({"n": "last"})
+    assert log.read() == [{"n": "first"}, {"n": "last"}]
+
+
+def test_past_a_chunk_the_error_says_how_many_are_acknowledged(log: AppendLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A generator of any length is taken in chunks, each all or nothing."""
+    monkeypatch.setattr(append_log, "_CHUNK_BYTES", 1000)
+
+    def endless() -> Iterator[dict[str, Any]]:
+        yield from records(100, "x" * 80)
+        raise RuntimeError("the source ran dry")
+
+    with pytest.raises(RuntimeError, match="ran dry") as caught:
+        log.append_many(endless())
+    found = len(log.read()) - 1
+    assert 0 < found < 100
+    assert caught.value.__notes__ == [f"{log.path}: the first {found} records are acknowledged, and in the file"]
+
+
+def test_a_large_batch_is_synced_in_pieces(log: AppendLog, calls: list[str]) -> None:
+    """So what a power cut can damage reaches no further back than the next append looks."""
+    assert log.append_many(records(30, "x" * 100_000)) == 30
+    assert calls == ["write", "sync_file"] * 3
+    assert [record["n"] for record in log.read()] == ["first", *range(30)]
+
+
+def test_encoded_lines_are_appended_together(log: AppendLog, calls: list[str]) -> None:
+    """Through the door for those who have an encoder of their own."""
+    log.append_lines([b'{"n":1}\n', b'{"n":2}\n'])
+    log.append_lines([])
+    assert calls == ["write", "sync_file"]
+    assert log.read() == [{"n": "first"}, {"n": 1}, {"n": 2}]
+
+
+@pytest.mark.parametrize(
+    "lines", [[b'{"n":1}'], [b'{"n":1}\n{"n":2}\n', b""], [b'{"n":1}\n', b"\n\n"], [b'{"n":"\0"}\n'], [b'{"n"', b":1}\n"]]
+)
+def test_lines_that_are_not_one_line_each_are_refused(log: AppendLog, lines: list[bytes]) -> None:
+    """Before anything is written."""
+    with pytest.raises(InvalidRecordError, match="one line, with a newline at its end only"):
+        log.append_lines(lines)
+    assert log.read() == [{"n": "first"}]
+
+
+def test_a_closed_log_takes_no_batch(log: AppendLog) -> None:
+    """As it takes no single record."""
+    log.close()
+    with pytest.raises(ClosedError):
+        log.append_many(records(1))
+    with pytest.raises(ClosedError):
+        log.append_lines([b"{}\n"])
