@@ -104,12 +104,13 @@ def _withdraw_nothing() -> None:
 def _check_no_name() -> None:
     """Take any file that is locked for the one that has the name."""
     here = threading.local()
+    flock = file_lock.load_flock()
 
-    def stat_open(fd: int) -> os.stat_result:
+    def lock(fd: int, flags: int) -> None:
         here.fd = fd
-        return os.fstat(fd)
+        flock(fd, flags)
 
-    _put(disk, "stat_open", stat_open)
+    _put(file_lock, "load_flock", lambda: lock)
     _put(disk, "stat_named", lambda path: os.fstat(here.fd))
 
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from system_calls import Call, Disk, perform_unsynced
 
 from metrics_appender import AppendLog, disk
-from metrics_appender.group_commit import Patience
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,7 +63,7 @@ def append_in_new_directories(log: AppendLog, report: Report) -> None:
 def append_together(log: AppendLog, report: Report, lines: tuple[bytes, ...] = LINES) -> None:
     """Append from threads while somebody else holds the lock; they meet, and the waiter writes for all of them."""
     appends = log._appends
-    appends._patience = Patience(pauses=(), keeps_to_queue=True)  # even without a sync the waiter is called at once
+    appends._pauses = ()  # even without a sync the waiter is called at once
     threads = [threading.Thread(target=append, args=(log, line, report)) for line in lines]
     other = os.open(log.path, os.O_RDWR)
     fcntl.flock(other, fcntl.LOCK_EX)

@@ -59,7 +59,18 @@ class AppendLog:
     two appends. Raises `InvalidRecordError` (a `ValueError`) for an argument it cannot take.
     """
 
-    __slots__ = ("_appends", "_durability", "_end", "_inode", "_is_closed", "_is_grouped", "_is_synced", "_lock_timeout", "_path")
+    __slots__ = (
+        "_appends",
+        "_durability",
+        "_end",
+        "_inode",
+        "_is_closed",
+        "_is_durable",
+        "_is_grouped",
+        "_is_synced",
+        "_lock_timeout",
+        "_path",
+    )
 
     def __init__(
         self,
@@ -77,6 +88,7 @@ class AppendLog:
         self._is_closed = False
         self._is_synced = durability == "fsync"
         self._is_grouped = durability == "group"
+        self._is_durable = durability != "os"
         # Where this log's last append ended, and in which file: while that is still its end, its tail is whole.
         self._end = self._inode = -1
         self._appends = GroupCommit(self._path, self._write_lines, lock_timeout, _PATIENCE[durability])
@@ -262,8 +274,10 @@ class AppendLog:
 
     def _write_whole(self, fd: int, data: bytes) -> int:
         """Write all of `data`, in one call unless it is large, and return its length."""
-        if len(data) <= _PIECE_BYTES or self._durability == "os":
-            return disk.write_all(fd, data)
+        size = len(data)
+        if size <= _PIECE_BYTES or not self._is_durable:
+            written = disk.write(fd, data)
+            return size if written == size else written + disk.write_all(fd, memoryview(data)[written:])
         written = 0
         while written < len(data):
             if written:

@@ -73,12 +73,12 @@ class FileLock:
                 self._flock(fd, _WAIT if wait else _TRY)
             except BlockingIOError:
                 return False
+            self._is_held = True
             try:
                 named = disk.stat_named(self.path)
             except FileNotFoundError:
                 named = None
             # Does the file still have the name? It may have been rotated before the lock was ours.
-            self._is_held = True
             if named and named.st_ino == opened.st_ino and named.st_dev == opened.st_dev:
                 self.inode = named.st_ino
                 self.size = named.st_size

@@ -47,12 +47,10 @@ class Patience(NamedTuple):
     pauses: Sequence[float]
     keeps_to_queue: bool
 
-    def within(self, timeout_seconds: float | None) -> Patience:
-        """Return it with the pauses that end before the deadline."""
-        if timeout_seconds is None:
-            return self
+    def pauses_within(self, timeout_seconds: float | None) -> Sequence[float]:
+        """Return the pauses that end before the deadline."""
         ends = itertools.accumulate(self.pauses)
-        return self._replace(pauses=[pause for pause, end in zip(self.pauses, ends, strict=True) if end < timeout_seconds])
+        return [pause for pause, end in zip(self.pauses, ends, strict=True) if timeout_seconds is None or end < timeout_seconds]
 
 
 class WriteLines(Protocol):
@@ -97,7 +95,8 @@ class GroupCommit:
         self._longest_nap = _LOOK_AROUND_SECONDS
         if timeout_seconds:
             self._longest_nap = min(_LOOK_AROUND_SECONDS, timeout_seconds / _LOOKS_IN_A_TIMEOUT)
-        self._patience = patience.within(timeout_seconds)
+        self._pauses = patience.pauses_within(timeout_seconds)
+        self._keeps_to_queue = patience.keeps_to_queue
         self._lock = FileLock(path)
         self._queue: deque[Entry] = deque()
         self._forks = 0
@@ -119,12 +118,13 @@ class GroupCommit:
     def append(self, line: bytes) -> None:
         """Return once the line is written as `write_lines` promises, or raise with it not in the file."""
         try:
-            if self._waiter.is_called or self._lead.locked() or self._queue:
-                entry: Entry | None = self._append_with_others(line)
+            if self._queue or self._lead.locked() or self._waiter.is_called:
+                entry = self._append_with_others(line)
             else:
-                entry = self._append_alone(line)
-            if entry is None:
-                return
+                alone = self._append_alone(line)
+                if alone is None:
+                    return
+                entry = alone
             self._wait(entry)
         except OSError as error:
             explain(error, self._path, NOTHING_WRITTEN)
@@ -262,12 +262,12 @@ class GroupCommit:
 
     def _try(self, lock: FileLock) -> bool:
         """Take the lock if it is free, or soon is, and nobody is passed over by that."""
-        patience = self._patience
-        if self._waiter.is_contended and patience.keeps_to_queue:
+        if self._keeps_to_queue and self._waiter.is_contended:
             return False
-        if lock.acquire(wait=False):
-            return True
-        for pause in patience.pauses:
+        return lock.acquire(wait=False) or self._try_again(lock)
+
+    def _try_again(self, lock: FileLock) -> bool:
+        for pause in self._pauses:
             if pause:
                 time.sleep(pause)
             if lock.acquire(wait=False):
