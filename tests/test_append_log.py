@@ -70,6 +70,12 @@ def test_an_append_without_sync_lacks_only_the_sync(path: str) -> None:
     assert names(trace(APPEND_ONCE, path, "os", "1")) == expected
 
 
+def test_a_grouped_append_syncs_after_the_release(path: str) -> None:
+    """The durability "group" is the same calls in another order."""
+    expected = ("openat", "stat", "flock", "stat", "write", "flock", "fsync", "close")
+    assert names(trace(APPEND_ONCE, path, "group", "1")) == expected
+
+
 def test_an_append_costs_the_same_on_ten_gigabytes(path: str) -> None:
     """The calls, and the bytes they read, do not grow with the file: one look, at its last megabyte."""
     with open(path, "wb") as file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import TYPE_CHECKING
 
@@ -110,3 +111,24 @@ def test_it_steps_aside_when_the_lock_cannot_be_asked_for(
         post.lock.path = path + "/gone/file"
     wait.until(lambda: work.stepped_aside and not work.waiter.is_called)
     assert work.served == 0
+
+
+def test_contention_lasts_until_nobody_else_wrote_for_some_turns(
+    path: str, hold: Callable[[str], AbstractContextManager[int]], wait: Waiting
+) -> None:
+    """Found taken, the lock is contended; while others go on writing it stays so, and when they have ended it is over."""
+    work = Work(path)
+
+    def take_turns(*, while_others_write: bool) -> None:
+        for _ in range(40):
+            with hold(path) as other:
+                work.call()
+                if while_others_write:
+                    os.pwrite(other, b"{}\n", os.fstat(other).st_size)
+            wait.until(lambda: not work.waiter.is_called)
+
+    assert not work.waiter.is_contended
+    take_turns(while_others_write=True)
+    assert work.waiter.is_contended
+    take_turns(while_others_write=False)
+    assert not work.waiter.is_contended

@@ -146,7 +146,7 @@ class Waiter:
     def _note_contention(self, size: int) -> None:
         """See by the file's size whether others wrote since the last time."""
         self._alone_in_a_row = self._alone_in_a_row + 1 if size == self._size else 0
-        if self._alone_in_a_row == _PEACE:
+        if self._alone_in_a_row >= _PEACE:
             self.is_contended = False
 
     def _rest_if_idle(self, post: _Post, served: Sequence[Sleeper]) -> None:

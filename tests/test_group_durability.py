@@ -1,0 +1,111 @@
+"""The durability "group": as durable as "fsync", and others write while one syncs."""
+
+from __future__ import annotations
+
+import errno
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from metrics_appender import AppendLog, disk
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import Waiting
+
+
+class SlowDisk:
+    """A disk on which a sync lasts until it is let go; counts those that have begun and ended."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Stand in front of the real one."""
+        self.begun = 0
+        self.ended = 0
+        self.lets_go = threading.Event()
+        self._sync = disk.sync_file
+        monkeypatch.setattr(disk, "sync_file", self)
+
+    def __call__(self, fd: int) -> None:
+        """Sync a file."""
+        self.begun += 1
+        self.lets_go.wait()
+        self._sync(fd)
+        self.ended += 1
+
+
+def test_others_write_while_one_syncs(path: str, monkeypatch: pytest.MonkeyPatch, wait: Waiting) -> None:
+    """The lock is free from the write on, and the append returns only after its sync."""
+    AppendLog(path).append({"n": 0})
+    slow = SlowDisk(monkeypatch)
+    syncing = threading.Thread(target=AppendLog(path, durability="group").append, args=({"n": 1},))
+    syncing.start()
+    wait.until(lambda: slow.begun)
+    AppendLog(path, durability="os", lock_timeout=0).append({"n": 2})
+    assert syncing.is_alive()
+    assert slow.ended == 0
+    slow.lets_go.set()
+    syncing.join()
+    assert slow.ended == 1
+    assert AppendLog(path).read() == [{"n": 0}, {"n": 1}, {"n": 2}]
+
+
+def test_threads_that_meet_share_a_sync(path: str, monkeypatch: pytest.MonkeyPatch, wait: Waiting) -> None:
+    """The joining of a process's threads and that of processes add up."""
+    log = AppendLog(path, durability="group")
+    log.append({"n": 0})
+    slow = SlowDisk(monkeypatch)
+    threads = [threading.Thread(target=log.append, args=({"n": number},)) for number in range(1, 9)]
+    threads[0].start()
+    wait.until(lambda: slow.begun)
+    for thread in threads[1:]:
+        thread.start()
+    wait.until(lambda: len(log._appends._queue) == len(threads) - 1)
+    slow.lets_go.set()
+    for thread in threads:
+        thread.join()
+    assert slow.ended == 2
+    assert {record["n"] for record in log.read()} == set(range(9))
+
+
+def test_a_failed_sync_says_that_the_line_may_be_there(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others may have written behind it, so it is not taken back; the sync is not tried again, and the next append goes on."""
+    log = AppendLog(path, durability="group")
+    log.append({"n": 0})
+    syncs: list[int] = []
+
+    def fail(fd: int) -> None:
+        syncs.append(fd)
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(disk, "sync_file", fail)
+        with pytest.raises(OSError, match="Input/output error") as caught:
+            log.append({"n": 1})
+    assert caught.value.errno == errno.EIO
+    assert caught.value.filename == path
+    assert caught.value.__notes__ == [f"{path}: the line may be in the file"]
+    assert len(syncs) == 1
+    log.append({"n": 2})
+    assert log.read() == [{"n": 0}, {"n": 1}, {"n": 2}]
+
+
+def test_a_failed_write_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That happens under the lock, as with every durability."""
+    log = AppendLog(tmp_path / "events.ndjson", durability="group")
+    log.append({"n": 0})
+
+    def write_some(fd: int, data: bytes) -> int:
+        if len(data) == 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(fd, data[:-1])
+
+    real = disk.write
+    with monkeypatch.context() as full:
+        full.setattr(disk, "write", write_some)
+        with pytest.raises(OSError, match="No space left") as caught:
+            log.append({"n": 1})
+    assert caught.value.__notes__ == [f"{log.path}: nothing was written"]
+    log.append({"n": 2})
+    assert log.read() == [{"n": 0}, {"n": 2}]
