@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _BLOCK_BYTES: Final = 1 << 16
 _IMAGE_NAME: Final = "disk.img"
+_ROOMY: Final = 16
 
 
 class FileSystem(NamedTuple):
@@ -35,17 +36,25 @@ class CannotMountError(Exception):
 
 
 @contextlib.contextmanager
-def mounted(directory: Path, file_system: str = "ext4", *, make_options: Sequence[str] = (), mount_options: str = "loop") -> Iterator[Path]:
+def mounted(
+    directory: Path,
+    file_system: str = "ext4",
+    *,
+    make_options: Sequence[str] = (),
+    mount_options: str = "loop",
+    is_roomy: bool = False,
+) -> Iterator[Path]:
     """Mount a new, small file system below the directory; unmounted and detached at the end, whatever happened.
 
-    The image is removed, unless a promise was found broken: then it is evidence.
+    `is_roomy` makes it sixteen times as large, for what must not fill it. The image is removed, unless a promise was
+    found broken: then it is evidence.
     """
     kind = FILE_SYSTEMS[file_system]
     _require_tools(kind.make[0], "mount", "umount")
     image, place = directory / _IMAGE_NAME, directory / "disk"
     place.mkdir()
     with open(image, "wb") as file:
-        file.truncate(kind.image_bytes)
+        file.truncate(kind.image_bytes * (_ROOMY if is_roomy else 1))
     is_evidence = False
     try:
         _run(*kind.make, *make_options, str(image))

@@ -46,17 +46,17 @@ def _any_durability(scenario: Callable[..., object]) -> Scenario:
     return lambda directory, profile, chance: scenario(directory, profile, chance.choice(DURABILITIES))
 
 
-def _on_a_disk(scenario: Callable[..., object]) -> Scenario:
+def _on_a_disk(scenario: Callable[..., object], *, is_roomy: bool = False) -> Scenario:
     def run(directory: Path, profile: Profile, chance: Random) -> object:
-        with disks.mounted(directory, chance.choice(list(disks.FILE_SYSTEMS))) as place:
+        with disks.mounted(directory, chance.choice(list(disks.FILE_SYSTEMS)), is_roomy=is_roomy) as place:
             return scenario(place, profile, chance.choice(DURABILITIES))
 
     return run
 
 
 def _storm_on_a_disk(directory: Path, profile: Profile, chance: Random) -> object:
-    # Not for long: a storm that fills its disk would fail for that.
-    return _on_a_disk(kill_in_storms)(directory, replace(profile, seconds=min(profile.seconds, 1.5)), chance)
+    # Not for long, and with room: a storm that fills its disk would fail for that.
+    return _on_a_disk(kill_in_storms, is_roomy=True)(directory, replace(profile, seconds=min(profile.seconds, 1.5)), chance)
 
 
 def _lose_a_disk(directory: Path, profile: Profile, chance: Random) -> object:
