@@ -1,0 +1,6 @@
+"""`python -m stress.bench`."""
+
+from .command import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""The bare loops, and this library's ways to append."""
+
+from __future__ import annotations
+
+import fcntl
+import functools
+import os
+from typing import TYPE_CHECKING, Any, Final
+
+from metrics_appender import AppendLog, MetricsAppender
+
+from .contender import Contender
+from .readback import lines_of_file
+from .record import line_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from metrics_appender.append_log import Durability
+
+    from .contender import Opener
+
+
+def _bare(*, is_synced: bool) -> Opener:
+    def opener(path: str, record: dict[str, Any], _: object) -> Callable[[], object]:
+        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        line = line_of(record)
+
+        def append() -> None:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            os.write(fd, line)
+            if is_synced:
+                os.fsync(fd)
+            fcntl.flock(fd, fcntl.LOCK_UN)
+
+        return append
+
+    return opener
+
+
+def _log(durability: Durability) -> Opener:
+    def opener(path: str, record: dict[str, Any], _: object) -> Callable[[], object]:
+        return functools.partial(AppendLog(path, durability=durability).append, record)
+
+    return opener
+
+
+def _typed(path: str, record: dict[str, Any], _: object) -> Callable[[], object]:
+    append = MetricsAppender(os.path.dirname(path), durability="os").append_performance_metric
+    return lambda: append(record["skill_name"], record["execution_id"], 25, record["agent"], True)
+
+
+def _lines_of_metrics(path: str) -> list[bytes]:
+    return lines_of_file(os.path.join(os.path.dirname(path), "YouTube Live Chat_performance.json"))
+
+
+BARE_FSYNC: Final = Contender(
+    "bare loop, fsync",
+    "flock, write, fsync, unlock on a descriptor kept open, each thread its own",
+    is_durable=True,
+    is_process_safe=True,
+    open=_bare(is_synced=True),
+    is_per_thread=True,
+)
+BARE: Final = Contender(
+    "bare loop",
+    "flock, write, unlock on a descriptor kept open, each thread its own",
+    is_durable=False,
+    is_process_safe=True,
+    open=_bare(is_synced=False),
+    is_per_thread=True,
+)
+FSYNC: Final = Contender('AppendLog "fsync"', "the default, lock_timeout 30 s", is_durable=True, is_process_safe=True, open=_log("fsync"))
+OS: Final = Contender('AppendLog "os"', 'durability="os", lock_timeout 30 s', is_durable=False, is_process_safe=True, open=_log("os"))
+TYPED: Final = Contender(
+    'MetricsAppender "os"',
+    'append_performance_metric, durability="os"',
+    is_durable=False,
+    is_process_safe=True,
+    open=_typed,
+    read_back=_lines_of_metrics,
+)

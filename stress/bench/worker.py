@@ -1,0 +1,136 @@
+"""One process of a turn: its threads or tasks append until the time is up, and each wait is kept."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+import time
+import traceback
+from array import array
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+from stress.writers import die_with_parent
+
+from .record import record_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from multiprocessing.connection import Connection
+    from multiprocessing.synchronize import Barrier
+
+    from .contender import Contender
+
+
+class Shape(NamedTuple):
+    """How many processes append at once, and how many threads or tasks in each; only an asynchronous contender has tasks."""
+
+    processes: int = 1
+    threads: int = 1
+    tasks: int = 1
+
+
+class Tally(NamedTuple):
+    """What one process did: records whose append returned, of them those in time, the time, the waits of each call (seconds)."""
+
+    acknowledged: int
+    counted: int
+    seconds: float
+    waits: array[float]
+
+
+class Stage(NamedTuple):
+    """What all processes of a turn have in common."""
+
+    contender: Contender
+    path: str
+    prepared: Any
+    shape: Shape
+    seconds: float
+    barrier: Barrier
+
+
+def work(stage: Stage, process: int, sender: Connection) -> None:
+    """Append, and send the tally; or how it failed, or nothing when another failed first."""
+    die_with_parent()
+    try:
+        if stage.contender.open_async:
+            asyncio.run(_run_tasks(stage, process, sender))
+        else:
+            _run_threads(stage, process, sender)
+    except threading.BrokenBarrierError:
+        sender.send(None)
+    except BaseException:  # noqa: BLE001 - whatever it is, the one who waits for a tally has to hear of it
+        stage.barrier.abort()
+        sender.send(traceback.format_exc())
+    _await_kill()
+
+
+def _report(sender: Connection, contender: Contender, seconds: float, waits: array[float], warm_up: int) -> NoReturn:
+    """Send the tally while all that appended is still open: what has not left the process by then is lost with it."""
+    counted = len(waits) * contender.records_per_call
+    sender.send(Tally(counted + warm_up * contender.records_per_call, counted, seconds, waits))
+    _await_kill()
+
+
+def _await_kill() -> NoReturn:
+    while True:
+        signal.pause()
+
+
+def _run_threads(stage: Stage, process: int, sender: Connection) -> None:
+    """Append once, meet the other processes, and append until the time is up; one thread is this one."""
+    contender = stage.contender
+    assert contender.open is not None
+    opened = [
+        contender.open(stage.path, record_of(process), stage.prepared) for _ in range(stage.shape.threads if contender.is_per_thread else 1)
+    ]
+    appends = opened if contender.is_per_thread else opened * stage.shape.threads
+    for append in appends:
+        append()
+    waits: array[float] = array("d")
+    failures: list[BaseException] = []
+    stage.barrier.wait()
+    start = time.perf_counter()
+    threads = [threading.Thread(target=_append_until, args=(append, start + stage.seconds, waits, failures)) for append in appends[1:]]
+    for thread in threads:
+        thread.start()
+    _append_until(appends[0], start + stage.seconds, waits, failures)
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]
+    _report(sender, contender, time.perf_counter() - start, waits, warm_up=len(appends))
+
+
+def _append_until(append: Callable[[], object], end: float, waits: array[float], failures: list[BaseException]) -> None:
+    own: list[float] = []
+    now = time.perf_counter()
+    try:
+        while now < end:
+            append()
+            before, now = now, time.perf_counter()
+            own.append(now - before)
+    except Exception as error:  # noqa: BLE001 - told by the thread that joins this one
+        failures.append(error)
+    waits.extend(own)
+
+
+async def _run_tasks(stage: Stage, process: int, sender: Connection) -> None:
+    contender = stage.contender
+    assert contender.open_async is not None
+    async with contender.open_async(stage.path, record_of(process)) as append:
+        await append()
+        waits: array[float] = array("d")
+        stage.barrier.wait()
+        start = time.perf_counter()
+        await asyncio.gather(*(_await_until(append, start + stage.seconds, waits) for _ in range(stage.shape.tasks)))
+        _report(sender, contender, time.perf_counter() - start, waits, warm_up=1)
+
+
+async def _await_until(append: Callable[[], Awaitable[object]], end: float, waits: array[float]) -> None:
+    now = time.perf_counter()
+    while now < end:
+        await append()
+        before, now = now, time.perf_counter()
+        waits.append(now - before)
