@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from .contender import Opener
 
+BATCH: Final = 1000
+
 
 def _bare(*, is_synced: bool) -> Opener:
     def opener(path: str, record: dict[str, Any], _: object) -> Callable[[], object]:
@@ -43,6 +45,10 @@ def _log(durability: Durability) -> Opener:
         return functools.partial(AppendLog(path, durability=durability).append, record)
 
     return opener
+
+
+def _many(path: str, record: dict[str, Any], _: object) -> Callable[[], object]:
+    return functools.partial(AppendLog(path).append_many, [record] * BATCH)
 
 
 def _typed(path: str, record: dict[str, Any], _: object) -> Callable[[], object]:
@@ -71,6 +77,9 @@ BARE: Final = Contender(
     is_per_thread=True,
 )
 FSYNC: Final = Contender('AppendLog "fsync"', "the default, lock_timeout 30 s", is_durable=True, is_process_safe=True, open=_log("fsync"))
+GROUP: Final = Contender(
+    'AppendLog "group"', 'durability="group", lock_timeout 30 s', is_durable=True, is_process_safe=True, open=_log("group")
+)
 OS: Final = Contender('AppendLog "os"', 'durability="os", lock_timeout 30 s', is_durable=False, is_process_safe=True, open=_log("os"))
 TYPED: Final = Contender(
     'MetricsAppender "os"',
@@ -79,4 +88,12 @@ TYPED: Final = Contender(
     is_process_safe=True,
     open=_typed,
     read_back=_lines_of_metrics,
+)
+MANY: Final = Contender(
+    "AppendLog.append_many",
+    f"{BATCH} records a call, the default durability; waits are of a call",
+    is_durable=True,
+    is_process_safe=True,
+    open=_many,
+    records_per_call=BATCH,
 )

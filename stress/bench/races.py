@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from stress.small_disk import mounted
 
 from . import peers
-from .contenders import BARE, BARE_FSYNC, FSYNC, OS, TYPED
+from .contenders import BARE, BARE_FSYNC, FSYNC, GROUP, MANY, OS, TYPED
 from .loggers import CONCURRENT_HANDLER
 from .measure import measure
 from .results import Entry, Goal
@@ -27,6 +27,7 @@ _FSYNC_GOALS: Final = {
     1: (Goal(FSYNC.name, "rate", 0.95),),
     **dict.fromkeys((2, 8, 32), (Goal(FSYNC.name, "rate", 0.85), Goal(FSYNC.name, "even", 0.8), Goal(FSYNC.name, "longest wait", 2))),
 }
+_GROUP_RATES: Final = {1: 0.95, 4: 1.7, 8: 2.2, 16: 2.5, 32: 2.6}
 _PEER_PROCESSES: Final = (1, 4, 16, 64)
 
 
@@ -34,13 +35,14 @@ def append_races(seconds: float, directory: str) -> Iterator[Race]:
     """Yield every race of appends; a turn takes so long, and writes below the directory."""
     for processes in (1, 2, 4, 8, 16, 32, 64):
         rivals = peers.DURABLE if processes in _PEER_PROCESSES else ()
-        goals = (*_FSYNC_GOALS.get(processes, ()), *_ahead_of(rivals, processes))
-        yield _race(_plural(processes, "process"), (BARE_FSYNC, FSYNC, *rivals), goals, Shape(processes), seconds, directory)
+        goals = (*_FSYNC_GOALS.get(processes, ()), *_group_goals(processes), *_ahead_of(rivals, processes))
+        yield _race(_plural(processes, "process"), (BARE_FSYNC, FSYNC, GROUP, *rivals), goals, Shape(processes), seconds, directory)
     yield _journaled(16, seconds, directory)
-    for shape, rate in ((Shape(1, 8), 2.9), (Shape(1, 64), 6.5), (Shape(4, 16), 0)):
-        goals = _rate_goal(FSYNC, rate)
+    for shape, fsync_rate, group_rate in ((Shape(1, 8), 2.9, 0), (Shape(1, 64), 6.5, 0), (Shape(4, 16), 0, 10)):
+        goals = (*_rate_goal(FSYNC, fsync_rate), *_rate_goal(GROUP, group_rate))
         name = f"{_plural(shape.processes, 'process')} of {shape.threads} threads"
-        yield _race(name, (BARE_FSYNC, FSYNC), goals, shape, seconds, directory)
+        yield _race(name, (BARE_FSYNC, FSYNC, GROUP), goals, shape, seconds, directory)
+    yield _race("1,000 records a call against single appends", (FSYNC, MANY), _rate_goal(MANY, 190), Shape(), seconds, directory)
     yield from _without_sync(seconds, directory)
 
 
@@ -79,7 +81,8 @@ def _race(
 
 def _journaled(processes: int, seconds: float, directory: str) -> Race:
     name = f"{processes} processes on ext4 with a journal, loop-mounted"
-    return _race(name, (BARE_FSYNC, FSYNC), (), Shape(processes), seconds, directory, is_mounted=True)
+    goals = (*_rate_goal(GROUP, 4), Goal(GROUP.name, "even", 0.85))
+    return _race(name, (BARE_FSYNC, FSYNC, GROUP), goals, Shape(processes), seconds, directory, is_mounted=True)
 
 
 def _measure_on_journal(contender: Contender, shape: Shape, seconds: float, directory: str) -> Run:
@@ -104,11 +107,18 @@ def _rate_goal(contender: Contender, rate: float) -> tuple[Goal, ...]:
     return (Goal(contender.name, "rate", rate),) if rate else ()
 
 
+def _group_goals(processes: int) -> tuple[Goal, ...]:
+    even = (Goal(GROUP.name, "even", 0.85),) if processes in {4, 8, 16, 32} else ()
+    return (*_rate_goal(GROUP, _GROUP_RATES.get(processes, 0)), *even)
+
+
 def _ahead_of(rivals: Iterable[Contender], processes: int) -> Iterator[Goal]:
-    """Yield the goals that put us ahead of each: in evenness."""
+    """Yield the goals that put us ahead of each: in rate with "group", in evenness with "fsync" or "group"."""
     for rival in rivals:
+        yield Goal(GROUP.name, "rate", 1, rival.name)
         if processes > 1:
             yield Goal(FSYNC.name, "even", 1, rival.name)
+            yield Goal(GROUP.name, "even", 1, rival.name)
 
 
 def _plural(count: int, noun: str) -> str:
