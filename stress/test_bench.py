@@ -17,7 +17,7 @@ from stress.bench.contender import Contender
 from stress.bench.measure import TurnError, measure
 from stress.bench.readback import Faults, judge
 from stress.bench.record import line_of, record_of
-from stress.bench.results import Entry, Goal, RaceResult, Run, Waits, decode_results, waits_of
+from stress.bench.results import Entry, Goal, RaceResult, Results, Run, Waits, decode_results, encode_results, waits_of
 from stress.bench.rounds import Race, Racer, run_rounds
 from stress.bench.worker import Shape
 
@@ -247,6 +247,17 @@ def test_what_was_measured_is_kept_shown_and_drawn(tmp_path: Path, capsys: pytes
     assert again.read_bytes() == picture.read_bytes()
     main(["--from", str(kept), "--markdown"])
     assert "| read_metrics(limit=100) " in capsys.readouterr().out
+
+
+def test_a_table_says_why_one_did_not_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """In its row, to the letter; and how each is configured."""
+    entries = (entry("base", note="dict[str, Any]", runs=(run_of(1),)), entry("missing", failure="a trace\npip install '.[bench]'"))
+    kept = tmp_path / "run.json"
+    kept.write_bytes(encode_results(Results("a machine", "a day", 1, 1.0, (RaceResult("a race", entries),))))
+    main(["--from", str(kept)])
+    table = capsys.readouterr().out
+    assert "did not run: pip install '.[bench]'" in table
+    assert "dict[str, Any]" in table
 
 
 def test_rows_are_asked_for_by_name(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import statistics
 from typing import TYPE_CHECKING
 
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 from .figures import short
@@ -41,7 +42,7 @@ def results_table(results: Results, *, is_markdown: bool = False) -> Table:
             table.add_section()
         table.add_row(f"**{race.name}**" if is_markdown else f"[bold]{race.name}")
         for entry in race.entries:
-            table.add_row(*_cells(race, entry))
+            table.add_row(*map(escape, _cells(race, entry)))
     return table
 
 
@@ -50,7 +51,7 @@ def configurations_table(results: Results, *, is_markdown: bool = False) -> Tabl
     table = Table("contender", "configuration", box=box.MARKDOWN if is_markdown else box.HEAVY_HEAD)
     notes = {entry.contender: entry.note for race in results.races for entry in race.entries if entry.note}
     for contender, note in notes.items():
-        table.add_row(contender, note)
+        table.add_row(escape(contender), escape(note))
     return table
 
 
