@@ -2,8 +2,8 @@
 
     python -m stress.bench                                       # everything, about fifteen minutes
     python -m stress.bench --only "4 processes" --rounds 3       # the rows whose name holds a text
-    python -m stress.bench --json run.json --picture run.svg     # kept, and drawn
-    python -m stress.bench --from run.json --picture run.svg     # drawn again
+    python -m stress.bench --json stress/bench/runs/DATE.json --picture stress/bench/runs/DATE.svg
+    python -m stress.bench --from stress/bench/runs/DATE.json --markdown
 
 The bare loop is the least that the job can be: flock, write of as many bytes, fsync, unlock, on a descriptor
 kept open. All contenders of a race take their turn in every round, ratios are taken within a round, and their medians are

@@ -33,6 +33,8 @@ _MARKDOWN_WIDTH = 1000
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the races asked for, or read them from a file; print the table, and keep what is to be kept."""
     options = _parse(arguments)
+    for kept in filter(None, (options.json, options.picture)):
+        kept.parent.mkdir(parents=True, exist_ok=True)  # before the time is spent, not after
     results = decode_results(options.from_file.read_bytes()) if options.from_file else run(options)
     if options.json:
         options.json.write_bytes(encode_results(results))

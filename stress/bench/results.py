@@ -79,9 +79,10 @@ class Verdict:
 
     @property
     def is_reached(self) -> bool:
-        """Whether it is, to the two places that are shown."""
-        ratio = self.measured / self.goal.bound
-        return ratio >= 0.995 if self.goal.quantity in {"rate", "even"} else ratio <= 1.005
+        """Whether it is, to the last digit."""
+        if self.goal.quantity in {"rate", "even"}:
+            return self.measured >= self.goal.bound
+        return self.measured <= self.goal.bound
 
 
 @dataclass(frozen=True, slots=True)

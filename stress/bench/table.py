@@ -35,8 +35,8 @@ _COLUMNS = (
 
 def results_table(results: Results, *, is_markdown: bool = False) -> Table:
     """Return a section for each race, its baseline first; every figure is the median of the rounds, faulty lines are their sum."""
-    title = f"medians of {results.rounds} rounds of {results.seconds:g} s, {results.date}; {results.machine}"
-    table = Table(*_COLUMNS, title=title, box=box.MARKDOWN if is_markdown else box.HEAVY_HEAD)
+    title = f"Medians of {results.rounds} rounds of {results.seconds:g} s, {results.date}; {results.machine}"
+    table = Table(*_COLUMNS, title=title, title_justify="left", box=box.MARKDOWN if is_markdown else box.HEAVY_HEAD)
     for race in results.races:
         if not is_markdown:
             table.add_section()
@@ -83,7 +83,7 @@ def _outcomes(verdicts: list[Verdict]) -> Iterator[str]:
             ahead[goal.quantity] = ahead.get(goal.quantity, 0) + 1
         else:
             against = f" x {goal.against}" if goal.against else ""
-            mark = "reached" if verdict.is_reached else f"MISSED: {short(verdict.measured)}"
-            yield f"{goal.quantity} {goal.bound:.3g}{against} {mark}"
+            mark = "reached" if verdict.is_reached else "MISSED"
+            yield f"{goal.quantity} {goal.bound:.3g}{against}: {short(verdict.measured)} {mark}"
     for quantity, count in ahead.items():
         yield f"{quantity}: ahead of {count} peers"
