@@ -31,7 +31,10 @@ def public_objects() -> list[tuple[str, object]]:
         value = getattr(metrics_appender, name)
         found.append((name, value))
         if inspect.isclass(value):
-            parts = [(member, getattr(part, "fget", part)) for member, part in vars(value).items() if not member.startswith("_")]
+            ours = [vars(base) for base in value.__mro__ if base.__module__.startswith(metrics_appender.__name__)]
+            parts = [
+                (member, getattr(part, "fget", part)) for names in ours for member, part in names.items() if not member.startswith("_")
+            ]
             found += [(f"{name}.{member}", part) for member, part in parts if inspect.isfunction(part)]
     return found
 

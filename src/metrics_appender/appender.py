@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Final
 
-from . import disk, naming, reader, records
+from . import disk, naming, reader
 from .append_log import DEFAULT_LOCK_TIMEOUT, AppendLog, Durability, check_durability, check_lock_timeout
 from .errors import NOTHING_WRITTEN, explain
+from .typed_methods import TypedMethods
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 _MOST_LOGS: Final = 1024
 
 
-class MetricsAppender:
+class MetricsAppender(TypedMethods):
     """The metrics of many skills in one directory, four NDJSON files a skill, shared by threads and processes.
 
     When an `append_…` method returns, its record's line is whole and on disk. `metrics_dir` is the
@@ -46,6 +47,7 @@ class MetricsAppender:
         lock_timeout: float | None = DEFAULT_LOCK_TIMEOUT,
     ) -> None:
         """Make the directory if it is not there."""
+        super().__init__()
         check_durability(durability)
         check_lock_timeout(lock_timeout)
         self._directory = naming.default_directory() if metrics_dir is None else os.path.abspath(os.fspath(metrics_dir))
@@ -53,7 +55,6 @@ class MetricsAppender:
         self._lock_timeout = lock_timeout
         self._is_closed = False
         self._logs: dict[str, AppendLog] = {}
-        self._tokens = records.EventTokens()
         disk.make_directory(self._directory)
 
     @property
@@ -62,166 +63,6 @@ class MetricsAppender:
         from pathlib import Path
 
         return Path(self._directory)
-
-    def append_performance_metric(
-        self,
-        skill_name: str,
-        execution_id: str,
-        execution_time_ms: int,
-        agent: str,
-        exception_occurred: bool = False,
-        exception_type: str | None = None,
-        memory_usage_mb: float | None = None,
-        timestamp: float | None = None,
-    ) -> None:
-        """Append how long one execution took (milliseconds, 0 or more), and whether it failed.
-
-        To `{skill_name}_performance.json`. `memory_usage_mb` is in megabytes, 0 or more.
-        """
-        line = records.encode_metric(
-            records.PerformanceMetric,
-            naming.PERFORMANCE,
-            {
-                "execution_id": execution_id,
-                "timestamp": timestamp,
-                "skill_name": skill_name,
-                "agent": agent,
-                "execution_time_ms": execution_time_ms,
-                "exception_occurred": exception_occurred,
-                "exception_type": exception_type,
-                "memory_usage_mb": memory_usage_mb,
-            },
-        )
-        self._append(skill_name, naming.PERFORMANCE, line)
-
-    def append_outcome_metric(
-        self,
-        skill_name: str,
-        execution_id: str,
-        decision: str,
-        expected_decision: str | None,
-        correct: bool,
-        confidence: float,
-        reasoning: str,
-        agent: str,
-        timestamp: float | None = None,
-    ) -> None:
-        """Append what one execution decided and whether that was right; `confidence` is from 0 to 1.
-
-        To `{skill_name}_outcomes.json`.
-        """
-        line = records.encode_metric(
-            records.OutcomeMetric,
-            naming.OUTCOMES,
-            {
-                "execution_id": execution_id,
-                "timestamp": timestamp,
-                "skill_name": skill_name,
-                "agent": agent,
-                "decision": decision,
-                "expected_decision": expected_decision,
-                "correct": correct,
-                "confidence": confidence,
-                "reasoning": reasoning,
-            },
-        )
-        self._append(skill_name, naming.OUTCOMES, line)
-
-    def append_fidelity_metric(
-        self,
-        skill_name: str,
-        execution_id: str,
-        pattern_fidelity: float,
-        patterns_followed: int,
-        patterns_missed: int,
-        patterns_detail: dict[str, bool],
-        agent: str,
-        timestamp: float | None = None,
-    ) -> None:
-        """Append how closely one execution kept to its skill's patterns; `pattern_fidelity` is from 0 to 1.
-
-        To `{skill_name}_fidelity.json`. `patterns_detail` says of each pattern whether it was followed.
-        """
-        line = records.encode_metric(
-            records.FidelityMetric,
-            naming.FIDELITY,
-            {
-                "execution_id": execution_id,
-                "timestamp": timestamp,
-                "skill_name": skill_name,
-                "agent": agent,
-                "pattern_fidelity": pattern_fidelity,
-                "patterns_followed": patterns_followed,
-                "patterns_missed": patterns_missed,
-                "patterns_detail": patterns_detail,
-            },
-        )
-        self._append(skill_name, naming.FIDELITY, line)
-
-    def append_promotion_event(
-        self,
-        skill_name: str,
-        from_state: str,
-        to_state: str,
-        approver: str,
-        approval_ticket: str,
-        reason: str,
-        automated_checks: dict[str, Any],
-        timestamp: float | None = None,
-    ) -> None:
-        """Append that a skill was promoted, by whom and why, with an `event_id` of its own.
-
-        To `{skill_name}_promotion_log.json`. `automated_checks` may hold what JSON can, and datetimes, paths, UUIDs,
-        enums, dataclasses and NumPy scalars.
-        """
-        line = records.encode_event(
-            records.PromotionEvent,
-            naming.PROMOTION_LOG,
-            {
-                "timestamp": timestamp,
-                "skill_name": skill_name,
-                "from_state": from_state,
-                "to_state": to_state,
-                "approver": approver,
-                "approval_ticket": approval_ticket,
-                "reason": reason,
-                "automated_checks": automated_checks,
-            },
-            "promo",
-            self._tokens.take(),
-        )
-        self._append(skill_name, naming.PROMOTION_LOG, line)
-
-    def append_rollback_event(
-        self,
-        skill_name: str,
-        from_state: str,
-        to_state: str,
-        trigger_reason: str,
-        trigger_metric: str,
-        automated: bool = True,
-        timestamp: float | None = None,
-    ) -> None:
-        """Append that a skill was rolled back, and which metric triggered it, with an `event_id` of its own.
-
-        To `{skill_name}_promotion_log.json`, the file of the promotions.
-        """
-        line = records.encode_event(
-            records.RollbackEvent,
-            naming.PROMOTION_LOG,
-            {
-                "timestamp": timestamp,
-                "skill_name": skill_name,
-                "from_state": from_state,
-                "to_state": to_state,
-                "trigger_reason": trigger_reason,
-                "trigger_metric": trigger_metric,
-                "automated": automated,
-            },
-            "rollback",
-            self._tokens.take(),
-        )
-        self._append(skill_name, naming.PROMOTION_LOG, line)
 
     def read_metrics(self, filename: str, limit: int | None = None) -> list[dict[str, Any]]:
         """Return the most recent `limit` records of a file of the directory, oldest first; all without a limit.
@@ -261,7 +102,8 @@ class MetricsAppender:
     def _path_of(self, filename: str) -> str:
         return os.path.join(self._directory, naming.check_file_name(filename))
 
-    def _append(self, skill_name: str, suffix: str, line: bytes) -> None:
+    def _hand_in(self, skill_name: str, suffix: str, line: bytes) -> None:
+        """Append the line to its file."""
         name = skill_name + suffix
         log = self._logs.get(name) or self._new_log(naming.file_name(skill_name, suffix))
         try:
