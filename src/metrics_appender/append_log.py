@@ -36,7 +36,7 @@ _PATIENCE: Final[dict[str, Patience]] = {
 # power cut left goes (see `tail`).
 _PIECE_BYTES: Final = tail.LOOK_BACK_BYTES
 # So much of an `append_many` is all or nothing.
-_CHUNK_BYTES: Final = 16 << 20
+CHUNK_BYTES: Final = 16 << 20
 
 
 class AppendLog:
@@ -123,8 +123,7 @@ class AppendLog:
         """
         if self._is_closed:
             raise ClosedError(self._path)
-        if not line or line.find(b"\n") != len(line) - 1 or b"\0" in line:  # a NUL would be taken for what a power cut leaves
-            raise InvalidRecordError((Fault("line", show(line), _LINE_REMEDY),))
+        check_line(line)
         self._appends.append(line)
 
     def append_lines(self, lines: Sequence[bytes]) -> None:
@@ -142,6 +141,15 @@ class AppendLog:
         if joined:
             self._appends.append(joined)
 
+    def append_block(self, block: bytes, deadline: float | None) -> None:
+        """Append whole lines that are joined already, as `append_lines` does; `deadline` (`time.monotonic`) goes before the timeout.
+
+        For `aio`, whose lines have waited before they come here. They are not checked again.
+        """
+        if self._is_closed:
+            raise ClosedError(self._path)
+        self._appends.append(block, deadline)
+
     def append_many(self, records: Iterable[Mapping[str, Any]]) -> int:
         """Append JSON objects, many at the price of one: one lock, one write, one sync; return how many.
 
@@ -154,7 +162,7 @@ class AppendLog:
         """
         appended = 0
         try:
-            for lines in chunked(encode_lines(records), _CHUNK_BYTES):
+            for lines in chunked(encode_lines(records), CHUNK_BYTES):
                 self.append_lines(lines)
                 appended += len(lines)
         except BaseException as error:
@@ -296,6 +304,12 @@ class AppendLog:
             explain(error, self._path, outcome)
         else:
             add_outcome(error, self._path, outcome)
+
+
+def check_line(line: bytes) -> None:
+    """Raise `InvalidRecordError` unless it ends in a newline, its only one, and has no NUL."""
+    if not line or line.find(b"\n") != len(line) - 1 or b"\0" in line:  # a NUL would be taken for what a power cut leaves
+        raise InvalidRecordError((Fault("line", show(line), _LINE_REMEDY),))
 
 
 def check_durability(durability: Any) -> None:

@@ -115,8 +115,11 @@ class GroupCommit:
         """Leave no thread behind that has nothing to do."""
         self._waiter.close()
 
-    def append(self, line: bytes) -> None:
-        """Return once the line is written as `write_lines` promises, or raise with it not in the file."""
+    def append(self, line: bytes, deadline: float | None = None) -> None:
+        """Return once the line is written as `write_lines` promises, or raise with it not in the file.
+
+        A `deadline` (`time.monotonic`) goes before the timeout.
+        """
         try:
             if self._queue or self._lead.locked() or self._waiter.is_called:
                 entry = self._append_with_others(line)
@@ -125,7 +128,7 @@ class GroupCommit:
                 if alone is None:
                     return
                 entry = alone
-            self._wait(entry)
+            self._wait(entry, deadline)
         except OSError as error:
             explain(error, self._path, NOTHING_WRITTEN)
             raise
@@ -284,10 +287,11 @@ class GroupCommit:
         except IndexError:
             pass  # nobody waits
 
-    def _wait(self, entry: Entry) -> None:
+    def _wait(self, entry: Entry, deadline: float | None) -> None:
         """Wait until the entry is settled; take it back when the deadline passes first."""
         timeout = self._timeout_seconds
-        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        if deadline is None:
+            deadline = math.inf if timeout is None else time.monotonic() + timeout
         forks = self._forks
         try:
             while not entry.is_settled:
