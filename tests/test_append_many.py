@@ -85,7 +85,7 @@ def test_when_the_disk_refuses_a_part_nothing_of_the_batch_stays(log: AppendLog)
 
 def test_past_a_chunk_the_error_says_how_many_are_acknowledged(log: AppendLog, monkeypatch: pytest.MonkeyPatch) -> None:
     """A generator of any length is taken in chunks, each all or nothing."""
-    monkeypatch.setattr(append_log, "_CHUNK_BYTES", 1000)
+    monkeypatch.setattr(append_log, "CHUNK_BYTES", 1000)
 
     def endless() -> Iterator[dict[str, Any]]:
         yield from records(100, "x" * 80)

@@ -135,11 +135,9 @@ class AppendLog:
         """
         if self._is_closed:
             raise ClosedError(self._path)
-        joined = b"".join(lines)
-        if joined.count(b"\n") != len(lines) or b"\0" in joined or not all(line.endswith(b"\n") for line in lines):
-            raise InvalidRecordError((Fault("lines", show(lines), f"for each: {_LINE_REMEDY}"),))
-        if joined:
-            self._appends.append(joined)
+        block = join_lines(lines)
+        if block:
+            self._appends.append(block)
 
     def append_block(self, block: bytes, deadline: float | None) -> None:
         """Append whole lines that are joined already, as `append_lines` does; `deadline` (`time.monotonic`) goes before the timeout.
@@ -167,7 +165,7 @@ class AppendLog:
                 appended += len(lines)
         except BaseException as error:
             if appended:
-                error.add_note(f"{self._path}: the first {appended} records are acknowledged, and in the file")
+                note_acknowledged(error, self._path, appended)
             raise
         return appended
 
@@ -310,6 +308,19 @@ def check_line(line: bytes) -> None:
     """Raise `InvalidRecordError` unless it ends in a newline, its only one, and has no NUL."""
     if not line or line.find(b"\n") != len(line) - 1 or b"\0" in line:  # a NUL would be taken for what a power cut leaves
         raise InvalidRecordError((Fault("line", show(line), _LINE_REMEDY),))
+
+
+def join_lines(lines: Sequence[bytes]) -> bytes:
+    """Return the lines as one block; raise `InvalidRecordError` unless each is a line, as `check_line` has it."""
+    joined = b"".join(lines)
+    if joined.count(b"\n") != len(lines) or b"\0" in joined or not all(line.endswith(b"\n") for line in lines):
+        raise InvalidRecordError((Fault("lines", show(lines), f"for each: {_LINE_REMEDY}"),))
+    return joined
+
+
+def note_acknowledged(error: BaseException, path: str, count: int) -> None:
+    """Note on the error of an `append_many` how many of its records stay."""
+    error.add_note(f"{path}: the first {count} records are acknowledged, and in the file")
 
 
 def check_durability(durability: Any) -> None:

@@ -109,11 +109,7 @@ class MetricsAppender(TypedMethods):
         try:
             log.append_line(line)
         except FileNotFoundError:
-            # The directory was removed while this appender lived: it is made again, as at the start.
-            try:
-                disk.make_directory(self._directory)
-            except OSError as error:
-                raise explain(error, log.path, NOTHING_WRITTEN) from None
+            remake_directory(self._directory, log.path)
             log.append_line(line)
 
     def _new_log(self, name: str) -> AppendLog:
@@ -124,6 +120,14 @@ class MetricsAppender(TypedMethods):
         if self._is_closed:
             log.close()
         return log
+
+
+def remake_directory(directory: str, path: str) -> None:
+    """Make the directory of the file at `path` again, which was removed while its appender lived."""
+    try:
+        disk.make_directory(directory)
+    except OSError as error:
+        raise explain(error, path, NOTHING_WRITTEN) from None
 
 
 def _remade(directory: str, durability: Durability, lock_timeout: float | None) -> MetricsAppender:

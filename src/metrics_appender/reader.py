@@ -16,7 +16,7 @@ from .errors import CorruptLineError, Fault, InvalidRecordError
 from .ndjson import decode_line, show
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterable, Iterator
 
 _FORWARD_BYTES: Final = 1 << 18
 _BACKWARD_BYTES: Final = 1 << 14
@@ -46,7 +46,7 @@ def read_last(path: str, limit: int | None) -> list[dict[str, Any]]:
         disk.close(fd)
 
 
-def iter_records(path: str) -> Iterator[dict[str, Any]]:
+def iter_records(path: str) -> Generator[dict[str, Any], None, None]:
     """Yield a file's records from the first on, in constant memory; none if it is not there."""
     try:
         fd = disk.open_read(path)

@@ -1,0 +1,161 @@
+"""AsyncAppendLog: append any JSON object to one NDJSON file, from the tasks of an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+from .. import reader
+from ..append_log import CHUNK_BYTES, DEFAULT_LOCK_TIMEOUT, AppendLog, check_line, join_lines, note_acknowledged
+from ..ndjson import chunked, encode_line, encode_lines
+from .chunks import iterate_in_chunks
+from .gathering import Gathering
+from .loop_threads import LoopThreads
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+    from types import TracebackType
+    from typing import Self
+
+    from ..append_log import Durability
+
+# After so many bytes of lines, a few milliseconds of work, other tasks have their turns.
+_TURN_BYTES: Final = 1 << 18
+
+
+class AsyncAppendLog:
+    """One NDJSON file to which the tasks of an event loop append, beside any number of threads and processes.
+
+    The promise is that of `AppendLog`: when an awaited `append` returns, the record's line is whole and on disk. Tasks that
+    append at once share one lock, one write and one sync. The event loop is never blocked, neither by a slow
+    disk nor by a lock that another process holds: threads wait in its place, made when they are needed.
+
+        >>> import asyncio
+        >>> async def main():
+        ...     async with AsyncAppendLog("events.ndjson") as log:
+        ...         await asyncio.gather(*(log.append({"n": n}) for n in range(1000)))
+        ...         return await log.read(limit=1)
+        >>> asyncio.run(main())
+        [{'n': 999}]
+
+    `path`, `durability` and `lock_timeout` (seconds, from the call on, the time behind other tasks included) are those
+    of `AppendLog`, `durability` being `"group"` at first. Raises `InvalidRecordError` for an argument it cannot take.
+
+    A log belongs to the event loop of its first use, and raises `RuntimeError` in another one unless the first is
+    closed; it is not for other threads. A child of fork, and a process it is pickled to, use it in a loop of their own.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        durability: Durability = "group",
+        lock_timeout: float | None = DEFAULT_LOCK_TIMEOUT,
+    ) -> None:
+        """Name the file; nothing is opened before the first append or read."""
+        self._log = AppendLog(path, durability=durability, lock_timeout=lock_timeout)
+        self._options = (durability, lock_timeout)
+        self._threads = LoopThreads()
+        self._lines = Gathering(self._log, lock_timeout, self._threads)
+
+    @property
+    def path(self) -> str:
+        """The file, as an absolute path."""
+        return self._log.path
+
+    async def append(self, record: Mapping[str, Any]) -> None:
+        """Append one JSON object; its line is whole and durable when this returns.
+
+        The lines of one task stand in the order of its calls, those of calls that are gathered too.
+
+        Raises what `AppendLog.append` does, each error saying what became of the line. **Cancelled** while the line waits for
+        others to be written, it is taken back and never written. Cancelled while it is being written, or handed over to
+        be when the lock is free, the line may be in the file, whole. No lock is left held either way.
+        """
+        await self._lines.add(encode_line(record))
+
+    async def append_line(self, line: bytes) -> None:
+        """Append one line that is encoded already, as `AppendLog.append_line` does and `append` here."""
+        check_line(line)
+        await self._lines.add(line)
+
+    async def append_lines(self, lines: Sequence[bytes]) -> None:
+        """Append lines that are encoded already, all or nothing, as `AppendLog.append_lines` does and `append` here."""
+        block = join_lines(lines)
+        if block:
+            await self._lines.add(block)
+
+    async def append_many(self, records: Iterable[Mapping[str, Any]]) -> int:
+        """Append JSON objects, many at the price of one, as `AppendLog.append_many` does; return how many.
+
+        Other tasks have their turns while the lines are made, so that theirs may come to stand before these. Cancelled, it is as with
+        `append` for what is under way, all or nothing; the rest is never written.
+        """
+        appended = 0
+        try:
+            async for lines in _chunks(records):
+                await self._lines.add(b"".join(lines))
+                appended += len(lines)
+        except BaseException as error:
+            if appended:
+                note_acknowledged(error, self.path, appended)
+            raise
+        return appended
+
+    async def read(self, limit: int | None = None) -> list[dict[str, Any]]:
+        """Return the most recent `limit` records, oldest first, as `AppendLog.read` does."""
+        return await self._threads.run(self._log.read, limit)
+
+    def iter_records(self) -> AsyncGenerator[dict[str, Any], None]:
+        """Yield every record from the first on, in constant memory, as `AppendLog.iter_records` does.
+
+        The file is closed when the iteration ends, at the latest when the event loop finds it abandoned; with
+        `contextlib.aclosing` at once.
+        """
+        return iterate_in_chunks(reader.iter_records(self.path), self._threads)
+
+    async def aclose(self) -> None:
+        """Refuse appends from now on, and return when those under way are durable or have their errors.
+
+        No thread is left then. Closing again does nothing. Reading goes on.
+        """
+        await self._lines.close()
+        await self._threads.close()
+
+    async def __aenter__(self) -> Self:
+        """Return the log itself."""
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Close it."""
+        await self.aclose()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the arguments: the other process makes a log of its own for the same file."""
+        return _remade, (self.path, *self._options)
+
+    def __repr__(self) -> str:
+        """Show the arguments."""
+        durability, lock_timeout = self._options
+        return f"AsyncAppendLog({self.path!r}, durability={durability!r}, lock_timeout={lock_timeout!r})"
+
+
+async def _chunks(records: Iterable[Mapping[str, Any]]) -> AsyncGenerator[list[bytes], None]:
+    """Yield runs of lines that are written together, and let other tasks have their turns in between."""
+    chunk: list[bytes] = []
+    size = 0
+    for lines in chunked(encode_lines(records), _TURN_BYTES):
+        grown = sum(map(len, lines))
+        if chunk and size + grown > CHUNK_BYTES:
+            yield chunk
+            chunk, size = [], 0
+        chunk += lines
+        size += grown
+        await asyncio.sleep(0)
+    if chunk:
+        yield chunk
+
+
+def _remade(path: str, durability: Durability, lock_timeout: float | None) -> AsyncAppendLog:
+    return AsyncAppendLog(path, durability=durability, lock_timeout=lock_timeout)

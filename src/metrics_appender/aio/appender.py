@@ -1,0 +1,175 @@
+"""AsyncMetricsAppender: append and read the metrics of skills, from the tasks of an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec
+
+from .. import naming, reader
+from ..append_log import DEFAULT_LOCK_TIMEOUT, AppendLog, check_durability, check_lock_timeout
+from ..appender import remake_directory
+from ..errors import ClosedError
+from ..typed_methods import TypedMethods
+from .chunks import iterate_in_chunks
+from .gathering import Gathering
+from .loop_threads import LoopThreads
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Coroutine
+    from pathlib import Path
+    from types import TracebackType
+    from typing import Self
+
+    from ..append_log import Durability
+
+_P = ParamSpec("_P")
+
+_MOST_FILES: Final = 1024
+
+
+class _LineMaker(TypedMethods):
+    """Makes the line and leaves it where its coroutine takes it up; in an event loop nothing comes in between."""
+
+    made: tuple[str, str, bytes]
+
+    def _hand_in(self, skill_name: str, suffix: str, line: bytes) -> None:
+        self.made = skill_name, suffix, line
+
+
+class _MetricsFile:
+    """A file whose directory is made when it is not there."""
+
+    def __init__(self, log: AppendLog, directory: str) -> None:
+        self._log = log
+        self._directory = directory
+        self.path = log.path
+        self.close = log.close
+
+    def append_block(self, block: bytes, deadline: float | None) -> None:
+        try:
+            self._log.append_block(block, deadline)
+        except FileNotFoundError:
+            remake_directory(self._directory, self.path)
+            self._log.append_block(block, deadline)
+
+
+def _as_coroutine(
+    method: Callable[Concatenate[TypedMethods, _P], None],
+) -> Callable[Concatenate[AsyncMetricsAppender, _P], Coroutine[Any, Any, None]]:
+    """Make of a typed method one that is awaited, of the same parameters, checks and docstring."""
+
+    @functools.wraps(method)
+    async def append(self: AsyncMetricsAppender, /, *args: _P.args, **kwargs: _P.kwargs) -> None:
+        maker = self._maker
+        method(maker, *args, **kwargs)
+        await self._append(*maker.made)
+
+    return append
+
+
+class AsyncMetricsAppender:
+    """The metrics of many skills in one directory, appended and read by the tasks of an event loop.
+
+    The methods are those of `MetricsAppender`, as coroutines, with the same parameters, promise and errors. Tasks that append
+    to a file at once share one lock, one write and one sync; the event loop is never blocked.
+
+        >>> import asyncio
+        >>> async def main():
+        ...     async with AsyncMetricsAppender("metrics") as metrics:
+        ...         await metrics.append_performance_metric("YouTube Live Chat", "run-1", 25, "ai_overseer")
+        ...         return await metrics.read_metrics("YouTube Live Chat_performance.json")
+        >>> asyncio.run(main())[0]["execution_time_ms"]
+        25
+
+    `metrics_dir` is found as `MetricsAppender` finds it, and made by the first append. `durability` and `lock_timeout`,
+    cancelling a task that waits, and the one event loop that an appender belongs to: all as with `AsyncAppendLog`.
+    """
+
+    def __init__(
+        self,
+        metrics_dir: Path | str | None = None,
+        *,
+        durability: Durability = "group",
+        lock_timeout: float | None = DEFAULT_LOCK_TIMEOUT,
+    ) -> None:
+        """Name the directory; nothing is made or opened before the first append."""
+        check_durability(durability)
+        check_lock_timeout(lock_timeout)
+        self._directory = naming.default_directory() if metrics_dir is None else os.path.abspath(os.fspath(metrics_dir))
+        self._durability: Durability = durability
+        self._lock_timeout = lock_timeout
+        self._is_closed = False
+        self._maker = _LineMaker()
+        self._threads = LoopThreads()
+        self._files: dict[str, Gathering] = {}
+
+    append_performance_metric = _as_coroutine(TypedMethods.append_performance_metric)
+    append_outcome_metric = _as_coroutine(TypedMethods.append_outcome_metric)
+    append_fidelity_metric = _as_coroutine(TypedMethods.append_fidelity_metric)
+    append_promotion_event = _as_coroutine(TypedMethods.append_promotion_event)
+    append_rollback_event = _as_coroutine(TypedMethods.append_rollback_event)
+
+    @property
+    def metrics_dir(self) -> Path:
+        """The directory, as an absolute path."""
+        from pathlib import Path
+
+        return Path(self._directory)
+
+    async def read_metrics(self, filename: str, limit: int | None = None) -> list[dict[str, Any]]:
+        """Return the most recent `limit` records of a file, oldest first, as `MetricsAppender.read_metrics` does."""
+        return await self._threads.run(reader.read_last, self._path_of(filename), limit)
+
+    def iter_metrics(self, filename: str) -> AsyncGenerator[dict[str, Any], None]:
+        """Yield every record of a file, oldest first, in constant memory; ended as `AsyncAppendLog.iter_records` is."""
+        return iterate_in_chunks(reader.iter_records(self._path_of(filename)), self._threads)
+
+    async def aclose(self) -> None:
+        """Refuse appends from now on, and return when those under way are durable or have their errors.
+
+        No thread is left then. Closing again does nothing. Reading goes on.
+        """
+        self._threads.adopt(asyncio.get_running_loop())
+        self._is_closed = True
+        for file in list(self._files.values()):
+            await file.close()
+        await self._threads.close()
+
+    async def __aenter__(self) -> Self:
+        """Return the appender itself."""
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Close it."""
+        await self.aclose()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the arguments: the other process makes an appender of its own for the same directory."""
+        return _remade, (self._directory, self._durability, self._lock_timeout)
+
+    def __repr__(self) -> str:
+        """Show the arguments."""
+        return f"AsyncMetricsAppender({self._directory!r}, durability={self._durability!r}, lock_timeout={self._lock_timeout!r})"
+
+    def _path_of(self, filename: str) -> str:
+        return os.path.join(self._directory, naming.check_file_name(filename))
+
+    async def _append(self, skill_name: str, suffix: str, line: bytes) -> None:
+        file = self._files.get(skill_name + suffix) or self._new_file(naming.file_name(skill_name, suffix))
+        await file.add(line)
+
+    def _new_file(self, name: str) -> Gathering:
+        path = os.path.join(self._directory, name)
+        if self._is_closed:
+            raise ClosedError(path)
+        if len(self._files) >= _MOST_FILES:
+            self._files = {name: file for name, file in self._files.items() if file.is_under_way}
+        log = AppendLog(path, durability=self._durability, lock_timeout=self._lock_timeout)
+        file = self._files[name] = Gathering(_MetricsFile(log, self._directory), self._lock_timeout, self._threads)
+        return file
+
+
+def _remade(directory: str, durability: Durability, lock_timeout: float | None) -> AsyncMetricsAppender:
+    return AsyncMetricsAppender(directory, durability=durability, lock_timeout=lock_timeout)

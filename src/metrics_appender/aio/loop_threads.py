@@ -1,0 +1,159 @@
+"""The event loop that an appender belongs to, and the threads that block in its place.
+
+Not the loop's own executor: its few threads are everybody's, and a file whose lock another process keeps would
+take them away; and an interpreter that ends waits for them, where these are daemons. A thread is made when none
+is idle, and is gone a second after it has nothing to do, or at `close()`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
+
+from .. import fork
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+_LINGER_SECONDS: Final = 1.0
+_MOST_THREADS: Final = 32
+
+
+class _Post:
+    """What one thread holds: the job it is to do next, and the bell that calls it."""
+
+    __slots__ = ("bell", "job")
+
+    def __init__(self, job: Callable[[], None]) -> None:
+        self.job: Callable[[], None] | None = job
+        self.bell = threading.Lock()  # held while nobody calls
+        self.bell.acquire()
+
+
+class LoopThreads:
+    """Daemon threads, so many at most, for the blocking work of one event loop.
+
+    The loop is the one that runs at the first use. Another one may follow when that is closed.
+    """
+
+    def __init__(self, most: int = _MOST_THREADS) -> None:
+        """Make no thread yet."""
+        self._most = most
+        self.forget()
+        fork.register(self)
+
+    def forget(self) -> None:
+        """In a forked child: neither the loop nor the threads are there."""
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._mutex = threading.Lock()  # never held over a system call
+        self._posts: set[_Post] = set()
+        self._idle: list[_Post] = []
+        self._backlog: deque[Callable[[], None]] = deque()
+        self._is_closing = False
+        self._ends: list[asyncio.Future[None]] = []
+
+    def adopt(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Belong to the loop that runs; raise `RuntimeError` when this belongs to another that may still run."""
+        if self._loop is not None and self._loop is not loop and not self._loop.is_closed():
+            raise RuntimeError("used in another event loop before, which is not closed; make one for each loop")
+        self._loop = loop
+
+    def start(self, job: Callable[[], None]) -> None:
+        """Have a job done, which raises nothing. Raises `RuntimeError` when there is no thread and none can be made."""
+        with self._mutex:
+            if self._idle:
+                post = self._idle.pop()
+                post.job = job
+                post.bell.release()
+                return
+            if len(self._posts) >= self._most:
+                self._backlog.append(job)
+                return
+            post = _Post(job)
+            self._posts.add(post)
+        try:
+            threading.Thread(target=self._run, args=(post,), name="metrics-appender-aio", daemon=True).start()
+        except RuntimeError:  # out of threads, or the interpreter is ending
+            self._posts.discard(post)
+            raise
+
+    async def run(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        """Call a function in a thread; return what it returns, raise what it raises."""
+        loop = asyncio.get_running_loop()
+        self.adopt(loop)
+        future: asyncio.Future[_T] = loop.create_future()
+
+        def job() -> None:
+            try:
+                result = function(*args, **kwargs)
+            except BaseException as error:  # noqa: BLE001 - it goes on in the task that waits
+                call_back(loop, _settle, future, future.set_exception, error)
+            else:
+                call_back(loop, _settle, future, future.set_result, result)
+
+        self.start(job)
+        return await future
+
+    async def close(self) -> None:
+        """Let the threads end as soon as they have nothing to do rather than in a second, and return when they have."""
+        with self._mutex:
+            self._is_closing = True
+            idle, self._idle = self._idle, []
+        for post in idle:
+            post.bell.release()
+        while self._posts:
+            end = asyncio.get_running_loop().create_future()
+            self._ends.append(end)
+            await end
+        self._is_closing = False
+
+    def _run(self, post: _Post) -> None:
+        while post.job is not None:
+            post.job()
+            post.job = None  # and with it the lines, which nobody needs any more
+            self._rest(post)
+        with self._mutex:
+            self._posts.discard(post)
+        if self._loop is not None:
+            call_back(self._loop, self._note_end, threading.current_thread())
+
+    def _rest(self, post: _Post) -> None:
+        """Give the thread its next job, or none when it is to end."""
+        with self._mutex:
+            if self._backlog:
+                post.job = self._backlog.popleft()
+                return
+            if self._is_closing:
+                return
+            self._idle.append(post)
+        if post.bell.acquire(timeout=_LINGER_SECONDS):
+            return
+        with self._mutex:
+            if post in self._idle:
+                self._idle.remove(post)
+                return
+        post.bell.acquire()  # it was called in the last moment
+
+    def _note_end(self, thread: threading.Thread) -> None:
+        thread.join()  # it has nothing left to do but to return
+        ends, self._ends = self._ends, []
+        for end in ends:
+            _settle(end, end.set_result, None)
+
+
+def call_back(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *args: Any) -> None:
+    """Have the loop call; from a thread. Nothing happens when the loop is closed: nobody waits there any more."""
+    try:
+        loop.call_soon_threadsafe(callback, *args)
+    except RuntimeError:
+        pass
+
+
+def _settle(future: asyncio.Future[Any], settle: Callable[[Any], None], outcome: Any) -> None:
+    if not future.done():
+        settle(outcome)
