@@ -102,7 +102,8 @@ class AsyncMetricsAppender:
         self._lock_timeout = lock_timeout
         self._is_closed = False
         self._maker = _LineMaker()
-        self._threads = LoopThreads()
+        self._writers = LoopThreads()
+        self._readers = LoopThreads()  # others than those, which may all wait for locks
         self._files: dict[str, Gathering] = {}
 
     append_performance_metric = _as_coroutine(TypedMethods.append_performance_metric)
@@ -120,22 +121,23 @@ class AsyncMetricsAppender:
 
     async def read_metrics(self, filename: str, limit: int | None = None) -> list[dict[str, Any]]:
         """Return the most recent `limit` records of a file, oldest first, as `MetricsAppender.read_metrics` does."""
-        return await self._threads.run(reader.read_last, self._path_of(filename), limit)
+        return await self._readers.run(reader.read_last, self._path_of(filename), limit)
 
     def iter_metrics(self, filename: str) -> AsyncGenerator[dict[str, Any], None]:
         """Yield every record of a file, oldest first, in constant memory; ended as `AsyncAppendLog.iter_records` is."""
-        return iterate_in_chunks(reader.iter_records(self._path_of(filename)), self._threads)
+        return iterate_in_chunks(reader.iter_records(self._path_of(filename)), self._readers)
 
     async def aclose(self) -> None:
         """Refuse appends from now on, and return when those under way are durable or have their errors.
 
         No thread is left then. Closing again does nothing. Reading goes on.
         """
-        self._threads.adopt(asyncio.get_running_loop())
+        self._writers.adopt(asyncio.get_running_loop())
         self._is_closed = True
         for file in list(self._files.values()):
             await file.close()
-        await self._threads.close()
+        await self._writers.close()
+        await self._readers.close()
 
     async def __aenter__(self) -> Self:
         """Return the appender itself."""
@@ -167,7 +169,7 @@ class AsyncMetricsAppender:
         if len(self._files) >= _MOST_FILES:
             self._files = {name: file for name, file in self._files.items() if file.is_under_way}
         log = AppendLog(path, durability=self._durability, lock_timeout=self._lock_timeout)
-        file = self._files[name] = Gathering(_MetricsFile(log, self._directory), self._lock_timeout, self._threads)
+        file = self._files[name] = Gathering(_MetricsFile(log, self._directory), self._lock_timeout, self._writers)
         return file
 
 

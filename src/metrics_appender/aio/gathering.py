@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import errno
 import functools
-import itertools
 import math
 from asyncio import get_running_loop
 from collections import deque
@@ -24,7 +23,6 @@ from .loop_threads import LoopThreads, call_back
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Sequence
-
 
 # One write takes what waits up to about so many bytes; the rest is for the next.
 _WRITE_BYTES: Final = 1 << 20
@@ -95,8 +93,8 @@ class Gathering:
         if not self._is_under_way:
             self._is_under_way = True
             loop.call_soon(self._go)  # not at once: whoever is about to run in this turn of the loop comes along
-        elif self._timer is None:
-            self._set_timer()
+        else:
+            self._watch_deadlines()
         return future
 
     def _adopt(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -125,6 +123,7 @@ class Gathering:
         if batch:
             try:
                 self._threads.start(functools.partial(self._write, batch, get_running_loop()))
+                self._watch_deadlines()
             except RuntimeError as error:  # no thread, and none can be made
                 self._settle(batch, [explain(OSError(errno.EAGAIN, str(error)), self._path, NOTHING_WRITTEN)])
             return
@@ -136,13 +135,14 @@ class Gathering:
 
     def _take(self) -> list[_Waiting]:
         """Return those whose lines go next, without those who were cancelled."""
-        batch = [waiting for waiting in self._waiting if not waiting[0].done()]
-        self._waiting.clear()
-        if sum([len(line) for _, line, _ in batch]) > _WRITE_BYTES:
-            ends = itertools.accumulate(len(line) for _, line, _ in batch)
-            count = next(count for count, end in enumerate(ends, start=1) if end >= _WRITE_BYTES)
-            self._waiting.extend(batch[count:])
-            del batch[count:]
+        batch = []
+        waiting = self._waiting
+        room = _WRITE_BYTES
+        while waiting and room > 0:
+            entry = waiting.popleft()
+            if not entry[0].done():
+                batch.append(entry)
+                room -= len(entry[1])
         return batch
 
     def _write(self, batch: list[_Waiting], loop: asyncio.AbstractEventLoop) -> None:
@@ -192,12 +192,12 @@ class Gathering:
             if waiting[2] <= now:
                 self._time_out(waiting[0])
 
-    def _set_timer(self) -> None:
-        """See to it that nobody waits beyond the deadline for a write under way which is itself kept waiting.
+    def _watch_deadlines(self) -> None:
+        """See to it that nobody waits beyond the deadline behind a write that is itself kept waiting.
 
         A timeout of 0 has no use for that: each write tries once.
         """
-        if self._loop is not None and self._waiting and 0 < self._patience < math.inf:
+        if self._timer is None and self._waiting and self._loop is not None and 0 < self._patience < math.inf:
             self._timer = self._loop.call_later(self._waiting[0][2] - monotonic(), self._look_at_deadlines)
 
     def _look_at_deadlines(self) -> None:
@@ -205,7 +205,7 @@ class Gathering:
         while self._waiting and self._waiting[0][2] <= now:
             self._time_out(self._waiting.popleft()[0])
         self._timer = None
-        self._set_timer()
+        self._watch_deadlines()
 
     def _tell(self, future: asyncio.Future[None], error: BaseException | None) -> None:
         """Give one caller its outcome: an error object of its own, for a traceback belongs to one task."""

@@ -21,16 +21,17 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 _LINGER_SECONDS: Final = 1.0
-_MOST_THREADS: Final = 32
+_MOST_THREADS: Final = 64
 
 
 class _Post:
     """What one thread holds: the job it is to do next, and the bell that calls it."""
 
-    __slots__ = ("bell", "job")
+    __slots__ = ("bell", "job", "thread")
 
-    def __init__(self, job: Callable[[], None]) -> None:
+    def __init__(self, job: Callable[[], None], run: Callable[[_Post], None]) -> None:
         self.job: Callable[[], None] | None = job
+        self.thread = threading.Thread(target=run, args=(self,), name="metrics-appender-aio", daemon=True)
         self.bell = threading.Lock()  # held while nobody calls
         self.bell.acquire()
 
@@ -74,10 +75,10 @@ class LoopThreads:
             if len(self._posts) >= self._most:
                 self._backlog.append(job)
                 return
-            post = _Post(job)
+            post = _Post(job, self._run)
             self._posts.add(post)
         try:
-            threading.Thread(target=self._run, args=(post,), name="metrics-appender-aio", daemon=True).start()
+            post.thread.start()
         except RuntimeError:  # out of threads, or the interpreter is ending
             self._posts.discard(post)
             raise
@@ -103,7 +104,9 @@ class LoopThreads:
         """Let the threads end as soon as they have nothing to do rather than in a second, and return when they have."""
         with self._mutex:
             self._is_closing = True
+            posts = list(self._posts)
             idle, self._idle = self._idle, []
+            self._posts.difference_update(idle)
         for post in idle:
             post.bell.release()
         while self._posts:
@@ -111,16 +114,16 @@ class LoopThreads:
             self._ends.append(end)
             await end
         self._is_closing = False
+        for post in posts:
+            post.thread.join()  # it has nothing left to do but to return
 
     def _run(self, post: _Post) -> None:
         while post.job is not None:
             post.job()
             post.job = None  # and with it the lines, which nobody needs any more
             self._rest(post)
-        with self._mutex:
-            self._posts.discard(post)
         if self._loop is not None:
-            call_back(self._loop, self._note_end, threading.current_thread())
+            call_back(self._loop, self._note_end)
 
     def _rest(self, post: _Post) -> None:
         """Give the thread its next job, or none when it is to end."""
@@ -129,6 +132,7 @@ class LoopThreads:
                 post.job = self._backlog.popleft()
                 return
             if self._is_closing:
+                self._posts.discard(post)
                 return
             self._idle.append(post)
         if post.bell.acquire(timeout=_LINGER_SECONDS):
@@ -136,11 +140,11 @@ class LoopThreads:
         with self._mutex:
             if post in self._idle:
                 self._idle.remove(post)
+                self._posts.discard(post)
                 return
         post.bell.acquire()  # it was called in the last moment
 
-    def _note_end(self, thread: threading.Thread) -> None:
-        thread.join()  # it has nothing left to do but to return
+    def _note_end(self) -> None:
         ends, self._ends = self._ends, []
         for end in ends:
             _settle(end, end.set_result, None)
