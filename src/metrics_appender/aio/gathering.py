@@ -93,7 +93,7 @@ class Gathering:
         if not self._is_under_way:
             self._is_under_way = True
             loop.call_soon(self._go)  # not at once: whoever is about to run in this turn of the loop comes along
-        else:
+        elif self._timer is None:
             self._watch_deadlines()
         return future
 
