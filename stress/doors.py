@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import os
+import threading
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from metrics_appender import AppendLog, MetricsAppender
+from metrics_appender.aio import AsyncAppendLog, AsyncMetricsAppender
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -13,7 +17,7 @@ if TYPE_CHECKING:
     from metrics_appender.append_log import Durability
 
 SKILL: Final = "Stress, Überlast & 負荷"
-# The name both doors write to, so that they can meet in one file.
+# The name all doors write to, so that they can meet in one file.
 FILE_NAME: Final = f"{SKILL}_promotion_log.json"
 
 
@@ -61,4 +65,74 @@ class MetricsDoor:
         self.metrics.close()
 
 
-DOORS: Final[dict[str, Callable[[str, Durability, float | None], Door]]] = {"log": LogDoor, "metrics": MetricsDoor}
+class LoopDoor:
+    """An asynchronous door for callers in threads: an event loop in a thread of its own, which starts at the first append."""
+
+    def __init__(self, opens: Callable[[str, Durability, float | None], AsyncLogDoor | AsyncMetricsDoor], *arguments: Any) -> None:
+        """Take what opens the asynchronous door, and with what."""
+        self.door = opens(*arguments)
+        self._made_of = (opens, *arguments)
+        self._first = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def append(self, fields: dict[str, Any]) -> None:
+        """Append in the loop, and wait for it in this thread."""
+        asyncio.run_coroutine_threadsafe(self.door.append(fields), self._running_loop()).result()
+
+    def close(self) -> None:
+        """Close the door, and end its loop."""
+        asyncio.run_coroutine_threadsafe(self.door.aclose(), self._running_loop()).result()
+        self._running_loop().call_soon_threadsafe(self._running_loop().stop)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle what it was made of."""
+        return LoopDoor, self._made_of
+
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        with self._first:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(target=self._loop.run_forever, name="stress-loop", daemon=True).start()
+            return self._loop
+
+
+class AsyncLogDoor:
+    """The general class for asyncio."""
+
+    def __init__(self, path: str, durability: Durability, lock_timeout: float | None) -> None:
+        """Name the file."""
+        self.log = AsyncAppendLog(path, durability=durability, lock_timeout=lock_timeout)
+
+    async def append(self, fields: dict[str, Any]) -> None:
+        """Append the fields as they are."""
+        await self.log.append(fields)
+
+    async def aclose(self) -> None:
+        """Close the log."""
+        await self.log.aclose()
+
+
+class AsyncMetricsDoor:
+    """The typed face for asyncio."""
+
+    def __init__(self, path: str, durability: Durability, lock_timeout: float | None) -> None:
+        """Name the file, which has to have the name of the skill's."""
+        directory, name = os.path.split(path)
+        assert name == FILE_NAME, f"the typed face writes {FILE_NAME}, not {name}"
+        self.metrics = AsyncMetricsAppender(directory, durability=durability, lock_timeout=lock_timeout)
+
+    async def append(self, fields: dict[str, Any]) -> None:
+        """Append an event around the fields."""
+        await self.metrics.append_promotion_event(SKILL, "staging", "production", "stress", "", "", fields)
+
+    async def aclose(self) -> None:
+        """Close the appender."""
+        await self.metrics.aclose()
+
+
+DOORS: Final[dict[str, Callable[[str, Durability, float | None], Door]]] = {
+    "log": LogDoor,
+    "metrics": MetricsDoor,
+    "async log": functools.partial(LoopDoor, AsyncLogDoor),
+    "async metrics": functools.partial(LoopDoor, AsyncMetricsDoor),
+}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from .crew import Crew
-from .doors import FILE_NAME
+from .doors import DOORS, FILE_NAME
 from .profile import DURABILITIES
 from .writers import Phase, Task, append_lines
 
@@ -28,7 +28,7 @@ def write_with_threads(directory: Path, profile: Profile, durability: Durability
     with Crew() as crew:
         task = Task(path, (0,), profile.seed, durability, phases=(Phase(5, profile.seconds),), sabotage=profile.sabotage)
         for index in range(profile.few(16)):
-            crew.start(append_lines, replace(task, callers=crew.new_callers(THREADS), door=("log", "metrics")[index % 2]))
+            crew.start(append_lines, replace(task, callers=crew.new_callers(THREADS), door=tuple(DOORS)[index % len(DOORS)]))
         crew.start(append_lines, replace(task, callers=crew.new_callers(1)))
         crew.let_go()
         crew.finish()
