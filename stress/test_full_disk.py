@@ -12,7 +12,7 @@ import pytest
 
 from . import small_disk as disks
 from .crew import Crew
-from .doors import FILE_NAME
+from .doors import DOORS, FILE_NAME
 from .profile import DURABILITIES
 from .writers import Phase, Task, append_lines
 
@@ -34,7 +34,7 @@ def fill_the_disk(directory: Path, profile: Profile, durability: Durability) -> 
     task = Task(path, (0,), profile.seed, durability, largest=1 << 16, phases=phases, sabotage=profile.sabotage)
     with Crew() as crew:
         for index in range(profile.few(16)):
-            crew.start(append_lines, replace(task, callers=crew.new_callers(THREADS), door=("log", "metrics")[index % 2]))
+            crew.start(append_lines, replace(task, callers=crew.new_callers(THREADS), door=tuple(DOORS)[index % len(DOORS)]))
         crew.let_go()
         crew.wait_until(lambda: crew.claims.count_refused() >= LEAST_REFUSALS, "the disk to be full")
         crew.enough(crew.workers)

@@ -14,7 +14,7 @@ from metrics_appender import AppendLog
 
 from . import torn_tails, verifier
 from .crew import Crew
-from .doors import FILE_NAME
+from .doors import DOORS, FILE_NAME
 from .profile import DURABILITIES
 from .writers import Phase, Task, append_lines
 
@@ -55,7 +55,9 @@ def kill_in_storms(directory: Path, profile: Profile, durability: Durability) ->
 
 
 def _start(crew: Crew, task: Task, count: int) -> None:
-    crew.let_go([crew.start(append_lines, replace(task, callers=crew.new_callers(THREADS))) for _ in range(count)])
+    callers = [crew.new_callers(THREADS) for _ in range(count)]
+    doors = [tuple(DOORS)[first % len(DOORS)] for first, *_ in callers]
+    crew.let_go([crew.start(append_lines, replace(task, callers=own, door=door)) for own, door in zip(callers, doors, strict=True)])
 
 
 def _strike(crew: Crew, path: str, chance: Random) -> list[bytes]:

@@ -95,7 +95,8 @@ def _live_and_die(place: Path, task: Task, profile: Profile, chance: Random, cut
 def _start(crew: Crew, task: Task, profile: Profile) -> int:
     """Start writers to a file that grows, to new files, and one to a file that is torn all the time; return this one's number."""
     grown = replace(task, path=f"{task.path}/grown", largest=LARGEST_LINE)
-    team = [crew.start(append_lines, replace(grown, callers=crew.new_callers(THREADS))) for _ in range(profile.few(16))]
+    doors = [("log", "async log")[index % 2] for index in range(profile.few(16))]
+    team = [crew.start(append_lines, replace(grown, callers=crew.new_callers(THREADS), door=door)) for door in doors]
     new = replace(task, path=f"{task.path}/new")
     team.append(crew.start(append_to_new_files, replace(new, callers=crew.new_callers(1))))
     mended = crew.start(append_after_torn_tails, replace(task, path=f"{task.path}/mended", callers=crew.new_callers(1)))

@@ -10,7 +10,7 @@ import pytest
 
 from . import torn_tails
 from .crew import Crew
-from .doors import FILE_NAME
+from .doors import DOORS, FILE_NAME
 from .profile import DURABILITIES
 from .reading import read_all, read_last, read_raw
 from .writers import Phase, Task, append_lines
@@ -34,7 +34,7 @@ def read_all_the_while(directory: Path, profile: Profile, durability: Durability
     task = Task(path, (0,), profile.seed, durability, largest=LARGEST_LINE, phases=phases, sabotage=profile.sabotage)
     with Crew() as crew:
         readers = [crew.start(body, replace(task, callers=crew.new_callers(1))) for body in (read_all, read_last, read_raw)]
-        doors = [("log", "metrics")[index % 2] for index in range(profile.few(16))]
+        doors = [tuple(DOORS)[index % len(DOORS)] for index in range(profile.few(16))]
         writers = [crew.start(append_lines, replace(task, callers=crew.new_callers(1), door=door)) for door in doors]
         crew.let_go()
         until = time.monotonic() + profile.seconds

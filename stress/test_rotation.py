@@ -13,7 +13,7 @@ import pytest
 
 from . import verifier
 from .crew import Crew
-from .doors import FILE_NAME
+from .doors import DOORS, FILE_NAME
 from .profile import DURABILITIES
 from .writers import Phase, Task, append_lines
 
@@ -45,7 +45,7 @@ def rotate_under_writers(directory: Path, profile: Profile, durability: Durabili
     with Crew() as crew:
         try:
             for index in range(profile.few(8)):
-                crew.start(append_lines, replace(task, callers=crew.new_callers(THREADS), door=("log", "metrics")[index % 2]))
+                crew.start(append_lines, replace(task, callers=crew.new_callers(THREADS), door=tuple(DOORS)[index % len(DOORS)]))
             crew.let_go()
             until = time.monotonic() + profile.seconds
             while time.monotonic() < until or len(files) < LEAST_ROTATIONS:
