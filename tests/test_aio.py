@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import pickle
@@ -15,9 +16,11 @@ import uvloop
 
 from metrics_appender import AppendLog, ClosedError, InvalidRecordError, LockTimeoutError, disk
 from metrics_appender.aio import AsyncAppendLog, gathering
+from metrics_appender.aio.chunks import iterate_in_chunks
+from metrics_appender.aio.loop_threads import LoopThreads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Generator
     from contextlib import AbstractContextManager
 
     from conftest import Waiting
@@ -231,6 +234,51 @@ def test_a_line_with_time_left_waits_on_when_the_one_before_has_timed_out(path: 
 
     asyncio.run(main())
     assert numbers(path) == ["second"]
+
+
+def test_lines_that_go_together_keep_their_own_deadlines(path: str) -> None:
+    """The first one's is the write's; whoever has time left then goes again, with what is left."""
+    handed: list[tuple[bytes, float]] = []
+    may_end = threading.Event()
+
+    class File:
+        """Is slow, then locked by another, then free."""
+
+        path = "file"
+
+        def append_block(self, block: bytes, deadline: float | None, /) -> None:
+            """Take a block down."""
+            handed.append((block, deadline or 0.0))
+            if len(handed) == 1:
+                assert may_end.wait(HANG_SECONDS)
+            elif len(handed) == 2:
+                time.sleep(max(0.0, (deadline or 0.0) - time.monotonic()))
+                raise LockTimeoutError(self.path, 0.0)
+
+        def close(self) -> None:
+            """Do nothing."""
+
+    async def main() -> None:
+        threads = LoopThreads()
+        lines = gathering.Gathering(File(), 1.0, threads)
+        start = time.monotonic()
+        first = lines.add(b"1")
+        await reached(lambda: handed)
+        second = lines.add(b"2")
+        middle = time.monotonic()
+        await asyncio.sleep(0.5)
+        third = lines.add(b"3")
+        may_end.set()
+        one, two, three = await asyncio.gather(first, second, third, return_exceptions=True)
+        assert (one, three) == (None, None)
+        assert isinstance(two, LockTimeoutError)
+        await lines.close()
+        await threads.close()
+        assert [block for block, _ in handed] == [b"1", b"23", b"3"]
+        assert start + 1.0 <= handed[0][1] <= handed[1][1] <= middle + 1.0
+        assert handed[1][1] + 0.4 <= handed[2][1]
+
+    asyncio.run(main())
 
 
 def test_a_task_cancelled_while_its_line_waits_leaves_no_line(path: str, run: Run, slow: SlowDisk) -> None:
@@ -536,6 +584,26 @@ def test_an_iteration_that_is_abandoned_closes_its_file(path: str, run: Run) -> 
         await log.aclose()
 
     run(main())
+
+
+def test_an_iterator_is_closed_in_a_thread(run: Run) -> None:
+    """Where it may wait for the disk; `aclosing` sees to it at once."""
+    closed_by: list[str] = []
+
+    def items() -> Generator[int, None, None]:
+        try:
+            yield from range(5000)
+        finally:
+            closed_by.append(threading.current_thread().name)
+
+    async def main() -> None:
+        threads = LoopThreads()
+        async with contextlib.aclosing(iterate_in_chunks(items(), threads)) as found:
+            assert await anext(found) == 0
+        await threads.close()
+
+    run(main())
+    assert closed_by == ["metrics-appender-aio"]
 
 
 def test_a_short_deadline_is_watched_for_what_one_write_left_over(

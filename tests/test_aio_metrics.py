@@ -226,6 +226,39 @@ def test_jobs_beyond_the_most_threads_wait_their_turn() -> None:
     assert threading.active_count() == before
 
 
+def test_threads_at_work_are_waited_for_and_the_loop_goes_on() -> None:
+    """It is the loop that lets the job end, while the threads are being closed."""
+    may_end = threading.Event()
+
+    async def main() -> None:
+        threads = LoopThreads()
+        job = asyncio.create_task(threads.run(may_end.wait, HANG_SECONDS))
+        await asyncio.sleep(0)
+        closing = asyncio.create_task(threads.close())
+        await asyncio.sleep(0)
+        may_end.set()
+        assert await job
+        await closing
+
+    asyncio.run(main())
+
+
+def test_writes_that_wait_for_locks_keep_no_reader_waiting(tmp_path: Path, hold: Hold) -> None:
+    """Not even when all threads there may be wait."""
+
+    async def main() -> None:
+        async with AsyncMetricsAppender(tmp_path, lock_timeout=HANG_SECONDS) as metrics:
+            metrics._writers._most = metrics._readers._most = 1
+            with hold(str(tmp_path / "held_performance.json")):
+                task = asyncio.create_task(metrics.append_performance_metric("held", "e", 1, "a"))
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+                assert await metrics.read_metrics("held_performance.json") == []
+            await task
+
+    asyncio.run(main())
+
+
 def test_a_first_append_imports_nothing_in_the_loop() -> None:
     """Whatever an append needs is there when `metrics_appender.aio` is."""
     code = "import sys, metrics_appender.aio; print('portalocker' in sys.modules)"

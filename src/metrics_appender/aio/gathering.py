@@ -16,7 +16,6 @@ from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
-from .. import fork
 from ..errors import NOTHING_WRITTEN, ClosedError, LockTimeoutError, explain, restate
 from .loop_threads import LoopThreads, call_back
 
@@ -62,12 +61,11 @@ class Gathering:
         self._patience = math.inf if lock_timeout is None else lock_timeout
         self._threads = threads
         self._is_closed = False
-        self.forget()
-        fork.register(self)
+        self._begin(None)
 
-    def forget(self) -> None:
-        """In a forked child, or when the loop is closed: nobody waits, and no write is under way."""
-        self._loop: asyncio.AbstractEventLoop | None = None
+    def _begin(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        """Begin in a loop, the first or one that follows it (in a forked child too): nobody waits, and no write is under way."""
+        self._loop = loop
         self._waiting: deque[_Waiting] = deque()
         self._is_under_way = False
         self._timer: asyncio.TimerHandle | None = None
@@ -99,8 +97,7 @@ class Gathering:
 
     def _adopt(self, loop: asyncio.AbstractEventLoop) -> None:
         self._threads.adopt(loop)
-        self.forget()
-        self._loop = loop
+        self._begin(loop)
 
     async def close(self) -> None:
         """Refuse lines from now on, and return when those that wait are durable or their callers have their errors."""
