@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from . import disk, reader, tail
 from .errors import MAY_BE_WRITTEN, NOTHING_WRITTEN, ClosedError, Fault, InvalidRecordError, add_outcome, explain
 from .group_commit import GroupCommit, Patience
-from .ndjson import chunked, encode_line, encode_lines, show
+from .ndjson import chunked, encode_each, encode_line, show
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -139,10 +139,10 @@ class AppendLog:
         if block:
             self._appends.append(block)
 
-    def append_block(self, block: bytes, deadline: float | None) -> None:
+    def append_block(self, block: bytes, deadline: float | None = None) -> None:
         """Append whole lines that are joined already, as `append_lines` does; `deadline` (`time.monotonic`) goes before the timeout.
 
-        For `aio`, whose lines have waited before they come here. They are not checked again.
+        For who made the lines by the rules, and, as `aio`, may have kept them waiting before: they are not checked again.
         """
         if self._is_closed:
             raise ClosedError(self._path)
@@ -160,7 +160,7 @@ class AppendLog:
         """
         appended = 0
         try:
-            for lines in chunked(encode_lines(records), CHUNK_BYTES):
+            for lines in chunked(encode_each(records, encode_line), CHUNK_BYTES, len):
                 self.append_lines(lines)
                 appended += len(lines)
         except BaseException as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from types import NoneType
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import msgspec
 
@@ -17,6 +17,9 @@ from .errors import Fault, InvalidRecordError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+
+_T = TypeVar("_T")
+_U = TypeVar("_U")
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
@@ -43,27 +46,28 @@ def encode_line(record: Mapping[str, Any]) -> bytes:
     return _encode(plain_object(record)) + b"\n"
 
 
-def encode_lines(records: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
-    """Yield each record's line; an error names the record by its place, from 0."""
+def encode_each(records: Iterable[_T], encode: Callable[[_T], _U]) -> Iterator[_U]:
+    """Yield each record encoded; an error names the record by its place, from 0."""
     for number, record in enumerate(records):
         try:
-            line = encode_line(record)
+            encoded = encode(record)
         except InvalidRecordError as error:
             faults = tuple(fault._replace(field=f"records[{number}]: {fault.field}") for fault in error.faults)
             raise InvalidRecordError(faults) from None
-        yield line
+        yield encoded
 
 
-def chunked(lines: Iterable[bytes], most_bytes: int) -> Iterator[list[bytes]]:
-    """Yield runs of lines that hold up to so many bytes, or one line that holds more."""
-    chunk: list[bytes] = []
-    size = 0
-    for line in lines:
-        if chunk and size + len(line) > most_bytes:
+def chunked(items: Iterable[_T], most_bytes: int, size_of: Callable[[_T], int]) -> Iterator[list[_T]]:
+    """Yield runs of items that hold up to so many bytes, or one item that holds more."""
+    chunk: list[_T] = []
+    total = 0
+    for item in items:
+        size = size_of(item)
+        if chunk and total + size > most_bytes:
             yield chunk
-            chunk, size = [], 0
-        chunk.append(line)
-        size += len(line)
+            chunk, total = [], 0
+        chunk.append(item)
+        total += size
     if chunk:
         yield chunk
 

@@ -7,13 +7,16 @@ import itertools
 import os
 import time
 from collections.abc import Mapping
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import msgspec
 from msgspec import Meta, Struct
 
 from . import naming, ndjson
 from .errors import Fault, InvalidRecordError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 _LAST_SECOND: Final = 253402300799.0  # 9999-12-31T23:59:59Z, the last that ISO 8601 writes in four digits of year
 _MICROSECONDS: Final = 1_000_000
@@ -32,33 +35,37 @@ _REMEDIES: Final[dict[Any, str]] = {
     Count: "pass a whole number (int) of 0 or more",
     Amount | None: "pass a finite number of 0 or more, or None",
     Fraction: "pass a number from 0 to 1",
-    Timestamp: "pass seconds since the epoch as a finite number of 0 or more, before the year 10000",
+    Timestamp | None: "pass seconds since the epoch as a finite number of 0 or more, before the year 10000",
     dict[str, bool]: "pass a dict of text keys with True or False",
     dict[str, Any]: "pass a dict of text keys with values that JSON can hold",
 }
 
 
-class PerformanceMetric(Struct, frozen=True):
+# The fields stand in the order of the file. Who makes a record leaves out the time, for the present, and never fills in what is
+# made of other fields: `timestamp_iso`, `event_id` and the marker.
+
+
+class PerformanceMetric(Struct, frozen=True, kw_only=True):
     """How long one execution took and whether it failed."""
 
     execution_id: str
-    timestamp: Timestamp
-    timestamp_iso: str
+    timestamp: Timestamp | None = None
+    timestamp_iso: str = ""
     skill_name: str
     agent: str
     execution_time_ms: Count
-    exception_occurred: bool
-    exception_type: str | None
-    memory_usage_mb: Amount | None
+    exception_occurred: bool = False
+    exception_type: str | None = None
+    memory_usage_mb: Amount | None = None
     metric_type: str = "performance"
 
 
-class OutcomeMetric(Struct, frozen=True):
+class OutcomeMetric(Struct, frozen=True, kw_only=True):
     """What one execution decided, and whether that was right."""
 
     execution_id: str
-    timestamp: Timestamp
-    timestamp_iso: str
+    timestamp: Timestamp | None = None
+    timestamp_iso: str = ""
     skill_name: str
     agent: str
     decision: str
@@ -69,12 +76,12 @@ class OutcomeMetric(Struct, frozen=True):
     metric_type: str = "outcome"
 
 
-class FidelityMetric(Struct, frozen=True):
+class FidelityMetric(Struct, frozen=True, kw_only=True):
     """How closely one execution followed its skill's patterns."""
 
     execution_id: str
-    timestamp: Timestamp
-    timestamp_iso: str
+    timestamp: Timestamp | None = None
+    timestamp_iso: str = ""
     skill_name: str
     agent: str
     pattern_fidelity: Fraction
@@ -84,12 +91,12 @@ class FidelityMetric(Struct, frozen=True):
     metric_type: str = "fidelity"
 
 
-class PromotionEvent(Struct, frozen=True):
+class PromotionEvent(Struct, frozen=True, kw_only=True):
     """A skill went up a state, approved by somebody."""
 
-    event_id: str
-    timestamp: Timestamp
-    timestamp_iso: str
+    event_id: str = ""
+    timestamp: Timestamp | None = None
+    timestamp_iso: str = ""
     skill_name: str
     from_state: str
     to_state: str
@@ -100,24 +107,36 @@ class PromotionEvent(Struct, frozen=True):
     event_type: str = "promotion"
 
 
-class RollbackEvent(Struct, frozen=True):
+class RollbackEvent(Struct, frozen=True, kw_only=True):
     """A skill went back a state, and why."""
 
-    event_id: str
-    timestamp: Timestamp
-    timestamp_iso: str
+    event_id: str = ""
+    timestamp: Timestamp | None = None
+    timestamp_iso: str = ""
     skill_name: str
     from_state: str
     to_state: str
     trigger_reason: str
     trigger_metric: str
-    automated: bool
+    automated: bool = True
     event_type: str = "rollback"
 
 
+Record = PerformanceMetric | OutcomeMetric | FidelityMetric | PromotionEvent | RollbackEvent
+
+_SUFFIXES: Final[dict[type[Struct], str]] = {
+    PerformanceMetric: naming.PERFORMANCE,
+    OutcomeMetric: naming.OUTCOMES,
+    FidelityMetric: naming.FIDELITY,
+    PromotionEvent: naming.PROMOTION_LOG,
+    RollbackEvent: naming.PROMOTION_LOG,
+}
+_ID_PREFIXES: Final[dict[type[Struct], str]] = {PromotionEvent: "promo", RollbackEvent: "rollback"}
+_MADE: Final = frozenset({"timestamp_iso", "event_id", "metric_type", "event_type"})
+
 # msgspec builds what it knows of a struct at its first use, and crashes when two threads do so at once (seen with 0.22):
 # the first use is here, while this module is imported.
-for _kind in (PerformanceMetric, OutcomeMetric, FidelityMetric, PromotionEvent, RollbackEvent):
+for _kind in _SUFFIXES:
     try:
         msgspec.convert({}, _kind)
     except msgspec.ValidationError:
@@ -152,6 +171,46 @@ def encode_event(kind: type[Struct], suffix: str, fields: dict[str, Any], prefix
     mended = _mended(kind, suffix, fields)
     made = f"{prefix}_{fields['skill_name']}_{int(fields['timestamp'])}_{token}"
     return _encode(msgspec.structs.replace(mended, event_id=made)) + b"\n"
+
+
+class FiledLine(NamedTuple):
+    """A record's line, and the name of the file that it is for."""
+
+    file_name: str
+    line: bytes
+
+    def count_bytes(self) -> int:
+        """Return the line's length."""
+        return len(self.line)
+
+
+def encode_record(record: Record, tokens: EventTokens) -> FiledLine:
+    """Check a record of any kind; `timestamp_iso` and `event_id` are made, whatever it holds of them.
+
+    Raises `InvalidRecordError`, naming every wrong field.
+    """
+    kind = type(record)
+    suffix = _SUFFIXES.get(kind)
+    if suffix is None:
+        remedy = f"pass one of {', '.join(known.__name__ for known in _SUFFIXES)}"
+        raise InvalidRecordError((Fault("record", ndjson.show(record), remedy),))
+    fields = {name: getattr(record, name) for name in kind.__struct_fields__ if name not in _MADE}
+    prefix = _ID_PREFIXES.get(kind)
+    line = encode_event(kind, suffix, fields, prefix, tokens.take()) if prefix else encode_metric(kind, suffix, fields)
+    return FiledLine(naming.file_name(fields["skill_name"], suffix), line)
+
+
+def encode_records(records: Iterable[Record], tokens: EventTokens) -> Iterator[FiledLine]:
+    """Yield the line of each record; an error names the record by its place, from 0."""
+    return ndjson.encode_each(records, lambda record: encode_record(record, tokens))
+
+
+def by_file(lines: Iterable[FiledLine]) -> dict[str, list[bytes]]:
+    """Return the lines of each file, in order."""
+    files: dict[str, list[bytes]] = {}
+    for name, line in lines:
+        files.setdefault(name, []).append(line)
+    return files
 
 
 def _mended(kind: type[Struct], suffix: str, fields: dict[str, Any]) -> Struct:

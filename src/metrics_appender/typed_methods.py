@@ -16,7 +16,7 @@ class TypedMethods:
 
     def __init__(self) -> None:
         """Begin the numbering of events."""
-        self._tokens = records.EventTokens()
+        self.tokens = records.EventTokens()
 
     def _hand_in(self, skill_name: str, suffix: str, line: bytes) -> None:
         """Do with a line what the appender is for; it is for the file that is named by the skill and the suffix."""
@@ -147,7 +147,7 @@ class TypedMethods:
                 "automated_checks": automated_checks,
             },
             "promo",
-            self._tokens.take(),
+            self.tokens.take(),
         )
         self._hand_in(skill_name, naming.PROMOTION_LOG, line)
 
@@ -178,6 +178,6 @@ class TypedMethods:
                 "automated": automated,
             },
             "rollback",
-            self._tokens.take(),
+            self.tokens.take(),
         )
         self._hand_in(skill_name, naming.PROMOTION_LOG, line)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from .. import reader
-from ..append_log import CHUNK_BYTES, DEFAULT_LOCK_TIMEOUT, AppendLog, check_line, join_lines, note_acknowledged
-from ..ndjson import chunked, encode_line, encode_lines
+from ..append_log import DEFAULT_LOCK_TIMEOUT, AppendLog, check_line, join_lines, note_acknowledged
+from ..ndjson import encode_each, encode_line
 from .chunks import iterate_in_chunks
 from .gathering import Gathering
 from .loop_threads import LoopThreads
+from .turns import chunked_in_turns
 
 if TYPE_CHECKING:
     import os
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from typing import Self
 
     from ..append_log import Durability
-
-# After so many bytes of lines, a few milliseconds of work, other tasks have their turns.
-_TURN_BYTES: Final = 1 << 18
 
 
 class AsyncAppendLog:
@@ -94,7 +91,7 @@ class AsyncAppendLog:
         """
         appended = 0
         try:
-            async for lines in _chunks(records):
+            async for lines in chunked_in_turns(encode_each(records, encode_line), len):
                 await self._lines.add(b"".join(lines))
                 appended += len(lines)
         except BaseException as error:
@@ -139,22 +136,6 @@ class AsyncAppendLog:
         """Show the arguments."""
         durability, lock_timeout = self._options
         return f"AsyncAppendLog({self.path!r}, durability={durability!r}, lock_timeout={lock_timeout!r})"
-
-
-async def _chunks(records: Iterable[Mapping[str, Any]]) -> AsyncGenerator[list[bytes], None]:
-    """Yield runs of lines that are written together, and let other tasks have their turns in between."""
-    chunk: list[bytes] = []
-    size = 0
-    for lines in chunked(encode_lines(records), _TURN_BYTES):
-        grown = sum(map(len, lines))
-        if chunk and size + grown > CHUNK_BYTES:
-            yield chunk
-            chunk, size = [], 0
-        chunk += lines
-        size += grown
-        await asyncio.sleep(0)
-    if chunk:
-        yield chunk
 
 
 def _remade(path: str, durability: Durability, lock_timeout: float | None) -> AsyncAppendLog:

@@ -5,24 +5,28 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec
 
 from .. import naming, reader
 from ..append_log import DEFAULT_LOCK_TIMEOUT, AppendLog, check_durability, check_lock_timeout
-from ..appender import remake_directory
+from ..appender import note_acknowledged_files, remake_directory
 from ..errors import ClosedError
+from ..records import FiledLine, by_file, encode_records
 from ..typed_methods import TypedMethods
 from .chunks import iterate_in_chunks
 from .gathering import Gathering
 from .loop_threads import LoopThreads
+from .turns import chunked_in_turns
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
     from pathlib import Path
     from types import TracebackType
     from typing import Self
 
     from ..append_log import Durability
+    from ..records import Record
 
 _P = ParamSpec("_P")
 
@@ -111,6 +115,23 @@ class AsyncMetricsAppender:
     append_fidelity_metric = _as_coroutine(TypedMethods.append_fidelity_metric)
     append_promotion_event = _as_coroutine(TypedMethods.append_promotion_event)
     append_rollback_event = _as_coroutine(TypedMethods.append_rollback_event)
+
+    async def append_many(self, records: Iterable[Record]) -> int:
+        """Append typed records, of any kinds and skills, as `MetricsAppender.append_many` does; return how many.
+
+        Other tasks have their turns while the lines are made. Cancelled, it is as with `append_…` for the file that is being
+        written, all or nothing; the rest is never written.
+        """
+        acknowledged: Counter[str] = Counter()
+        try:
+            async for chunk in chunked_in_turns(encode_records(records, self._maker.tokens), FiledLine.count_bytes):
+                for name, lines in by_file(chunk).items():
+                    await (self._files.get(name) or self._new_file(name)).add(b"".join(lines))
+                    acknowledged[name] += len(lines)
+        except BaseException as error:
+            note_acknowledged_files(error, self._directory, acknowledged)
+            raise
+        return acknowledged.total()
 
     @property
     def metrics_dir(self) -> Path:
