@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 SECONDS = 0.05
 ALL = (
     *(contenders.BARE, contenders.BARE_FSYNC, contenders.FSYNC, contenders.GROUP, contenders.OS, contenders.TYPED),
-    *(contenders.MANY, *peers.DURABLE, *peers.NOT_DURABLE),
+    *(contenders.ASYNC, contenders.MANY, *peers.DURABLE, *peers.NOT_DURABLE),
 )
 LINES = [line_of(record_of(process)) for process in (0, 1)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import functools
 import os
@@ -14,7 +15,7 @@ from .readback import lines_of_file
 from .record import line_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from metrics_appender.append_log import Durability
 
@@ -49,6 +50,14 @@ def _log(durability: Durability) -> Opener:
 
 def _many(path: str, record: dict[str, Any], _: object) -> Callable[[], object]:
     return functools.partial(AppendLog(path).append_many, [record] * BATCH)
+
+
+@contextlib.asynccontextmanager
+async def _async_log(path: str, record: dict[str, Any]) -> AsyncIterator[Callable[[], Awaitable[object]]]:
+    from metrics_appender.aio import AsyncAppendLog
+
+    async with AsyncAppendLog(path) as log:
+        yield functools.partial(log.append, record)
 
 
 def _typed(path: str, record: dict[str, Any], _: object) -> Callable[[], object]:
@@ -89,6 +98,7 @@ TYPED: Final = Contender(
     open=_typed,
     read_back=_lines_of_metrics,
 )
+ASYNC: Final = Contender("AsyncAppendLog", "its default, group", is_durable=True, is_process_safe=True, open_async=_async_log)
 MANY: Final = Contender(
     "AppendLog.append_many",
     f"{BATCH} records a call, the default durability; waits are of a call",
