@@ -19,7 +19,7 @@ import pytest
 from crash_operations import OPERATIONS, Operation, read
 from system_calls import OneFault, die, die_after_part, fail_with, intercepted, perform_unsynced, write_part
 
-from metrics_appender import AppendLog, disk, tail
+from metrics_appender import AppendLog, beside, disk
 from metrics_appender.errors import MAY_BE_WRITTEN, NOTHING_WRITTEN
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def judge(case: Case) -> None:
         assert any(line.startswith(torn) for line in lines)
     judge_errors(case)
     judge_next_appends(case, whole)
-    judge_torn_file(case.operation.torn, torn, read(tail.torn_path(case.path)), is_mended=is_mended)
+    judge_torn_file(case.operation.torn, torn, read(beside.torn_path(case.path)), is_mended=is_mended)
 
 
 def judge_errors(case: Case) -> None:

@@ -17,7 +17,7 @@ from crash_operations import append_together, read
 from possible_disks import PossibleDisks
 from system_calls import Call, OneFault, intercepted, perform_unsynced
 
-from metrics_appender import AppendLog, CorruptLineError, disk, tail
+from metrics_appender import AppendLog, CorruptLineError, beside, disk
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -110,7 +110,7 @@ def recover(path: str) -> tuple[bytes, bytes]:
     AppendLog(path).append_line(AFTER)
     content = read(path)
     assert AppendLog(path).read() == list(map(json.loads, content.splitlines()))
-    return content, read(tail.torn_path(path))
+    return content, read(beside.torn_path(path))
 
 
 def is_in_order(lines: list[bytes], order: list[bytes]) -> bool:
@@ -196,7 +196,7 @@ def test_nuls_out_of_sight_do_not_hide_those_in_sight(tmp_path: Path) -> None:
         file.write(FIRST + far + near)
     AppendLog(path).append_line(AFTER)
     assert read(path) == FIRST + far + AFTER
-    assert read(tail.torn_path(path)) == near
+    assert read(beside.torn_path(path)) == near
 
 
 def test_a_line_with_a_nul_is_refused(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 from metrics_appender import (
     ClosedError,
     CorruptLineError,
+    CorruptSegmentError,
     Fault,
     InvalidRecordError,
     LockTimeoutError,
@@ -36,6 +37,7 @@ def every_error() -> list[MetricsAppenderError]:
         InvalidRecordError(FAULTS[:1]),
         LockTimeoutError("/data/s_performance.json", 2.5),
         CorruptLineError("Expecting value", "}", 0, "/data/s_performance.json", 7, 123),
+        CorruptSegmentError("/data/s_performance.json.000000000000000-000000000000009.gz", "it ends in the middle"),
         ClosedError("/data/s_performance.json: append after close(); make a new one"),
     ]
 
@@ -48,6 +50,7 @@ def every_error() -> list[MetricsAppenderError]:
         (LockTimeoutError, OSError),
         (CorruptLineError, json.JSONDecodeError),
         (CorruptLineError, ValueError),
+        (CorruptSegmentError, OSError),
         (ClosedError, ValueError),
     ],
 )

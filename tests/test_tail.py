@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from metrics_appender import AppendLog, disk, tail
+from metrics_appender import AppendLog, beside, disk
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,8 +87,8 @@ def test_a_name_of_255_bytes_has_a_torn_file_too(tmp_path: Path) -> None:
             file.write(b"torn")
         AppendLog(path).append({})
         assert read(path) == b"{}\n"
-        assert read(tail.torn_path(path)) == b"torn"
-    assert tail.torn_path(paths[0]) != tail.torn_path(paths[1])
+        assert read(beside.torn_path(path)) == b"torn"
+    assert beside.torn_path(paths[0]) != beside.torn_path(paths[1])
 
 
 def test_a_torn_file_that_cannot_be_kept_is_not_cut(path: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,12 +3,13 @@
 from .append_log import AppendLog
 from .appender import MetricsAppender
 from .doctor import check_filesystem
-from .errors import ClosedError, CorruptLineError, Fault, InvalidRecordError, LockTimeoutError, MetricsAppenderError
+from .errors import ClosedError, CorruptLineError, CorruptSegmentError, Fault, InvalidRecordError, LockTimeoutError, MetricsAppenderError
 
 __all__ = [
     "AppendLog",
     "ClosedError",
     "CorruptLineError",
+    "CorruptSegmentError",
     "Fault",
     "InvalidRecordError",
     "LockTimeoutError",

@@ -124,4 +124,7 @@ cut_back = os.ftruncate  # (fd, size)
 # Returns once the file's bytes and size are on the disk itself (fsync(2)).
 sync_file: Callable[[int], None] = _sync_fully if sys.platform == "darwin" else os.fsync
 stat_open = os.fstat
+list_names = os.listdir
+rename = os.rename
+unlink = os.unlink
 stat_named = os.lstat

@@ -4,6 +4,7 @@
     ├── InvalidRecordError   (ValueError)            a record or a name that cannot be written
     ├── LockTimeoutError     (TimeoutError)          the lock was not free before the deadline
     ├── CorruptLineError     (json.JSONDecodeError)  a whole line that is not a JSON object
+    ├── CorruptSegmentError  (OSError)               a compressed segment that cannot be unpacked
     └── ClosedError          (ValueError)            an append to what was closed
 
 What the operating system refuses stays an `OSError` with its errno, so that `except PermissionError`
@@ -104,6 +105,22 @@ class CorruptLineError(MetricsAppenderError, json.JSONDecodeError):
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by all six facts."""
         return type(self), (self.msg, self.doc, self.pos, self.path, self.line_number, self.byte_offset)
+
+
+class CorruptSegmentError(MetricsAppenderError, OSError):
+    """A compressed segment that cannot be unpacked: the disk has changed it, or somebody has; reading changed nothing.
+
+    `filename` is the file, `reason` what was found.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        """Take the file's path, and what was found."""
+        super().__init__(errno.EBADMSG, f"cannot be unpacked ({reason}); put back a copy of it, or move it aside to read without it", path)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by the two facts."""
+        return type(self), (self.filename, self.reason)
 
 
 class ClosedError(MetricsAppenderError, ValueError):

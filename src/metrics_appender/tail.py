@@ -6,11 +6,10 @@ import os
 from typing import Final
 
 from . import disk
+from .beside import torn_path
 
-TORN_SUFFIX: Final = ".torn"
 _BLOCK_BYTES: Final = 1 << 16
 LOOK_BACK_BYTES: Final = 1 << 20
-_LONGEST_NAME_BYTES: Final = 255
 
 
 def end_of_sound_lines(fd: int, known: int, size: int) -> int:
@@ -45,25 +44,6 @@ def end_of_whole_lines(fd: int, size: int) -> int:
             return start + newline + 1
         end = start
     return 0
-
-
-def torn_path(path: str) -> str:
-    """Return where the torn bytes of a file are kept: beside it, `.torn` added.
-
-    Where that would pass the 255 bytes of a file name, the name is cut and told apart by a digest.
-
-        >>> torn_path("/var/log/Live Chat_performance.json")
-        '/var/log/Live Chat_performance.json.torn'
-    """
-    directory, name = os.path.split(path)
-    raw = os.fsencode(name)
-    if len(raw) + len(TORN_SUFFIX) <= _LONGEST_NAME_BYTES:
-        return path + TORN_SUFFIX
-    import hashlib
-
-    digest = "~" + hashlib.sha256(raw).hexdigest()[:12]
-    kept = raw[: _LONGEST_NAME_BYTES - len(digest) - len(TORN_SUFFIX)].decode(errors="ignore")
-    return os.path.join(directory, kept + digest + TORN_SUFFIX)
 
 
 def mend_tail(fd: int, path: str, end: int, size: int) -> None:
