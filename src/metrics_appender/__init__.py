@@ -4,6 +4,7 @@ from .append_log import AppendLog
 from .appender import MetricsAppender
 from .doctor import check_filesystem
 from .errors import ClosedError, CorruptLineError, CorruptSegmentError, Fault, InvalidRecordError, LockTimeoutError, MetricsAppenderError
+from .skipped import SkippedLines
 
 __all__ = [
     "AppendLog",
@@ -15,5 +16,6 @@ __all__ = [
     "LockTimeoutError",
     "MetricsAppender",
     "MetricsAppenderError",
+    "SkippedLines",
     "check_filesystem",
 ]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from .file_lock import FileLock
+    from .skipped import OnError
 
 _LINE_REMEDY: Final = "pass one line, with a newline at its end only, and no NUL"
 
@@ -169,17 +170,26 @@ class AppendLog:
             raise
         return appended
 
-    def read(self, limit: int | None = None) -> list[dict[str, Any]]:
+    def read(self, limit: int | None = None, *, on_error: OnError = "raise") -> list[dict[str, Any]]:
         """Return the most recent `limit` records, oldest first; all of them without a limit.
 
-        Takes no lock. A file that is not there has none. A line that is not ended yet is no record yet.
-        Raises `ValueError` for a negative limit, `CorruptLineError` for a whole line that is no JSON object.
-        """
-        return reader.read_last(self._path, limit)
+        Takes no lock, and reads through the sealed segments as if they were one file with the active one. A file that
+        is not there has none. A line that is not ended yet is no record yet.
 
-    def iter_records(self) -> Iterator[dict[str, Any]]:
-        """Yield every record from the first on, in constant memory; the same rules as `read`."""
-        return reader.iter_records(self._path)
+        A whole line that is no JSON object raises `CorruptLineError`. With `on_error="skip"` such lines are passed
+        over, and a warning of the logger `metrics_appender` says how many and where the first is; with a
+        `SkippedLines()` it says so instead. Raises `ValueError` for a negative limit, `CorruptSegmentError` for a
+        compressed segment that cannot be unpacked.
+        """
+        return reader.read_last(self._path, limit, on_error)
+
+    def iter_records(self, *, on_error: OnError = "raise") -> Iterator[dict[str, Any]]:
+        """Yield every record from the first on, in constant memory; the same rules as `read`.
+
+        They are those that are there when the first is asked for, or come while the last file is read; what
+        retention deletes meanwhile is left out.
+        """
+        return reader.iter_records(self._path, on_error)
 
     def close(self) -> None:
         """Refuse appends from now on; those under way are finished. Closing again does nothing."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from .records import Record
+    from .skipped import OnError
 
 _MOST_LOGS: Final = 1024
 
@@ -96,18 +97,18 @@ class MetricsAppender(TypedMethods):
             raise
         return acknowledged.total()
 
-    def read_metrics(self, filename: str, limit: int | None = None) -> list[dict[str, Any]]:
+    def read_metrics(self, filename: str, limit: int | None = None, *, on_error: OnError = "raise") -> list[dict[str, Any]]:
         """Return the most recent `limit` records of a file of the directory, oldest first; all without a limit.
 
         `[]` for a file that is not there. Takes no lock; the cost grows with the limit, not with the file.
         Raises `ValueError` for a negative limit or a name that leaves the directory, `CorruptLineError` (a
-        `json.JSONDecodeError`) for a whole line that is no JSON object.
+        `json.JSONDecodeError`) for a whole line that is no JSON object, unless `on_error` (see `AppendLog.read`) says otherwise.
         """
-        return reader.read_last(self._path_of(filename), limit)
+        return reader.read_last(self._path_of(filename), limit, on_error)
 
-    def iter_metrics(self, filename: str) -> Iterator[dict[str, Any]]:
+    def iter_metrics(self, filename: str, *, on_error: OnError = "raise") -> Iterator[dict[str, Any]]:
         """Yield every record of a file of the directory, oldest first, in constant memory; as `read_metrics` else."""
-        return reader.iter_records(self._path_of(filename))
+        return reader.iter_records(self._path_of(filename), on_error)
 
     def close(self) -> None:
         """Refuse appends from now on; those under way are finished. Closing again does nothing."""

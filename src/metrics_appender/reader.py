@@ -1,78 +1,74 @@
-"""A file to whole lines to records, backwards or forwards; no lock, and no wait for any writer.
+"""A log to its records, backwards or forwards, through its sealed segments as if they were one file.
 
-Every line comes out of one read: what a dead writer left behind the last newline may be cut away and
-written anew between two reads, and halves of the two must not meet.
+No lock is taken, and no writer waits. Bytes behind the last newline of a file are no record yet. A whole line that is
+no JSON object is raised, or skipped and told; a line of nothing but spaces is what a repair leaves in
+passing, and no record.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import operator
-import os
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import disk
+from . import stream
 from .errors import CorruptLineError, Fault, InvalidRecordError
+from .lines import is_blank, iter_blocks, last_lines, line_number, with_offsets
 from .ndjson import decode_line, show
+from .skipped import SkippedLines, collector, tell
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
 
-_FORWARD_BYTES: Final = 1 << 18
-_BACKWARD_BYTES: Final = 1 << 14
-_LIKELY_LINE_BYTES: Final = 512
-_LARGEST_STEP_BYTES: Final = 1 << 22
+    from .segments import Source
+    from .skipped import OnError
+
+    Record = dict[str, Any]
 
 
-def read_last(path: str, limit: int | None) -> list[dict[str, Any]]:
-    """Return the last `limit` records of a file, oldest first, all of them for `None`; `[]` if it is not there.
+class _Corrupt(NamedTuple):
+    """A whole line that is no JSON object: where it begins in its file, and what the decoder said."""
 
-    The cost grows with the limit, not with the file. Bytes after the last newline are no record yet.
-    Raises `InvalidRecordError` (a `ValueError`) for a negative limit, `CorruptLineError` for a whole line that is no object.
+    offset: int
+    error: json.JSONDecodeError
+
+
+def read_last(path: str, limit: int | None, on_error: OnError = "raise") -> list[Record]:
+    """Return the last `limit` records of a log, oldest first, all of them for `None`; `[]` if it is not there.
+
+    The cost grows with the limit, not with the log. Raises `InvalidRecordError` (a `ValueError`) for a negative
+    limit, `CorruptLineError` for a whole line that is no object, unless `on_error` says to skip it.
     """
     if limit is None:
-        return list(iter_records(path))
+        return list(iter_records(path, on_error))
+    skipped = collector(on_error)
     limit = _checked_limit(limit)
-    if limit == 0:
-        return []
+    records: list[Record] | None = None if limit else []
+    while records is None:
+        records = _read_backwards(path, limit, skipped)
+    tell(skipped, on_error)
+    return records
+
+
+def iter_records(path: str, on_error: OnError = "raise") -> Generator[Record]:
+    """Yield a log's records from the first on, in constant memory; none if it is not there."""
+    return _iter_records(path, on_error, collector(on_error))
+
+
+def _iter_records(path: str, on_error: OnError, skipped: SkippedLines | None) -> Generator[Record]:
     try:
-        fd = disk.open_read(path)
-    except FileNotFoundError:
-        return []
-    try:
-        start, lines = _last_lines(fd, limit)
-        return list(_decode_all(fd, path, start, lines))
+        with contextlib.closing(stream.open_all(path)) as sources:
+            for source in sources:
+                for start, lines in iter_blocks(source, 0):
+                    try:
+                        records = list(map(decode_line, lines))
+                    except json.JSONDecodeError:
+                        yield from _sound_records(source, _decode_with_care(source, start, lines), skipped)
+                    else:
+                        yield from records
     finally:
-        disk.close(fd)
-
-
-def iter_records(path: str) -> Generator[dict[str, Any], None, None]:
-    """Yield a file's records from the first on, in constant memory; none if it is not there."""
-    try:
-        fd = disk.open_read(path)
-    except FileNotFoundError:
-        return
-    try:
-        for start, lines in iter_blocks(fd, 0):
-            yield from _decode_all(fd, path, start, lines)
-    finally:
-        disk.close(fd)
-
-
-def iter_blocks(fd: int, start: int) -> Iterator[tuple[int, list[bytes]]]:
-    """Yield runs of whole lines, without their newlines, each with the offset of its first; `start` begins a line."""
-    step = _FORWARD_BYTES
-    while True:
-        block = disk.read_at(fd, step, start)
-        end = block.rfind(b"\n")
-        if end >= 0:
-            yield start, block[:end].split(b"\n")
-            start += end + 1
-            step = _FORWARD_BYTES
-        elif len(block) < step:
-            return  # the end of the file, or of what is whole in it
-        else:
-            step *= 2  # a line longer than the block is read again, whole
+        tell(skipped, on_error)
 
 
 def _checked_limit(limit: Any) -> int:
@@ -85,67 +81,97 @@ def _checked_limit(limit: Any) -> int:
     return count
 
 
-def _last_lines(fd: int, limit: int) -> tuple[int, list[bytes]]:
-    """Return the last whole lines, at most `limit`, and the offset of the first of them."""
-    end = size = disk.size_of(fd)
-    blocks: list[bytes] = []
-    newlines = 0
-    step = min(max(_BACKWARD_BYTES, limit * _LIKELY_LINE_BYTES), _LARGEST_STEP_BYTES)
-    while end > 0 and newlines <= limit:  # one more than the limit: the newline before the first line
-        start = max(0, end - step)
-        block = disk.read_at(fd, end - start, start)
-        if len(block) < end - start:  # the file was cut shorter meanwhile
-            size = start + len(block)
-            blocks.clear()
-            newlines = 0
-        blocks.append(block)
-        newlines += block.count(b"\n")
-        end = start
-        step = min(step * 2, _LARGEST_STEP_BYTES)
-    blocks.reverse()
-    data = b"".join(blocks)
-    whole = data.rfind(b"\n")
-    if whole < 0:
-        return size, []
-    start, lines = _keep_last(end, data[:whole].split(b"\n"), limit)
-    if len(blocks) > 1:
-        # Several reads found where the lines begin; one read gives them, so that halves of two never meet.
-        data = disk.read_at(fd, end + whole + 1 - start, start)
-        whole = data.rfind(b"\n")
-        start, lines = _keep_last(start, data[:whole].split(b"\n") if whole >= 0 else [], limit)
-    return start, lines
+def _read_backwards(path: str, limit: int, skipped: SkippedLines | None) -> list[Record] | None:
+    """Return the last records; `None` when the active file was sealed before it was known what is before it."""
+    found = _Backwards(limit, are_skipped=skipped is not None)
+    with stream.open_if_there(path) or contextlib.nullcontext() as active:
+        if active is not None:
+            found.take(active)
+        if not found.missing:  # a listing may take longer than all the rest, where a directory holds thousands of files
+            return found.finish(skipped)
+        base = stream.base_of(active, path)
+    if base is None:
+        return None
+    with contextlib.closing(stream.open_before(path, base)) as older:
+        for source in older:
+            found.take(source)
+            if not found.missing:
+                break
+    return found.finish(skipped)
 
 
-def _keep_last(start: int, lines: list[bytes], limit: int) -> tuple[int, list[bytes]]:
-    skipped = max(0, len(lines) - limit)
-    return start + sum(map(len, lines[:skipped])) + skipped, lines[skipped:]
+class _Backwards:
+    """The last records, gathered file by file from the newest on; `missing` is how many there are still to find."""
+
+    def __init__(self, limit: int, *, are_skipped: bool) -> None:
+        self.missing = limit
+        self._are_skipped = are_skipped
+        self._skipped = SkippedLines()
+        self._parts: list[list[Record]] = []
+
+    def take(self, source: Source) -> None:
+        """Take a file's last records; raise the first corrupt line among them, or skip it."""
+        count = self.missing
+        while True:
+            start, lines = last_lines(source, count)
+            try:
+                records = list(map(decode_line, lines))
+                break
+            except json.JSONDecodeError:
+                items, are_enough = self._last_items(list(_decode_with_care(source, start, lines)))
+            if are_enough or len(lines) < count:
+                skipped = SkippedLines()
+                records = list(_sound_records(source, items, skipped if self._are_skipped else None))
+                self._skipped.add(skipped, are_earlier=True)
+                break
+            count *= 2
+        self._parts.append(records)
+        self.missing -= len(records)
+
+    def _last_items(self, items: list[Record | _Corrupt]) -> tuple[list[Record | _Corrupt], bool]:
+        """Return the last items that hold as many records as are missing, and whether they do; corrupt ones count unless skipped."""
+        missing = self.missing
+        first = len(items)
+        while missing and first:
+            first -= 1
+            missing -= not (self._are_skipped and isinstance(items[first], _Corrupt))
+        return items[first:], not missing
+
+    def finish(self, skipped: SkippedLines | None) -> list[Record]:
+        """Return the records, oldest first, and tell what was skipped among them."""
+        if skipped is not None:
+            skipped.add(self._skipped, are_earlier=False)
+        return [record for part in reversed(self._parts) for record in part]
 
 
-def _decode_all(fd: int, path: str, start: int, lines: list[bytes]) -> Iterable[dict[str, Any]]:
-    """Decode lines at once; where one is corrupt, those before it are given first, then its error is raised."""
-    try:
-        return list(map(decode_line, lines))
-    except json.JSONDecodeError:
-        return (_decode_with_care(fd, path, offset, line) for offset, line in _with_offsets(start, lines))
+def _decode_with_care(source: Source, start: int, lines: list[bytes]) -> Iterator[Record | _Corrupt]:
+    """Decode lines of which one fails; that one is read once more, for a writer may have taken its line back under the reader."""
+    for offset, line in with_offsets(start, lines):
+        try:
+            yield decode_line(line)
+        except json.JSONDecodeError:
+            if is_blank(line):
+                continue
+            again = source.read_at(len(line) + 1, offset)
+            if not again.endswith(b"\n"):
+                again = next((fresh[0] for _, fresh in iter_blocks(source, offset)), b"")
+            try:
+                yield decode_line(again)
+            except json.JSONDecodeError as error:
+                yield _Corrupt(offset, error)
 
 
-def _with_offsets(start: int, lines: list[bytes]) -> Iterator[tuple[int, bytes]]:
-    for line in lines:
-        yield start, line
-        start += len(line) + 1
+def _sound_records(source: Source, items: Iterable[Record | _Corrupt], skipped: SkippedLines | None) -> Iterator[Record]:
+    for item in items:
+        if not isinstance(item, _Corrupt):
+            yield item
+        elif skipped is None:
+            raise _placed(source, item) from item.error
+        else:
+            skipped.count += 1
+            skipped.first = skipped.first or _placed(source, item)
 
 
-def _decode_with_care(fd: int, path: str, offset: int, line: bytes) -> dict[str, Any]:
-    """Decode a line; one that fails is read once more, for a writer may have taken its line back under the reader."""
-    try:
-        return decode_line(line)
-    except json.JSONDecodeError:
-        pass
-    again = disk.read_at(fd, len(line) + 1, offset)
-    if not again.endswith(b"\n"):
-        again = next((lines[0] for _, lines in iter_blocks(fd, offset)), b"")
-    try:
-        return decode_line(again)
-    except json.JSONDecodeError as error:
-        number = 1 + sum(piece.count(b"\n") for piece in disk.pieces(fd, 0, offset))
-        raise CorruptLineError(error.msg, error.doc, error.pos, os.fspath(path), number, offset) from error
+def _placed(source: Source, corrupt: _Corrupt) -> CorruptLineError:
+    offset, error = corrupt
+    return CorruptLineError(error.msg, error.doc, error.pos, source.path, line_number(source, offset), offset)

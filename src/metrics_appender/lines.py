@@ -1,0 +1,96 @@
+"""A file to its whole lines, backwards or forwards; no lock, and no wait for any writer.
+
+Every line comes out of one read: what a dead writer left behind the last newline may be cut away and
+written anew between two reads, and halves of the two must not meet.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .segments import Source
+
+_FORWARD_BYTES: Final = 1 << 18
+_BACKWARD_BYTES: Final = 1 << 14
+_LIKELY_LINE_BYTES: Final = 512
+_LARGEST_STEP_BYTES: Final = 1 << 22
+
+
+def iter_blocks(source: Source, start: int) -> Iterator[tuple[int, list[bytes]]]:
+    """Yield runs of whole lines, without their newlines, each with the offset of its first; `start` begins a line."""
+    step = _FORWARD_BYTES
+    while True:
+        block = source.read_at(step, start)
+        end = block.rfind(b"\n")
+        if end >= 0:
+            yield start, block[:end].split(b"\n")
+            start += end + 1
+            step = _FORWARD_BYTES
+        elif len(block) < step:
+            return  # the end of the file, or of what is whole in it
+        else:
+            step *= 2  # a line longer than the block is read again, whole
+
+
+def last_lines(source: Source, limit: int) -> tuple[int, list[bytes]]:
+    """Return the last whole lines, at most `limit`, and the offset of the first of them."""
+    end = size = source.size
+    blocks: list[bytes] = []
+    newlines = 0
+    step = min(max(_BACKWARD_BYTES, limit * _LIKELY_LINE_BYTES), _LARGEST_STEP_BYTES)
+    while end > 0 and newlines <= limit:  # one more than the limit: the newline before the first line
+        start = max(0, end - step)
+        block = source.read_at(end - start, start)
+        if len(block) < end - start:  # the file was cut shorter meanwhile
+            size = start + len(block)
+            blocks.clear()
+            newlines = 0
+        blocks.append(block)
+        newlines += block.count(b"\n")
+        end = start
+        step = min(step * 2, _LARGEST_STEP_BYTES)
+    blocks.reverse()
+    data = b"".join(blocks)
+    whole = data.rfind(b"\n")
+    if whole < 0:
+        return size, []
+    start, lines = _keep_last(end, data[:whole].split(b"\n"), limit)
+    if len(blocks) > 1:
+        # Several reads found where the lines begin; one read gives them, so that halves of two never meet.
+        data = source.read_at(end + whole + 1 - start, start)
+        whole = data.rfind(b"\n")
+        start, lines = _keep_last(start, data[:whole].split(b"\n") if whole >= 0 else [], limit)
+    return start, lines
+
+
+def is_blank(line: bytes) -> bool:
+    """Whether a line holds nothing but spaces, one at least: what a repair leaves in passing."""
+    return bool(line) and not line.strip(b" ")
+
+
+def with_offsets(start: int, lines: list[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Yield each line with its offset; `start` is that of the first."""
+    for line in lines:
+        yield start, line
+        start += len(line) + 1
+
+
+def line_number(source: Source, offset: int) -> int:
+    """Return the number, from 1, of the line that begins at this offset."""
+    number = 1
+    place = 0
+    while place < offset:
+        piece = source.read_at(min(_LARGEST_STEP_BYTES, offset - place), place)
+        if not piece:
+            break
+        number += piece.count(b"\n")
+        place += len(piece)
+    return number
+
+
+def _keep_last(start: int, lines: list[bytes], limit: int) -> tuple[int, list[bytes]]:
+    skipped = max(0, len(lines) - limit)
+    return start + sum(map(len, lines[:skipped])) + skipped, lines[skipped:]
