@@ -33,6 +33,20 @@ def open_read(path: str) -> int:
     return os.open(path, _READ)
 
 
+def create(path: str) -> int:
+    """Make a file that is not there yet, and open it for appending; for its owner alone, until it has the attributes of another."""
+    return os.open(path, APPEND | os.O_EXCL, 0o600)
+
+
+def copy_attributes(source: int, target: int) -> None:
+    """Give one open file the owner, the mode and the times of another; the owner where this process may."""
+    told = stat_open(source)
+    with contextlib.suppress(PermissionError):
+        os.fchown(target, told.st_uid, told.st_gid)
+    os.fchmod(target, stat.S_IMODE(told.st_mode))
+    os.utime(target, ns=(told.st_atime_ns, told.st_mtime_ns))
+
+
 def size_of(fd: int) -> int:
     """Return an open file's size in bytes."""
     return stat_open(fd).st_size
@@ -41,6 +55,15 @@ def size_of(fd: int) -> int:
 def is_regular(fd: int) -> bool:
     """Whether the open file is a plain one: not a pipe, a device or a socket."""
     return stat.S_ISREG(stat_open(fd).st_mode)
+
+
+def is_there(path: str) -> bool:
+    """Whether anything has this name, a link that leads nowhere included."""
+    try:
+        stat_named(path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def write_all(fd: int, data: bytes | memoryview) -> int:

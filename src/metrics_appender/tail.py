@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Final
 
-from . import disk
+from . import disk, notice
 from .beside import torn_path
 
 _BLOCK_BYTES: Final = 1 << 16
@@ -44,6 +44,27 @@ def end_of_whole_lines(fd: int, size: int) -> int:
             return start + newline + 1
         end = start
     return 0
+
+
+def mend(fd: int, path: str, known: int, size: int) -> int:
+    """Put aside what a writer that died, or a power cut, left unfinished; return where the file ends then.
+
+    To be called by the holder of the file's lock; `known` as in `end_of_sound_lines`.
+    """
+    end = end_of_sound_lines(fd, known, size)
+    if end != size:
+        mend_tail(fd, path, end, size)
+    return end
+
+
+def tell_of_mended(path: str, torn_bytes: int) -> None:
+    """Log that torn bytes were put aside; to be called with no lock held."""
+    notice.warn(
+        "%s: the last line was torn, by a writer that died or a power cut; its %d bytes were never acknowledged, and are in %s now",
+        path,
+        torn_bytes,
+        torn_path(path),
+    )
 
 
 def mend_tail(fd: int, path: str, end: int, size: int) -> None:

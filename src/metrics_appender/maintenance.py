@@ -1,0 +1,191 @@
+"""The upkeep of sealed segments: the oldest are deleted, the others compressed, by one process at a time.
+
+It is done after an append was acknowledged, in the background, and may be killed at any point: a segment is always there
+whole under one of its names, and whoever comes next finishes what was begun. The newest segment is left alone, so
+that its name tells where the active file begins (see `segments`); nobody compresses what followers still read, either.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from . import beside, disk, fork, notice
+from .compressed import BLOCK_BYTES, ENDINGS, Compression, codec_of
+from .errors import CorruptSegmentError
+from .rotation import seconds
+from .segments import CompressedFile, PlainFile, Segment, list_segments
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from .rotation import Rotation
+    from .segments import Source
+
+    # Returns the place in a log's stream from which on its named cursors have still to read; `None` where nobody waits.
+    FirstUnread = Callable[[str], int | None]
+
+
+def maintain(path: str, rotation: Rotation, first_unread: FirstUnread = lambda _: None) -> bool:
+    """Delete and compress what is due of the sealed segments of the log at `path`; `False` where another process is at it.
+
+    `first_unread` is asked for what retention has to leave, when anything is to be deleted. Raises `OSError` when the disk fails:
+    nothing is lost, and the next upkeep goes on.
+    """
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(beside.maintenance_lock_path(path), timeout=0, fallback_to_soft=False):
+            _finish_what_was_begun(path)
+            _delete_surplus(path, rotation, first_unread)
+            if rotation.compress is not None:
+                for segment in list_segments(path)[:-1]:
+                    if segment.compression is None:
+                        _compress(segment, rotation.compress)
+    except Timeout:
+        return False
+    return True
+
+
+def _finish_what_was_begun(path: str) -> None:
+    """Remove what a killed compressor left half-written, and each plain segment of which it left a compressed one."""
+    directory = os.path.dirname(path)
+    named = beside.sealed_names(path, disk.list_names(directory))
+    for name, sealed in named:
+        if sealed.ending.endswith(beside.UNFINISHED):
+            disk.unlink(os.path.join(directory, name))
+    compressions = {ending: compression for compression, ending in ENDINGS.items()}
+    there = {name for name, _ in named}
+    for name, sealed in named:
+        plain = name.removesuffix(sealed.ending)
+        if sealed.ending in compressions and plain in there:
+            _replace_plain(Segment(os.path.join(directory, plain), sealed.start, sealed.end, None), compressions[sealed.ending])
+
+
+def _compress(segment: Segment, compression: Compression) -> None:
+    """Compress a segment; it is there under either name at every moment, and under both in between."""
+    target = segment.path + ENDINGS[compression]
+    unfinished = target + beside.UNFINISHED
+    codec = codec_of(compression)
+    with PlainFile(segment.path) as source:
+        if source.size != segment.end - segment.start:
+            notice.warn("%s: not compressed, for it holds %d bytes and not those of its name", segment.path, source.size)
+            return
+        copy = disk.create(unfinished)
+        try:
+            for block in _blocks(source):
+                disk.write_all(copy, codec.pack(block))
+            disk.copy_attributes(source.fd, copy)
+            disk.sync_file(copy)
+        finally:
+            disk.close(copy)
+    disk.rename(unfinished, target)
+    disk.sync_directory(os.path.dirname(segment.path))
+    _replace_plain(segment, compression)
+
+
+def _replace_plain(segment: Segment, compression: Compression) -> None:
+    """Remove a plain segment, of which there is a compressed one, once this was read and holds the same; else the other way round."""
+    directory = os.path.dirname(segment.path)
+    compressed = segment._replace(path=segment.path + ENDINGS[compression], compression=compression)
+    with PlainFile(segment.path) as plain, CompressedFile(compressed, compression) as packed:
+        is_same = _are_same(plain, packed)
+    disk.unlink(segment.path if is_same else compressed.path)
+    disk.sync_directory(directory)
+    if not is_same:
+        notice.warn("%s: removed, for it did not hold what %s holds", compressed.path, segment.path)
+
+
+def _are_same(plain: Source, packed: Source) -> bool:
+    try:
+        return plain.size == packed.size and all(packed.read_at(len(block), place) == block for place, block in _placed_blocks(plain))
+    except CorruptSegmentError:
+        return False
+
+
+def _placed_blocks(source: Source) -> Iterator[tuple[int, bytes]]:
+    place = 0
+    while block := source.read_at(BLOCK_BYTES, place):
+        yield place, block
+        place += len(block)
+
+
+def _blocks(source: Source) -> Iterator[bytes]:
+    return (block for _, block in _placed_blocks(source))
+
+
+def _delete_surplus(path: str, rotation: Rotation, first_unread: FirstUnread) -> None:
+    """Delete the oldest segments that are too many or too old, each durably before the next, so that no hole is left."""
+    surplus = list(_surplus(list_segments(path), rotation))
+    unread = first_unread(path) if surplus and rotation.keep_unread else None
+    for segment in surplus:
+        if unread is not None and segment.end > unread:
+            break
+        plain = segment.path.removesuffix(ENDINGS[segment.compression]) if segment.compression else segment.path
+        for name in (plain, *(plain + ending for ending in ENDINGS.values())):
+            if disk.is_there(name):
+                disk.unlink(name)
+        disk.sync_directory(os.path.dirname(path))
+
+
+def _surplus(segments: list[Segment], rotation: Rotation) -> Iterator[Segment]:
+    too_many = 0 if rotation.keep_segments is None else len(segments) - rotation.keep_segments
+    oldest = 0.0 if rotation.keep_age is None else time.time() - seconds(rotation.keep_age)
+    for index, segment in enumerate(segments[:-1]):
+        # Its file was last changed by its last line; a compressed one has inherited that time.
+        if index >= too_many and disk.stat_named(segment.path).st_mtime >= oldest:
+            return
+        yield segment
+
+
+class Upkeep:
+    """Runs `maintain` for one log in a thread of its own, which ends when there is nothing to do."""
+
+    def __init__(self, path: str, rotation: Rotation, first_unread: FirstUnread = lambda _: None) -> None:
+        """Take what `maintain` takes; no thread is made yet."""
+        self._path = path
+        self._rotation = rotation
+        self._first_unread = first_unread
+        self.forget()
+        fork.register(self)
+
+    def forget(self) -> None:
+        """In a forked child: the thread is not there."""
+        self._mutex = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._is_asked = False
+
+    def begin(self) -> None:
+        """Have the upkeep done; returns at once."""
+        with self._mutex:
+            self._is_asked = True
+            if self._thread is not None:
+                return
+            # A daemon: the end of the program does not wait for it, for the next upkeep finishes what was begun.
+            thread = self._thread = threading.Thread(target=self._run, name="metrics-appender-upkeep", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # out of threads, or the interpreter is ending: the next rotation asks again
+                self._thread = None
+
+    def finish(self) -> None:
+        """Return when what was begun is done."""
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+
+    def _run(self) -> None:
+        while self._is_wanted():
+            try:
+                maintain(self._path, self._rotation, self._first_unread)
+            except Exception as error:  # noqa: BLE001 - nobody waits for this thread's errors: they are told, and it is tried again
+                notice.warn("%s: the upkeep of its segments failed; the next rotation tries again: %r", self._path, error)
+
+    def _is_wanted(self) -> bool:
+        with self._mutex:
+            is_asked, self._is_asked = self._is_asked, False
+            if not is_asked:
+                self._thread = None
+            return is_asked

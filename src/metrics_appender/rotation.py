@@ -1,0 +1,202 @@
+"""Rotation: when a file is full, and how it is sealed; the next append begins a new one.
+
+Sealing is done by whoever holds the file's lock. The file is renamed while it is locked, so a writer that waits for
+this lock finds that the name means another file, or none, and goes back to open the name anew: whether it knows
+of rotation or not. What is sealed is never written to again.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from . import beside, disk, tail
+from .compressed import ENDINGS, Compression, codec_of
+from .errors import Fault, InvalidRecordError
+from .ndjson import show
+from .segments import Segment, base_of_active
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from .file_lock import FileLock
+
+_AN_AGE: Final = "pass seconds above 0, or a timedelta"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rotation:
+    """When a log's file is sealed and the next one begun, and what becomes of the sealed segments.
+
+        >>> Rotation(max_bytes=64_000_000, keep_segments=30, compress="gzip").max_bytes
+        64000000
+
+    The append that finds `max_bytes` or more in the file, or finds it `max_age` old (seconds, or a `timedelta`, since its
+    first line), seals it before it writes. So a segment holds `max_bytes` and at most one append's lines more, and a log that nobody
+    appends to is not sealed by its age. With neither, only `rotate()` seals.
+
+    `compress` is `"gzip"`, `"zstd"` (of the extra `zstd`) or `None`. `keep_segments` is how many sealed segments are
+    kept, `keep_age` how long after its last line each is. The newest one is never compressed nor deleted. Nor
+    is deleted what a named cursor has still to read, unless `keep_unread` is false.
+
+    Age is told by the file's birth time; where the file system keeps none, from when this log has first seen the file.
+    Raises `InvalidRecordError` (a `ValueError`) for values it cannot take, and where `zstd` is not installed.
+    """
+
+    max_bytes: int | None = None
+    max_age: float | timedelta | None = None
+    keep_segments: int | None = None
+    keep_age: float | timedelta | None = None
+    compress: Compression | None = None
+    keep_unread: bool = True
+
+    def __post_init__(self) -> None:
+        """Check every value, and name every wrong one."""
+        faults = tuple(_faults(self))
+        if faults:
+            raise InvalidRecordError(faults)
+
+    @property
+    def is_upkeep(self) -> bool:
+        """Whether anything is to be done with sealed segments."""
+        return self.compress is not None or self.keep_segments is not None or self.keep_age is not None
+
+
+def _faults(rotation: Rotation) -> Iterator[Fault]:
+    for field in ("max_bytes", "keep_segments"):
+        count = getattr(rotation, field)
+        if count is not None and (type(count) is not int or count < 1):
+            yield Fault(field, show(count), "pass a whole number (int) of 1 or more, or None")
+    for field in ("max_age", "keep_age"):
+        age = getattr(rotation, field)
+        if age is not None and not _is_age(age):
+            yield Fault(field, show(age), _AN_AGE)
+    if rotation.compress is not None:
+        reason = _reason_against(rotation.compress)
+        if reason:
+            yield Fault("compress", show(rotation.compress), reason)
+
+
+def _is_age(age: Any) -> bool:
+    if isinstance(age, timedelta):
+        return age > timedelta(0)
+    return isinstance(age, int | float) and not isinstance(age, bool) and age > 0
+
+
+def _reason_against(compression: Any) -> str:
+    if not isinstance(compression, str) or compression not in ENDINGS:
+        return "pass 'gzip', 'zstd' or None"
+    try:
+        codec_of(compression)
+    except ImportError:
+        return "it is not installed: pip install 'metrics-appender[zstd]', or pass 'gzip'"
+    return ""
+
+
+def seconds(age: float | timedelta) -> float:
+    """Return an age in seconds."""
+    return age.total_seconds() if isinstance(age, timedelta) else age
+
+
+class Rotator:
+    """Seals one log's file when it is due; asked with the file's lock held, before anything is written."""
+
+    __slots__ = ("_first_seen", "_max_age", "_max_bytes", "_on_sealed")
+
+    def __init__(self, rotation: Rotation, on_sealed: Callable[[Sealed], None]) -> None:
+        """Take when it is due, and whom to tell of what was done; that is called with the lock held still."""
+        self._max_bytes = rotation.max_bytes
+        self._max_age = None if rotation.max_age is None else seconds(rotation.max_age)
+        self._on_sealed = on_sealed
+        self._first_seen = (-1, 0.0)
+
+    def seal_if_due(self, lock: FileLock) -> bool:
+        """Seal the locked file if it is due; whether that was done, and the name therefore means no file, or another."""
+        if lock.size == 0 or not self._is_due(lock):
+            return False
+        sealed = seal(lock)
+        self._on_sealed(sealed)
+        return sealed.segment is not None
+
+    def _is_due(self, lock: FileLock) -> bool:
+        if self._max_bytes is not None and lock.size >= self._max_bytes:
+            return True
+        return self._max_age is not None and time.time() - self._begun_at(lock) >= self._max_age
+
+    def _begun_at(self, lock: FileLock) -> float:
+        from .birth import born_at
+
+        born = born_at(lock.fd)
+        if born is not None:
+            return born
+        if self._first_seen[0] != lock.inode:
+            self._first_seen = (lock.inode, time.time())
+        return self._first_seen[1]
+
+
+class ByHand:
+    """Seals the locked file, whatever its size and age, the first time that it is asked; `sealed` is what was done."""
+
+    def __init__(self) -> None:
+        """Nothing was done yet."""
+        self.sealed: Sealed | None = None
+        self._is_over = False
+        self._mutex = threading.Lock()
+
+    def seal(self, lock: FileLock) -> bool:
+        """Seal the locked file, unless that was done already, or given up, or it is empty; whether it was done now."""
+        with self._mutex:
+            if self._is_over or lock.size == 0:
+                return False
+            self._is_over = True
+            self.sealed = seal(lock)
+            return self.sealed.segment is not None
+
+    def give_up(self) -> None:
+        """Seal nothing from now on; returns when none is under way."""
+        with self._mutex:
+            self._is_over = True
+
+    @property
+    def sealed_path(self) -> str | None:
+        """The name of the segment, `None` where there was no whole line to seal."""
+        return None if self.sealed is None or self.sealed.segment is None else self.sealed.segment.path
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """What sealing did: the segment, if there was a whole line to seal, and how many torn bytes it put aside."""
+
+    segment: Segment | None
+    torn_bytes: int
+
+
+def seal(lock: FileLock) -> Sealed:
+    """Seal the locked file: mend its tail, sync it, and give it the name of its stretch, durably.
+
+    To be called by the holder of the lock, who has to release it then: the name means no file any more. A file without a
+    whole line keeps its name. Killed or failing at any point it leaves the file either with its own name or sealed, whole.
+
+    Raises `OSError` when the disk fails, and `FileExistsError` where a file has the segment's name already.
+    """
+    end = tail.mend(lock.fd, lock.path, 0, lock.size)
+    torn_bytes = lock.size - end
+    lock.size = end
+    if end == 0:
+        return Sealed(None, torn_bytes)
+    disk.sync_file(lock.fd)  # what was appended without a sync too: nobody will sync it later
+    start = base_of_active(lock.path)
+    segment = Segment(beside.sealed_path(lock.path, start, start + end), start, start + end, None)
+    if not lock.is_for_named_file():
+        raise OSError(errno.ESTALE, "renamed by another program while it was being sealed", lock.path)
+    if disk.is_there(segment.path):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), segment.path)
+    disk.rename(lock.path, segment.path)
+    # Before the lock is free. Who comes to the name meanwhile makes a new file, and syncs the directory before its first line as well.
+    disk.sync_directory(os.path.dirname(lock.path))
+    return Sealed(segment, torn_bytes)
