@@ -22,6 +22,9 @@ from .errors import MAY_BE_WRITTEN, explain
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    # Renames the locked file if it is due; whether it did.
+    Seal = Callable[["FileLock"], bool]
+
 _TRY: Final = fcntl.LOCK_EX | fcntl.LOCK_NB
 _WAIT: Final = fcntl.LOCK_EX
 _UNLOCK: Final = fcntl.LOCK_UN
@@ -39,14 +42,16 @@ def load_flock() -> Callable[[Any, int], Any]:
 class FileLock:
     """The lock of the file at `path`, for one thread at a time; taken anew, by a new open, for each append.
 
-    While it is held, `fd` is the open file, `inode` its number and `size` its size in bytes.
+    While it is held, `fd` is the open file, `inode` its number and `size` its size in bytes. `seal`, if given, is called
+    with the lock whenever it is taken; where it says that it has renamed the file, the lock is taken anew, of the next file.
     """
 
-    __slots__ = ("__weakref__", "_flock", "_is_held", "_opened", "fd", "inode", "path", "size")
+    __slots__ = ("__weakref__", "_flock", "_is_held", "_opened", "_seal", "fd", "inode", "path", "size")
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, seal: Seal | None = None) -> None:
         """Name the file; nothing is opened yet."""
         self.path = path
+        self._seal = seal
         self.fd = -1
         self.size = 0
         self.inode = 0
@@ -82,7 +87,8 @@ class FileLock:
             if named and named.st_ino == opened.st_ino and named.st_dev == opened.st_dev:
                 self.inode = named.st_ino
                 self.size = named.st_size
-                return True
+                if self._seal is None or not self._seal(self):
+                    return True
             self.release()
             tries += 1
             if tries == _MOST_TRIES:

@@ -28,6 +28,8 @@ from .waiter import Waiter
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from .file_lock import Seal
+
 # How long somebody in the queue sleeps at most before looking around: whether the file was rotated away,
 # whether a leader was interrupted. In the ordinary course nobody sleeps so long. With a short timeout, a part of it.
 _LOOK_AROUND_SECONDS: Final = 1.0
@@ -87,8 +89,10 @@ class Entry:
 class GroupCommit:
     """The queue of those who append to one file from this process."""
 
-    def __init__(self, path: str, write_lines: WriteLines, timeout_seconds: float | None, patience: Patience) -> None:
-        """Name the file, what to do under its lock, and how to wait for it."""
+    def __init__(
+        self, path: str, write_lines: WriteLines, timeout_seconds: float | None, patience: Patience, seal: Seal | None = None
+    ) -> None:
+        """Name the file, what to do under its lock, how to wait for it, and how to seal it when it is due."""
         self._path = path
         self._write_lines = write_lines
         self._timeout_seconds = timeout_seconds
@@ -97,10 +101,10 @@ class GroupCommit:
             self._longest_nap = min(_LOOK_AROUND_SECONDS, timeout_seconds / _LOOKS_IN_A_TIMEOUT)
         self._pauses = patience.pauses_within(timeout_seconds)
         self._keeps_to_queue = patience.keeps_to_queue
-        self._lock = FileLock(path)
+        self._lock = FileLock(path, seal)
         self._queue: deque[Entry] = deque()
         self._forks = 0
-        self._waiter = Waiter(path, serve=self._serve, has_work=self._queue.__len__, step_aside=self._rouse_next)
+        self._waiter = Waiter(path, serve=self._serve, has_work=self._queue.__len__, step_aside=self._rouse_next, seal=seal)
         self.forget()
         fork.register(self)
 

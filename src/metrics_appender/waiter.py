@@ -16,6 +16,8 @@ from .file_lock import FileLock
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from .file_lock import Seal
+
 _LINGER_SECONDS: Final = 1.0
 # After so many turns in a row in which nobody else wrote, the lock is no longer contended.
 _PEACE: Final = 16
@@ -33,8 +35,8 @@ class _Post:
 
     __slots__ = ("bell", "lock")
 
-    def __init__(self, path: str) -> None:
-        self.lock = FileLock(path)
+    def __init__(self, path: str, seal: Seal | None) -> None:
+        self.lock = FileLock(path, seal)
         self.bell = threading.Lock()  # held while nobody calls
 
     def ring(self) -> None:
@@ -59,12 +61,14 @@ class Waiter:
         serve: Callable[[FileLock], Sequence[Sleeper]],
         has_work: Callable[[], int],
         step_aside: Callable[[], None],
+        seal: Seal | None = None,
     ) -> None:
         """Take what to do with the lock; no thread is made yet."""
         self._path = path
         self._serve = serve
         self._has_work = has_work
         self._step_aside = step_aside
+        self._seal = seal
         self.forget()
         fork.register(self)
 
@@ -89,7 +93,7 @@ class Waiter:
                     lock.hand_over(post.lock)
                 post.ring()
                 return
-            post = self._post = _Post(self._path)
+            post = self._post = _Post(self._path, self._seal)
             lock.hand_over(post.lock)
         thread = threading.Thread(target=self._run, args=(post,), name="metrics-appender-waiter", daemon=True)
         try:
