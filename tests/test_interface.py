@@ -9,6 +9,7 @@ from typing import Any, Protocol, get_origin, get_type_hints
 import pytest
 
 from metrics_appender import MetricsAppender
+from metrics_appender.skipped import OnError
 
 
 class Contract(Protocol):
@@ -111,7 +112,7 @@ def test_the_constructor_is_durable_and_patient_by_default() -> None:
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_returns_what_callers_expect(name: str) -> None:
     """Appends return `None`, reading returns a list."""
-    scope = {"Path": Path, "Any": Any}
+    scope = {"Path": Path, "Any": Any, "OnError": OnError}
     returned = get_type_hints(getattr(MetricsAppender, name), localns=scope)["return"]
     assert (get_origin(returned) or returned) is (list if name == "read_metrics" else type(None))
 

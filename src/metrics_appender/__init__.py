@@ -4,6 +4,7 @@ from .append_log import AppendLog
 from .appender import MetricsAppender
 from .doctor import check_filesystem
 from .errors import ClosedError, CorruptLineError, CorruptSegmentError, Fault, InvalidRecordError, LockTimeoutError, MetricsAppenderError
+from .rotation import Rotation
 from .skipped import SkippedLines
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "LockTimeoutError",
     "MetricsAppender",
     "MetricsAppenderError",
+    "Rotation",
     "SkippedLines",
     "check_filesystem",
 ]

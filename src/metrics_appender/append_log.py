@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from . import disk, reader, tail
 from .errors import MAY_BE_WRITTEN, NOTHING_WRITTEN, ClosedError, Fault, InvalidRecordError, add_outcome, explain
 from .group_commit import GroupCommit, Patience
+from .housekeeping import Housekeeping, check_rotation
 from .ndjson import chunked, encode_each, encode_line, show
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from .file_lock import FileLock
+    from .rotation import Rotation
     from .skipped import OnError
 
 _LINE_REMEDY: Final = "pass one line, with a newline at its end only, and no NUL"
@@ -54,23 +56,16 @@ class AppendLog:
     `path` is the file, made by the first append (its directory has to be there). `durability` is `"fsync"`; or
     `"group"`, the same promise at a higher rate where many processes append; or `"os"`, for what has to survive the
     process but not the machine. `lock_timeout` is how many seconds
-    an append waits for other writers at most; 0 tries once, `None` waits for ever.
+    an append waits for other writers at most; 0 tries once, `None` waits for ever. `rotation` says when the file is
+    sealed and the next one begun (see `Rotation`); never, without it.
 
     Share one among threads, keep it over a fork, pickle it for a spawned worker: nothing is held between
     two appends. Raises `InvalidRecordError` (a `ValueError`) for an argument it cannot take.
     """
 
     __slots__ = (
-        "_appends",
-        "_durability",
-        "_end",
-        "_inode",
-        "_is_closed",
-        "_is_durable",
-        "_is_grouped",
-        "_is_synced",
-        "_lock_timeout",
-        "_path",
+        *("_appends", "_due", "_durability", "_end", "_housekeeping", "_inode", "_is_closed"),
+        *("_is_durable", "_is_grouped", "_is_synced", "_lock_timeout", "_path"),
     )
 
     def __init__(
@@ -79,10 +74,12 @@ class AppendLog:
         *,
         durability: Durability = "fsync",
         lock_timeout: float | None = DEFAULT_LOCK_TIMEOUT,
+        rotation: Rotation | None = None,
     ) -> None:
         """Name the file; nothing is opened before the first append or read."""
         check_durability(durability)
         check_lock_timeout(lock_timeout)
+        check_rotation(rotation)
         self._path = os.path.abspath(os.fspath(path))
         self._durability: Durability = durability
         self._lock_timeout = lock_timeout
@@ -92,7 +89,9 @@ class AppendLog:
         self._is_durable = durability != "os"
         # Where this log's last append ended, and in which file: while that is still its end, its tail is whole.
         self._end = self._inode = -1
-        self._appends = GroupCommit(self._path, self._write_lines, lock_timeout, _PATIENCE[durability])
+        self._housekeeping = Housekeeping(self._path, rotation)
+        self._due = self._housekeeping.due
+        self._appends = GroupCommit(self._path, self._write_lines, lock_timeout, _PATIENCE[durability], self._housekeeping.seal)
 
     @property
     def path(self) -> str:
@@ -113,6 +112,8 @@ class AppendLog:
         if self._is_closed:
             raise ClosedError(self._path)
         self._appends.append(line)
+        if self._due:
+            self._housekeeping.do_due()
 
     def append_line(self, line: bytes) -> None:
         """Append one line that is encoded already: a JSON object in UTF-8 with the newline that ends it.
@@ -126,6 +127,8 @@ class AppendLog:
             raise ClosedError(self._path)
         check_line(line)
         self._appends.append(line)
+        if self._due:
+            self._housekeeping.do_due()
 
     def append_lines(self, lines: Sequence[bytes]) -> None:
         """Append lines that are encoded already, all or nothing: one lock, one write, one sync.
@@ -139,6 +142,8 @@ class AppendLog:
         block = join_lines(lines)
         if block:
             self._appends.append(block)
+        if self._due:
+            self._housekeeping.do_due()
 
     def append_block(self, block: bytes, deadline: float | None = None) -> None:
         """Append whole lines that are joined already, as `append_lines` does; `deadline` (`time.monotonic`) goes before the timeout.
@@ -148,6 +153,8 @@ class AppendLog:
         if self._is_closed:
             raise ClosedError(self._path)
         self._appends.append(block, deadline)
+        if self._due:
+            self._housekeeping.do_due()
 
     def append_many(self, records: Iterable[Mapping[str, Any]]) -> int:
         """Append JSON objects, many at the price of one: one lock, one write, one sync; return how many.
@@ -191,10 +198,21 @@ class AppendLog:
         """
         return reader.iter_records(self._path, on_error)
 
+    def rotate(self) -> str | None:
+        """Seal the file now, and return the name of the segment; `None` where there is no whole line to seal.
+
+        The next append begins the next file. The segments are compressed and deleted as this log's `rotation` says, in
+        the background. Raises as `append` does; the file is sealed then or as it was, and no line is lost.
+        """
+        if self._is_closed:
+            raise ClosedError(self._path)
+        return self._housekeeping.rotate(self._lock_timeout)
+
     def close(self) -> None:
-        """Refuse appends from now on; those under way are finished. Closing again does nothing."""
+        """Refuse appends from now on; those under way are finished, and so is the upkeep of segments. Closing again does nothing."""
         self._is_closed = True
         self._appends.close()
+        self._housekeeping.finish()
 
     def __enter__(self) -> Self:
         """Return the log itself."""
@@ -206,11 +224,13 @@ class AppendLog:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the arguments: the other process makes a log of its own for the same file."""
-        return _remade, (self._path, self._durability, self._lock_timeout)
+        return _remade, (self._path, self._durability, self._lock_timeout, self._housekeeping.rotation)
 
     def __repr__(self) -> str:
         """Show the arguments."""
-        return f"AppendLog({self._path!r}, durability={self._durability!r}, lock_timeout={self._lock_timeout!r})"
+        rotation = self._housekeeping.rotation
+        shown = "" if rotation is None else f", rotation={rotation!r}"
+        return f"AppendLog({self._path!r}, durability={self._durability!r}, lock_timeout={self._lock_timeout!r}{shown})"
 
     def _write_lines(self, lock: FileLock, lines: Sequence[bytes]) -> Sequence[OSError | None]:
         """Mend, write, sync, under the lock: steps 4 to 6 of an append, once for all lines that met.
@@ -256,9 +276,9 @@ class AppendLog:
 
     def _mend(self, fd: int, known: int, size: int) -> int:
         """Put aside what a writer that died, or a power cut, left unfinished; return where the file ends then."""
-        end = tail.end_of_sound_lines(fd, known, size)
+        end = tail.mend(fd, self._path, known, size)
         if end != size:
-            tail.mend_tail(fd, self._path, end, size)
+            self._housekeeping.note_mended(size - end)
         return end
 
     def _sync_name(self, fd: int) -> None:
@@ -347,5 +367,5 @@ def check_lock_timeout(lock_timeout: Any) -> None:
         raise InvalidRecordError((Fault("lock_timeout", show(lock_timeout), "pass seconds of 0 or more, or None to wait for ever"),))
 
 
-def _remade(path: str, durability: Durability, lock_timeout: float | None) -> AppendLog:
-    return AppendLog(path, durability=durability, lock_timeout=lock_timeout)
+def _remade(path: str, durability: Durability, lock_timeout: float | None, rotation: Rotation | None) -> AppendLog:
+    return AppendLog(path, durability=durability, lock_timeout=lock_timeout, rotation=rotation)

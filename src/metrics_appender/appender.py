@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from . import disk, naming, reader
 from .append_log import CHUNK_BYTES, DEFAULT_LOCK_TIMEOUT, AppendLog, Durability, check_durability, check_lock_timeout
 from .errors import NOTHING_WRITTEN, explain
+from .housekeeping import check_rotation
 from .ndjson import chunked
 from .records import FiledLine, by_file, encode_records
 from .typed_methods import TypedMethods
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from .records import Record
+    from .rotation import Rotation
     from .skipped import OnError
 
 _MOST_LOGS: Final = 1024
@@ -30,7 +32,7 @@ class MetricsAppender(TypedMethods):
 
     When an `append_…` method returns, its record's line is whole and on disk. `metrics_dir` is the
     directory, made if it is not there; without it, `$METRICS_APPENDER_DIR`, else `recursive_improvement/metrics`
-    (see `naming.default_directory`). `durability` and `lock_timeout` (seconds) are those of `AppendLog`.
+    (see `naming.default_directory`). `durability`, `lock_timeout` (seconds) and `rotation` are those of `AppendLog`.
 
         >>> with MetricsAppender("metrics") as metrics:
         ...     metrics.append_performance_metric("YouTube Live Chat", "run-1", 25, "ai_overseer")
@@ -51,14 +53,17 @@ class MetricsAppender(TypedMethods):
         *,
         durability: Durability = "fsync",
         lock_timeout: float | None = DEFAULT_LOCK_TIMEOUT,
+        rotation: Rotation | None = None,
     ) -> None:
         """Make the directory if it is not there."""
         super().__init__()
         check_durability(durability)
         check_lock_timeout(lock_timeout)
+        check_rotation(rotation)
         self._directory = naming.default_directory() if metrics_dir is None else os.path.abspath(os.fspath(metrics_dir))
         self._durability: Durability = durability
         self._lock_timeout = lock_timeout
+        self._rotation = rotation
         self._is_closed = False
         self._logs: dict[str, AppendLog] = {}
         disk.make_directory(self._directory)
@@ -110,8 +115,13 @@ class MetricsAppender(TypedMethods):
         """Yield every record of a file of the directory, oldest first, in constant memory; as `read_metrics` else."""
         return reader.iter_records(self._path_of(filename), on_error)
 
+    def rotate(self, filename: str) -> str | None:
+        """Seal a file of the directory now, and return the name of the segment; as `AppendLog.rotate`."""
+        name = naming.check_file_name(filename)
+        return (self._logs.get(name) or self._new_log(name)).rotate()
+
     def close(self) -> None:
-        """Refuse appends from now on; those under way are finished. Closing again does nothing."""
+        """Refuse appends from now on; those under way are finished, and so is the upkeep of segments. Closing again does nothing."""
         self._is_closed = True
         for log in list(self._logs.values()):
             log.close()
@@ -126,11 +136,12 @@ class MetricsAppender(TypedMethods):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the arguments: the other process makes an appender of its own for the same directory."""
-        return _remade, (self._directory, self._durability, self._lock_timeout)
+        return _remade, (self._directory, self._durability, self._lock_timeout, self._rotation)
 
     def __repr__(self) -> str:
         """Show the arguments."""
-        return f"MetricsAppender({self._directory!r}, durability={self._durability!r}, lock_timeout={self._lock_timeout!r})"
+        rotation = "" if self._rotation is None else f", rotation={self._rotation!r}"
+        return f"MetricsAppender({self._directory!r}, durability={self._durability!r}, lock_timeout={self._lock_timeout!r}{rotation})"
 
     def _path_of(self, filename: str) -> str:
         return os.path.join(self._directory, naming.check_file_name(filename))
@@ -150,7 +161,8 @@ class MetricsAppender(TypedMethods):
     def _new_log(self, name: str) -> AppendLog:
         if len(self._logs) >= _MOST_LOGS:
             self._logs.clear()  # they hold nothing between appends; one in use lives on with its user
-        log = AppendLog(os.path.join(self._directory, name), durability=self._durability, lock_timeout=self._lock_timeout)
+        path = os.path.join(self._directory, name)
+        log = AppendLog(path, durability=self._durability, lock_timeout=self._lock_timeout, rotation=self._rotation)
         log = self._logs.setdefault(name, log)
         if self._is_closed:
             log.close()
@@ -172,5 +184,5 @@ def remake_directory(directory: str, path: str) -> None:
         raise explain(error, path, NOTHING_WRITTEN) from None
 
 
-def _remade(directory: str, durability: Durability, lock_timeout: float | None) -> MetricsAppender:
-    return MetricsAppender(directory, durability=durability, lock_timeout=lock_timeout)
+def _remade(directory: str, durability: Durability, lock_timeout: float | None, rotation: Rotation | None) -> MetricsAppender:
+    return MetricsAppender(directory, durability=durability, lock_timeout=lock_timeout, rotation=rotation)

@@ -162,11 +162,6 @@ class ByHand:
         with self._mutex:
             self._is_over = True
 
-    @property
-    def sealed_path(self) -> str | None:
-        """The name of the segment, `None` where there was no whole line to seal."""
-        return None if self.sealed is None or self.sealed.segment is None else self.sealed.segment.path
-
 
 @dataclass(frozen=True)
 class Sealed:

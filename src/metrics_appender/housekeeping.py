@@ -1,0 +1,100 @@
+"""What a log does besides appending: seal its file, keep up its segments, and tell of what it mended.
+
+Sealing is done with the file's lock held, since it decides where the next line goes. The rest takes its time or calls the
+user's code (a handler of `logging`), so that it is put off until the lock is free and the append is done.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from . import disk, tail
+from .errors import Fault, InvalidRecordError, LockTimeoutError
+from .group_commit import GroupCommit, Patience
+from .ndjson import show
+from .rotation import ByHand, Rotation, Rotator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .file_lock import Seal
+    from .maintenance import Upkeep
+    from .rotation import Sealed
+
+_IN_THE_QUEUE = Patience(pauses=(), keeps_to_queue=True)
+
+
+class Housekeeping:
+    """One log's: `seal` is what its lock calls (see `FileLock`), `due` holds what is to be done when the lock is free."""
+
+    def __init__(self, path: str, rotation: Rotation | None) -> None:
+        """Take the log's file and its option; nothing is done yet."""
+        self.path = path
+        self.rotation = rotation
+        self.seal: Seal | None = None if rotation is None else Rotator(rotation, self._note_sealed).seal_if_due
+        self.due: deque[Callable[[], None]] = deque()
+        self._upkeep = _upkeep_of(path, rotation)
+
+    def note_mended(self, torn_bytes: int) -> None:
+        """Have it told that torn bytes were put aside."""
+        self.due.append(functools.partial(tail.tell_of_mended, self.path, torn_bytes))
+
+    def do_due(self) -> None:
+        """Do what is due; of several threads whichever comes first does it."""
+        while self.due:
+            try:
+                do = self.due.popleft()
+            except IndexError:
+                return  # another thread has it
+            do()
+
+    def rotate(self, lock_timeout: float | None) -> str | None:
+        """Seal the file whatever its size, and return the segment's name; `None` where there is no whole line.
+
+        Waits for the lock as an append does, for so many seconds, and raises as one does.
+        """
+        if not disk.is_there(self.path):
+            return None
+        by_hand = ByHand()
+        sealing = GroupCommit(self.path, lambda *_: (), lock_timeout, _IN_THE_QUEUE, by_hand.seal)
+        try:
+            sealing.append(b"")
+        except LockTimeoutError:
+            by_hand.give_up()
+            if by_hand.sealed is None:
+                raise
+        finally:
+            sealing.close()
+        if by_hand.sealed is None:
+            return None
+        self._note_sealed(by_hand.sealed)
+        self.do_due()
+        return by_hand.sealed.segment and by_hand.sealed.segment.path
+
+    def finish(self) -> None:
+        """Return when nothing is due and no upkeep under way."""
+        self.do_due()
+        if self._upkeep is not None:
+            self._upkeep.finish()
+
+    def _note_sealed(self, sealed: Sealed) -> None:
+        if sealed.torn_bytes:
+            self.note_mended(sealed.torn_bytes)
+        if sealed.segment is not None and self._upkeep is not None:
+            self.due.append(self._upkeep.begin)
+
+
+def check_rotation(rotation: Any) -> None:
+    """Raise `InvalidRecordError` unless it is a `Rotation`, or `None`."""
+    if rotation is not None and not isinstance(rotation, Rotation):
+        raise InvalidRecordError((Fault("rotation", show(rotation), "pass a Rotation(…), or None for a file that is never sealed"),))
+
+
+def _upkeep_of(path: str, rotation: Rotation | None) -> Upkeep | None:
+    if rotation is None or not rotation.is_upkeep:
+        return None
+    from .maintenance import Upkeep  # it takes filelock along
+
+    return Upkeep(path, rotation)

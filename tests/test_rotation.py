@@ -1,0 +1,280 @@
+"""Rotation: a file that is due is sealed before the next line, by whoever appends; every line is in one segment, once."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+import pytest
+
+from metrics_appender import AppendLog, InvalidRecordError, LockTimeoutError, MetricsAppender, Rotation, birth, disk, rotation
+from metrics_appender.beside import sealed_path, torn_path
+from metrics_appender.errors import ClosedError
+from metrics_appender.segments import base_of_active, list_segments
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+LINE = b'{"n":1}\n'
+SMALL = Rotation(max_bytes=len(LINE))
+HOUR = 3600.0
+
+
+def names_beside(path: str) -> list[str]:
+    """Return the names in the directory without the log's own name in front, sorted."""
+    return sorted(name.removeprefix(os.path.basename(path)) for name in os.listdir(os.path.dirname(path)))
+
+
+def read(path: str) -> bytes:
+    """Return a file's bytes."""
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def test_the_append_that_finds_the_file_full_seals_it_and_begins_the_next(path: str) -> None:
+    """A segment is named by its stretch of the stream, and holds what the file held."""
+    log = AppendLog(path, rotation=Rotation(max_bytes=2 * len(LINE)))
+    for _ in range(5):
+        log.append_line(LINE)
+    assert names_beside(path) == ["", ".000000000000000-000000000000016", ".000000000000016-000000000000032"]
+    assert read(path) == LINE
+    assert [read(segment.path) for segment in list_segments(path)] == [LINE * 2] * 2
+    assert base_of_active(path) == 32
+    assert log.read() == [{"n": 1}] * 5
+    assert log.read(4) == [{"n": 1}] * 4
+
+
+def test_without_the_option_nothing_is_ever_sealed(path: str) -> None:
+    """Off by default."""
+    log = AppendLog(path)
+    for _ in range(100):
+        log.append_line(LINE)
+    assert names_beside(path) == [""]
+
+
+@pytest.mark.parametrize("option", [None, SMALL])
+def test_a_log_of_another_process_notices_and_loses_nothing(path: str, option: Rotation | None) -> None:
+    """Another log of the file, with the option or without it, goes on in the next file."""
+    log, other = AppendLog(path, rotation=SMALL), AppendLog(path, rotation=option)
+    for number in range(6):
+        (log, other)[number % 2].append({"n": number})
+    assert [record["n"] for record in log.read()] == list(range(6))
+
+
+def test_a_log_that_waits_for_the_lock_of_the_sealed_file_goes_on_in_the_next(
+    path: str, hold: Callable[[str], AbstractContextManager[int]], wait: Any
+) -> None:
+    """A waiter gets the lock of a file that lost its name, and opens the name anew."""
+    import threading
+
+    AppendLog(path).append_line(LINE)
+    with hold(path):
+        threads = [threading.Thread(target=AppendLog(path, rotation=option).append, args=({"n": 2},)) for option in (SMALL, None, SMALL)]
+        for thread in threads:
+            thread.start()
+        wait.until(lambda: sum(thread.name == "metrics-appender-waiter" for thread in threading.enumerate()) == len(threads))
+    for thread in threads:
+        thread.join()
+    assert [record["n"] for record in AppendLog(path).read()] == [1, 2, 2, 2]
+    assert len(list_segments(path)) >= 1
+
+
+def test_a_torn_tail_is_put_aside_before_the_file_is_sealed(path: str) -> None:
+    """What is sealed is whole lines, and its name tells their length."""
+    with open(path, "wb") as file:
+        file.write(LINE + b'{"torn')
+    AppendLog(path, rotation=SMALL).append({"n": 2})
+    (segment,) = list_segments(path)
+    assert read(segment.path) == LINE
+    assert segment.end == len(LINE)
+    assert read(torn_path(path)) == b'{"torn'
+    assert [record["n"] for record in AppendLog(path).read()] == [1, 2]
+
+
+def test_a_file_of_nothing_but_a_torn_tail_is_not_sealed(path: str) -> None:
+    """There is never an empty segment."""
+    with open(path, "wb") as file:
+        file.write(b'{"torn-and-long')
+    AppendLog(path, rotation=SMALL).append_line(LINE)
+    assert names_beside(path) == ["", ".torn"]
+    assert read(path) == LINE
+
+
+@pytest.mark.parametrize("age", [HOUR, timedelta(hours=1)])
+@pytest.mark.parametrize("has_birth", [True, False])
+def test_a_file_is_sealed_when_it_is_too_old(path: str, age: float | timedelta, has_birth: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its birth time, or since it was first seen where there is none; an idle file is sealed by the next append."""
+    if not has_birth:
+        monkeypatch.setattr(birth, "born_at", lambda fd: None)
+    log = AppendLog(path, rotation=Rotation(max_age=age))
+    now = time.time()
+    for later, count in ((0, 0), (0, 0), (HOUR - 60, 0), (HOUR + 60, 1)):
+        with mock.patch.object(rotation, "time", mock.Mock(time=lambda later=later: now + later)):
+            log.append_line(LINE)
+        assert len(list_segments(path)) == count
+    assert len(read(list_segments(path)[0].path)) == 3 * len(LINE)
+
+
+def test_the_birth_of_a_file_is_not_its_change(path: str) -> None:
+    """It lies between the times before and after it was made, whatever was done to the file since."""
+    before = time.time()
+    with open(path, "wb") as file:
+        after = time.time()
+        os.utime(path, (1, 1))
+        born = birth.born_at(file.fileno())
+    if born is not None:  # a file system may keep none
+        assert before - 0.1 <= born <= after + 0.1
+
+
+def test_rotating_by_hand_seals_what_is_there(path: str) -> None:
+    """With or without the option; the name of the segment is returned, and nothing where there is no line."""
+    log = AppendLog(path)
+    assert log.rotate() is None
+    assert names_beside(path) == []
+    log.append_line(LINE)
+    assert log.rotate() == sealed_path(path, 0, 8)
+    assert log.rotate() is None
+    log.append_line(LINE)
+    assert AppendLog(path, rotation=Rotation(max_bytes=1000)).rotate() == sealed_path(path, 8, 16)
+    assert log.read() == [{"n": 1}] * 2
+    log.close()
+    with pytest.raises(ClosedError):
+        log.rotate()
+
+
+def test_rotating_by_hand_waits_for_the_lock_until_its_deadline(path: str, hold: Callable[[str], AbstractContextManager[int]]) -> None:
+    """Then it raises as an append does, and seals nothing, then or later."""
+    log = AppendLog(path, lock_timeout=0.05)
+    log.append_line(LINE)
+    with hold(path), pytest.raises(LockTimeoutError):
+        log.rotate()
+    log.append_line(LINE)
+    assert names_beside(path) == [""]
+    assert log.rotate() is not None
+
+
+def test_an_appender_rotates_each_file_by_itself(tmp_path: Path) -> None:
+    """The option is for every file of the directory, and `rotate` takes a file's name."""
+    with MetricsAppender(tmp_path, rotation=Rotation(max_bytes=1)) as metrics:
+        for number in range(3):
+            metrics.append_performance_metric("s", str(number), 1, "agent")
+        metrics.append_fidelity_metric("s", "f", 0.5, 1, 1, {}, "agent")
+        sealed = metrics.rotate("s_fidelity.json")
+        assert sealed is not None
+        assert os.path.basename(sealed).startswith("s_fidelity.json.000000000000000-")
+        assert metrics.rotate("none.json") is None
+        assert [record["execution_id"] for record in metrics.read_metrics("s_performance.json", 2)] == ["1", "2"]
+        assert len(list(metrics.iter_metrics("s_performance.json"))) == 3
+        with pytest.raises(InvalidRecordError):
+            metrics.rotate("../other.json")
+
+
+def test_the_option_is_pickled_along(path: str, tmp_path: Path) -> None:
+    """A spawned worker rotates as its parent does."""
+    for door in (AppendLog(path, rotation=SMALL), MetricsAppender(tmp_path, rotation=SMALL)):
+        assert repr(pickle.loads(pickle.dumps(door))) == repr(door)
+        assert repr(SMALL) in repr(door)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("max_bytes", value) for value in (0, -1, 1.5, True, "1")),
+        *(("keep_segments", value) for value in (0, 2.0)),
+        *((field, value) for field in ("max_age", "keep_age") for value in (0, -1, float("nan"), True, "1h", timedelta(0))),
+        *(("compress", value) for value in ("bz2", 1, True, ["gzip"])),
+    ],
+)
+def test_what_is_no_rotation_is_refused_by_name(field: str, value: Any) -> None:
+    """Every wrong value is named, at construction."""
+    with pytest.raises(InvalidRecordError, match=field) as caught:
+        Rotation(**{field: value})
+    assert [fault.field for fault in caught.value.faults] == [field]
+
+
+def test_something_else_than_a_rotation_is_refused(path: str, tmp_path: Path) -> None:
+    """A plain number, say."""
+    for make in (lambda: AppendLog(path, rotation=5), lambda: MetricsAppender(tmp_path, rotation=5)):  # type: ignore[arg-type]  # a mistake
+        with pytest.raises(InvalidRecordError, match="rotation"):
+            make()
+
+
+def test_zstd_that_is_not_installed_is_told_at_construction() -> None:
+    """With the way to install it."""
+    code = """
+import sys
+sys.modules["zstandard"] = None
+from metrics_appender import Rotation
+Rotation(compress="gzip")
+try:
+    Rotation(compress="zstd")
+except ValueError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    assert "pip install 'metrics-appender[zstd]'" in done.stdout
+
+
+def test_a_segment_is_never_overwritten(path: str) -> None:
+    """Where its name is taken, by whatever, the append fails and nothing is lost."""
+    log = AppendLog(path, rotation=SMALL)
+    log.append_line(LINE)
+    os.symlink("nowhere", sealed_path(path, 0, 8))
+    with mock.patch.object(rotation, "base_of_active", return_value=0), pytest.raises(FileExistsError) as caught:
+        log.append_line(LINE)
+    assert "nothing was written" in caught.value.__notes__[0]
+    os.unlink(sealed_path(path, 0, 8))
+    log.append_line(LINE)
+    assert log.read() == [{"n": 1}] * 2
+
+
+def test_a_file_that_another_program_renames_in_mid_seal_is_not_taken_for_ours(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name is looked at once more right before it is given away."""
+    log = AppendLog(path, rotation=SMALL)
+    log.append_line(LINE)
+    real = disk.list_names
+
+    def rename(directory: str) -> list[str]:
+        os.rename(path, path + ".1")
+        with open(path, "wb") as file:
+            file.write(b"{}\n")
+        return real(directory)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(disk, "list_names", rename)
+        with pytest.raises(OSError, match="renamed by another program"):
+            log.append_line(LINE)
+    assert names_beside(path) == ["", ".1"]
+    assert read(path) == b"{}\n"
+
+
+def test_a_mended_tail_is_logged_once_with_its_bytes(path: str, caplog: pytest.LogCaptureFixture) -> None:
+    """By a plain append and by one that seals, after the lock is free: the handler may append to the same log."""
+    log = AppendLog(path)
+    seen = []
+
+    def append_too(record: Any) -> bool:
+        seen.append(record.getMessage())
+        log.append({"logged": len(seen)})
+        return True
+
+    caplog.handler.addFilter(append_too)
+    for number, option in enumerate((None, SMALL), 1):
+        with open(path, "ab") as file:
+            file.write(LINE + b"torn-bytes"[:number])
+        writer = AppendLog(path, rotation=option)
+        writer.append_line(LINE)
+        writer.append_line(LINE)
+        assert len(seen) == number
+        assert f" {number} bytes " in seen[-1]
+        assert torn_path(path) in seen[-1]
+    assert {record.name for record in caplog.records} == {"metrics_appender"}
+    caplog.handler.removeFilter(append_too)
