@@ -14,6 +14,7 @@ from metrics_appender.aio import AsyncAppendLog, AsyncMetricsAppender
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from metrics_appender import Rotation
     from metrics_appender.append_log import Durability
 
 SKILL: Final = "Stress, Überlast & 負荷"
@@ -34,9 +35,9 @@ class Door(Protocol):
 class LogDoor:
     """The general class: the fields are the record."""
 
-    def __init__(self, path: str, durability: Durability, lock_timeout: float | None) -> None:
+    def __init__(self, path: str, durability: Durability, lock_timeout: float | None, rotation: Rotation | None = None) -> None:
         """Name the file."""
-        self.log = AppendLog(path, durability=durability, lock_timeout=lock_timeout)
+        self.log = AppendLog(path, durability=durability, lock_timeout=lock_timeout, rotation=rotation)
 
     def append(self, fields: dict[str, Any]) -> None:
         """Append the fields as they are."""
@@ -50,11 +51,11 @@ class LogDoor:
 class MetricsDoor:
     """The typed face: the fields are the automated checks of a promotion event."""
 
-    def __init__(self, path: str, durability: Durability, lock_timeout: float | None) -> None:
+    def __init__(self, path: str, durability: Durability, lock_timeout: float | None, rotation: Rotation | None = None) -> None:
         """Name the file, which has to have the name of the skill's."""
         directory, name = os.path.split(path)
         assert name == FILE_NAME, f"the typed face writes {FILE_NAME}, not {name}"
-        self.metrics = MetricsAppender(directory, durability=durability, lock_timeout=lock_timeout)
+        self.metrics = MetricsAppender(directory, durability=durability, lock_timeout=lock_timeout, rotation=rotation)
 
     def append(self, fields: dict[str, Any]) -> None:
         """Append an event around the fields."""
@@ -130,7 +131,7 @@ class AsyncMetricsDoor:
         await self.metrics.aclose()
 
 
-DOORS: Final[dict[str, Callable[[str, Durability, float | None], Door]]] = {
+DOORS: Final[dict[str, Callable[..., Door]]] = {
     "log": LogDoor,
     "metrics": MetricsDoor,
     "async log": functools.partial(LoopDoor, AsyncLogDoor),

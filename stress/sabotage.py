@@ -7,7 +7,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
-from metrics_appender import disk, file_lock, fork, group_commit, tail
+from metrics_appender import disk, file_lock, fork, group_commit, rotation, tail
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -126,6 +126,7 @@ WAYS: Final[dict[str, Callable[[], None]]] = {
     "no sync": lambda: _put(disk, "sync_file", lambda fd: None),
     "no directory sync": lambda: _put(disk, "sync_directory", lambda path: None),
     "no name check": _check_no_name,
+    "no base": lambda: _put(rotation, "base_of_active", lambda path: 0),
     "no withdrawal": _withdraw_nothing,
     "no forgetting": lambda: _put(fork, "register", lambda owner: None),
 }

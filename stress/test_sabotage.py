@@ -18,6 +18,7 @@ from .test_kill_storm import kill_in_storms
 from .test_many_writers import write_with_many
 from .test_pools import append_from_pool
 from .test_readers import read_all_the_while
+from .test_rotating import rotate_and_kill
 from .test_rotation import rotate_under_writers
 from .test_stopped_holder import wait_for_stopped_holder
 from .test_threads import write_with_threads
@@ -68,6 +69,8 @@ def test_the_judge_catches_writers_that(tmp_path: Path, profile: Profile, way: s
         (partial(kill_in_storms, durability="fsync"), "no mend", "broken: "),
         (partial(pass_the_limit, durability="os"), "no cut", "broken: |torn: |left in the file"),
         (partial(rotate_under_writers, durability="fsync"), "no name check", "after they had been rotated"),
+        (partial(rotate_and_kill, durability="os"), "no base", "in no segment|ended with 1"),
+        (partial(rotate_and_kill, durability="os"), "no mend", "broken: |ended with 1"),
         (partial(wait_for_stopped_holder, durability="fsync"), "no withdrawal", "refused: "),
         (partial(outlive_parents, durability="fsync"), "no forgetting", "kept the lock"),
         (partial(read_all_the_while, durability="os"), "no mend", "ended with 1"),

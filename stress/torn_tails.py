@@ -33,9 +33,12 @@ def plant(path: str, crew: Crew, chance: Random) -> bytes:
 
 def leave(path: str, piece: bytes) -> None:
     """End the file with the bytes, under its lock, as a writer's death does: the lock goes with it."""
-    fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        os.write(fd, piece)
-    finally:
-        os.close(fd)
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            if os.path.exists(path) and os.path.samestat(os.fstat(fd), os.stat(path)):  # a writer looks, too, whether it was rotated
+                os.write(fd, piece)
+                return
+        finally:
+            os.close(fd)

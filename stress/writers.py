@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from types import FrameType
 
+    from metrics_appender import Rotation
     from metrics_appender.append_log import Durability
 
     from .claims import Voice
@@ -58,10 +59,11 @@ class Task:
     largest: int = 1 << 14
     phases: tuple[Phase, ...] = (Phase(),)
     sabotage: str = ""
+    rotation: Rotation | None = None
 
     def open_door(self) -> Door:
         """Return what to append with; it looks at every error."""
-        return StrictDoor(DOORS[self.door](self.path, self.durability, self.lock_timeout), self.path)
+        return StrictDoor(DOORS[self.door](self.path, self.durability, self.lock_timeout, self.rotation), self.path)
 
 
 class Enough:
