@@ -54,16 +54,19 @@ def test_what_retention_took_is_no_hole(path: str) -> None:
     assert base_of_active(path) == 111
 
 
-@pytest.mark.parametrize("missed", [0, 1])
+@pytest.mark.parametrize("missed", [0, 1, 2])
 def test_a_segment_that_is_compressed_while_the_directory_is_listed_is_not_missed(
     path: str, missed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The listing of a large directory may see neither of its names; it is done again where there is a hole."""
-    segments = [put(path, 0, 5, "gzip"), put(path, 5, 9, "gzip"), put(path, 9, 12)]
+    segments = [put(path, 0, 5, "gzip"), put(path, 5, 9, "gzip"), put(path, 9, 12, "gzip"), put(path, 12, 20)]
+    base = 12 if missed == 2 else None  # it was the newest when the listing began
+    if base:
+        os.unlink(segments.pop().path)
     listings = [sorted(os.listdir(os.path.dirname(path)))] * 2
     listings[0] = [name for name in listings[0] if name != os.path.basename(segments[missed].path)]
     monkeypatch.setattr(disk, "list_names", lambda directory: listings.pop(0))
-    assert list_segments(path) == segments
+    assert list_segments(path, base) == segments
 
 
 @pytest.mark.parametrize("compression", [None, *ENDINGS])

@@ -252,3 +252,13 @@ def test_a_log_of_sealed_segments_alone_is_read(path: str, tmp_path: Path) -> No
     lay_out(path, [(LINES[:2], None), (LINES[2:3], "zstd")], None)
     assert [record["n"] for record in AppendLog(path).read()] == [0, 1, 2]
     assert [record["n"] for record in AppendLog(path).read(2)] == [1, 2]
+
+
+def test_what_one_listing_misses_without_an_active_file_the_next_one_shows(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found by the model of rotation: the newest segment may be sealed over and compressed while a directory is listed."""
+    lay_out(path, [(LINES[:2], None), (LINES[2:3], "zstd")], None)
+    names = os.listdir(os.path.dirname(path))
+    for limit in (None, 2):
+        listings = iter([[]])
+        monkeypatch.setattr(disk, "list_names", lambda directory, listings=listings: next(listings, names))
+        assert [record["n"] for record in AppendLog(path).read(limit)] == [0, 1, 2][-(limit or 3) :]

@@ -111,8 +111,8 @@ class CompressedFile(PlainFile):
             raise CorruptSegmentError(self.path, str(error)) from error
 
 
-def list_segments(path: str) -> list[Segment]:
-    """Return the sealed segments of the log at `path`, oldest first, one for each stretch.
+def list_segments(path: str, base: int | None = None) -> list[Segment]:
+    """Return the sealed segments of the log at `path`, oldest first, one for each stretch; up to `base` in the stream, if that is told.
 
     Where one is there plain and compressed (its compressor is at work, or was killed), the plain one is given.
     Stretches follow each other without a hole, unless somebody took a file away by hand; retention takes the oldest, so that
@@ -120,10 +120,10 @@ def list_segments(path: str) -> list[Segment]:
     both of its names can escape a listing. So where any is missing, the listing is done again, and both count.
     """
     segments = _listed(path)
-    if _is_whole(segments):
-        return segments
-    stretches = {segment[1:3]: segment for segment in (*segments, *_listed(path))}
-    return sorted(stretches.values(), key=lambda segment: segment[1:3])
+    if not _is_whole(segments, base):
+        stretches = {segment[1:3]: segment for segment in (*segments, *_listed(path))}
+        segments = sorted(stretches.values(), key=lambda segment: segment[1:3])
+    return segments if base is None else [segment for segment in segments if segment.end <= base]
 
 
 def base_of_active(path: str) -> int:
@@ -171,10 +171,10 @@ def _listed(path: str) -> list[Segment]:
     return segments
 
 
-def _is_whole(segments: list[Segment]) -> bool:
+def _is_whole(segments: list[Segment], base: int | None) -> bool:
     end = 0
     for segment in segments:
         if segment.start != end:
             return False
         end = segment.end
-    return True
+    return base is None or end >= base

@@ -13,7 +13,7 @@ from . import disk
 from .segments import PlainFile, Segment, base_of_active, list_segments, open_segment
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator, Iterable, Iterator
 
     from .segments import Source
 
@@ -39,7 +39,10 @@ def base_of(file: PlainFile | None, path: str) -> int | None:
     Without a file (there was none at `path`), where the next one begins.
     """
     base = base_of_active(path)
-    return base if file is None or _is_named(file, path) else None
+    if file is None:
+        # No name says that nothing was sealed meanwhile; what one listing missed, because it was being compressed, the next one shows.
+        return max(base, base_of_active(path))
+    return base if _is_named(file, path) else None
 
 
 def open_active(path: str) -> Active | None:
@@ -56,7 +59,7 @@ def open_active(path: str) -> Active | None:
 
 def open_before(path: str, base: int) -> Generator[Source]:
     """Yield the sealed segments that end at `base` or before, open, the newest first; what retention takes meanwhile is left out."""
-    yield from _opened(segment for segment in reversed(list_segments(path)) if segment.end <= base)
+    yield from _opened(reversed(list_segments(path, base)))
 
 
 def open_all(path: str) -> Generator[Source]:
@@ -67,8 +70,8 @@ def open_all(path: str) -> Generator[Source]:
     """
     active = open_active(path)
     try:
-        base = base_of_active(path) if active is None else active.base
-        yield from _opened(segment for segment in list_segments(path) if segment.end <= base)
+        base = base_of(None, path) if active is None else active.base
+        yield from _opened(list_segments(path, base))
         if active is not None:
             yield active.file
     finally:
@@ -76,7 +79,7 @@ def open_all(path: str) -> Generator[Source]:
             active.file.close()
 
 
-def _opened(segments: Iterator[Segment]) -> Iterator[Source]:
+def _opened(segments: Iterable[Segment]) -> Iterator[Source]:
     for segment in segments:
         try:
             source = open_segment(segment)
