@@ -1,17 +1,18 @@
 """What a disk may hold when the power goes: built from the calls that were made on it before.
 
 What was synced is there. What was not may be missing, be there in part or in full, or read as NULs, by sectors of 512 bytes; a cut
-may have happened or not; a name whose directory was not synced may be gone. (ALICE, Pillai et al., OSDI 2014, has the model.)
+may have happened or not; a name whose directory was not synced may be gone. What is done to the names of a directory reaches the
+disk in its order, as a file system with a journal keeps it. (ALICE, Pillai et al., OSDI 2014, has the model.)
 """
 
 from __future__ import annotations
 
 import itertools
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from system_calls import Call
 
@@ -54,41 +55,92 @@ class File:
         return found
 
 
+class Change(NamedTuple):
+    """What a call did to the names of a directory: `made` says that one was made, and for which file (0 for a directory)."""
+
+    directory: str
+    name: str
+    made: int | None = None
+    new_name: str = ""
+
+    def apply(self, names: dict[str, int]) -> None:
+        """Make the change: a name was made, renamed or removed."""
+        if self.made is not None:
+            names[self.name] = self.made
+        elif self.new_name:
+            names[self.new_name] = names.pop(self.name)
+        else:
+            del names[self.name]
+
+
 class PossibleDisks:
     """Listens to calls as they are made; tells what the disk may hold if the power goes now."""
 
     def __init__(self, root: str) -> None:
         """Take a directory whose name, and all that is in it now, is on the disk."""
         self._root = root
-        self._files: dict[str, File] = {}
-        self._unsynced_names: set[str] = set()
+        self._files: dict[int, File] = {}
+        self._names: dict[str, int] = {}  # as they are on the disk for sure
+        self._changes: list[Change] = []
         for directory, _, names in os.walk(root):
             for path in (os.path.join(directory, name) for name in names):
+                self._names[path] = os.stat(path).st_ino
                 with open(path, "rb") as file:
-                    self._files[path] = File(file.read())
+                    self._files[self._names[path]] = File(file.read())
 
     def __call__(self, call: Call) -> Any:
         """Let the call be made, and note what it changes."""
         is_new = call.name in {"open", "mkdir"} and not os.path.lexists(call.path)
         result = call.perform()
+        directory = os.path.dirname(call.path)
         if is_new:
-            self._unsynced_names.add(call.path)
-            if call.name == "open":
-                self._files[call.path] = File()
+            made = os.fstat(result).st_ino if call.name == "open" else 0
+            self._changes.append(Change(directory, call.path, made))
+            if made:
+                self._files[made] = File()
+        elif call.name == "rename":
+            self._changes.append(Change(directory, call.path, new_name=call.arguments[1]))
+        elif call.name == "unlink":
+            self._changes.append(Change(directory, call.path))
         elif call.name in {"write", "ftruncate"}:
-            with open(call.path, "rb") as file:
-                self._files[call.path].change(file.read())
+            self._note_content(os.fstat(call.arguments[0]).st_ino)
         elif call.name == "fsync":
-            if call.path in self._files:
-                self._files[call.path].sync()
-            else:
-                self._unsynced_names = {name for name in self._unsynced_names if os.path.dirname(name) != call.path}
+            self._note_sync(os.fstat(call.arguments[0]).st_ino, call.path)
         return result
+
+    def _note_content(self, number: int) -> None:
+        (path,) = (path for path, named in self._named(self._changes).items() if named == number)
+        with open(path, "rb") as file:
+            self._files[number].change(file.read())
+
+    def _note_sync(self, number: int, path: str) -> None:
+        if number in self._files:
+            self._files[number].sync()
+        else:
+            self._names = self._named([change for change in self._changes if change.directory == path])
+            self._changes = [change for change in self._changes if change.directory != path]
+
+    def _named(self, changes: Iterable[Change]) -> dict[str, int]:
+        names = dict(self._names)
+        for change in changes:
+            change.apply(names)
+        return names
+
+    def _possible_names(self) -> Iterator[dict[str, int]]:
+        """Yield what may be named on the disk: with some of the changes, in their order; or without one name that was made."""
+        for count in range(len(self._changes) + 1):
+            yield self._named(self._changes[:count])
+        for change in self._changes:
+            if change.made is not None:
+                names = self._named(self._changes)
+                names.pop(change.name, None)
+                yield names
 
     def states(self) -> Iterator[dict[str, bytes]]:
         """Yield every state of the disk: the content of each file that is there, by its path from the root."""
-        names = sorted(self._unsynced_names)
-        for gone in {(), *((name,) for name in names), tuple(names)}:
-            there = [path for path in self._files if not any(f"{path}/".startswith(f"{name}/") for name in gone)]
-            for contents in itertools.product(*(self._files[path].possible() for path in there)):
+        made = {change.name for change in self._changes if change.made == 0}
+        for names in self._possible_names():
+            gone = made - names.keys()
+            there = [path for path, number in names.items() if number and not any(path.startswith(f"{name}/") for name in gone)]
+            for contents in itertools.product(*(self._files[names[path]].possible() for path in there)):
                 yield {os.path.relpath(path, self._root): content for path, content in zip(there, contents, strict=True)}

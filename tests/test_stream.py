@@ -259,6 +259,6 @@ def test_what_one_listing_misses_without_an_active_file_the_next_one_shows(path:
     lay_out(path, [(LINES[:2], None), (LINES[2:3], "zstd")], None)
     names = os.listdir(os.path.dirname(path))
     for limit in (None, 2):
-        listings = iter([[]])
+        listings: Iterator[list[str]] = iter([[]])
         monkeypatch.setattr(disk, "list_names", lambda directory, listings=listings: next(listings, names))
         assert [record["n"] for record in AppendLog(path).read(limit)] == [0, 1, 2][-(limit or 3) :]
