@@ -69,7 +69,7 @@ class MetricsDoor:
 class LoopDoor:
     """An asynchronous door for callers in threads: an event loop in a thread of its own, which starts at the first append."""
 
-    def __init__(self, opens: Callable[[str, Durability, float | None], AsyncLogDoor | AsyncMetricsDoor], *arguments: Any) -> None:
+    def __init__(self, opens: Callable[..., AsyncLogDoor | AsyncMetricsDoor], *arguments: Any) -> None:
         """Take what opens the asynchronous door, and with what."""
         self.door = opens(*arguments)
         self._made_of = (opens, *arguments)
@@ -100,9 +100,9 @@ class LoopDoor:
 class AsyncLogDoor:
     """The general class for asyncio."""
 
-    def __init__(self, path: str, durability: Durability, lock_timeout: float | None) -> None:
+    def __init__(self, path: str, durability: Durability, lock_timeout: float | None, rotation: Rotation | None = None) -> None:
         """Name the file."""
-        self.log = AsyncAppendLog(path, durability=durability, lock_timeout=lock_timeout)
+        self.log = AsyncAppendLog(path, durability=durability, lock_timeout=lock_timeout, rotation=rotation)
 
     async def append(self, fields: dict[str, Any]) -> None:
         """Append the fields as they are."""
@@ -116,11 +116,11 @@ class AsyncLogDoor:
 class AsyncMetricsDoor:
     """The typed face for asyncio."""
 
-    def __init__(self, path: str, durability: Durability, lock_timeout: float | None) -> None:
+    def __init__(self, path: str, durability: Durability, lock_timeout: float | None, rotation: Rotation | None = None) -> None:
         """Name the file, which has to have the name of the skill's."""
         directory, name = os.path.split(path)
         assert name == FILE_NAME, f"the typed face writes {FILE_NAME}, not {name}"
-        self.metrics = AsyncMetricsAppender(directory, durability=durability, lock_timeout=lock_timeout)
+        self.metrics = AsyncMetricsAppender(directory, durability=durability, lock_timeout=lock_timeout, rotation=rotation)
 
     async def append(self, fields: dict[str, Any]) -> None:
         """Append an event around the fields."""

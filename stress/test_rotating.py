@@ -43,11 +43,18 @@ class Staff:
     """The processes that append, rotate and compress; whoever is killed is replaced."""
 
     def __init__(self, crew: Crew, task: Task, writers: int) -> None:
-        """Start all of them: one writer of three knows nothing of rotation, half of them use the typed face."""
+        """Start all of them: one writer of three knows nothing of rotation, and each comes through another door."""
         self._crew = crew
         self._posts: list[tuple[Body, Task]] = [(rotate_often, task), (keep_up, task), (keep_up, task)]
         self._posts += [
-            (append_lines, replace(task, door=("log", "metrics")[index % 2], rotation=None if index % 3 == 0 else task.rotation))
+            (
+                append_lines,
+                replace(
+                    task,
+                    door=("log", "metrics", "async log", "async metrics")[index % 4],
+                    rotation=None if index % 3 == 0 else task.rotation,
+                ),
+            )
             for index in range(writers)
         ]
         self._holders: list[Worker] = [self._start(body, post) for body, post in self._posts]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pickle
 import subprocess
@@ -14,6 +15,7 @@ from unittest import mock
 import pytest
 
 from metrics_appender import AppendLog, InvalidRecordError, LockTimeoutError, MetricsAppender, Rotation, birth, disk, rotation
+from metrics_appender.aio import AsyncAppendLog, AsyncMetricsAppender
 from metrics_appender.beside import sealed_path, torn_path
 from metrics_appender.errors import ClosedError
 from metrics_appender.segments import base_of_active, list_segments
@@ -278,3 +280,25 @@ def test_a_mended_tail_is_logged_once_with_its_bytes(path: str, caplog: pytest.L
         assert torn_path(path) in seen[-1]
     assert {record.name for record in caplog.records} == {"metrics_appender"}
     caplog.handler.removeFilter(append_too)
+
+
+def test_the_doors_for_asyncio_rotate_too(path: str, tmp_path: Path) -> None:
+    """By size and by hand, and closing waits for the upkeep."""
+    option = Rotation(max_bytes=1, compress="gzip")
+
+    async def main() -> None:
+        async with AsyncAppendLog(path, rotation=option) as log:
+            assert repr(pickle.loads(pickle.dumps(log))) == repr(log)
+            for number in range(3):
+                await log.append({"n": number})
+            assert await log.rotate() is not None
+            assert [record["n"] for record in await log.read(2)] == [1, 2]
+            assert [record["n"] async for record in log.iter_records(on_error="skip")] == [0, 1, 2]
+        async with AsyncMetricsAppender(tmp_path, rotation=option) as metrics:
+            assert repr(pickle.loads(pickle.dumps(metrics))) == repr(metrics)
+            await metrics.append_fidelity_metric("s", "f", 0.5, 1, 1, {}, "agent")
+            assert await metrics.rotate("s_fidelity.json") is not None
+            assert len(await metrics.read_metrics("s_fidelity.json", 5, on_error="raise")) == 1
+
+    asyncio.run(main())
+    assert [segment.compression for segment in list_segments(path)] == ["gzip", "gzip", None]

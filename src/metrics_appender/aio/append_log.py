@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from typing import Self
 
     from ..append_log import Durability
+    from ..rotation import Rotation
+    from ..skipped import OnError
 
 
 class AsyncAppendLog:
@@ -37,7 +39,7 @@ class AsyncAppendLog:
         [{'n': 999}]
 
     `path`, `durability` and `lock_timeout` (seconds, from the call on, the time behind other tasks included) are those
-    of `AppendLog`, `durability` being `"group"` at first. Raises `InvalidRecordError` for an argument it cannot take.
+    of `AppendLog`, `durability` being `"group"` at first; so is `rotation`. Raises `InvalidRecordError` for an argument it cannot take.
 
     A log belongs to the event loop of its first use, and raises `RuntimeError` in another one unless the first is
     closed; it is not for other threads. A child of fork, and a process it is pickled to, use it in a loop of their own.
@@ -49,10 +51,11 @@ class AsyncAppendLog:
         *,
         durability: Durability = "group",
         lock_timeout: float | None = DEFAULT_LOCK_TIMEOUT,
+        rotation: Rotation | None = None,
     ) -> None:
         """Name the file; nothing is opened before the first append or read."""
-        self._log = AppendLog(path, durability=durability, lock_timeout=lock_timeout)
-        self._options = (durability, lock_timeout)
+        self._log = AppendLog(path, durability=durability, lock_timeout=lock_timeout, rotation=rotation)
+        self._options = (durability, lock_timeout, rotation)
         self._threads = LoopThreads()
         self._lines = Gathering(self._log, lock_timeout, self._threads)
 
@@ -100,22 +103,26 @@ class AsyncAppendLog:
             raise
         return appended
 
-    async def read(self, limit: int | None = None) -> list[dict[str, Any]]:
+    async def read(self, limit: int | None = None, *, on_error: OnError = "raise") -> list[dict[str, Any]]:
         """Return the most recent `limit` records, oldest first, as `AppendLog.read` does."""
-        return await self._threads.run(self._log.read, limit)
+        return await self._threads.run(self._log.read, limit, on_error=on_error)
 
-    def iter_records(self) -> AsyncGenerator[dict[str, Any], None]:
+    def iter_records(self, *, on_error: OnError = "raise") -> AsyncGenerator[dict[str, Any], None]:
         """Yield every record from the first on, in constant memory, as `AppendLog.iter_records` does.
 
         The file is closed when the iteration ends, at the latest when the event loop finds it abandoned; with
         `contextlib.aclosing` at once.
         """
-        return iterate_in_chunks(reader.iter_records(self.path), self._threads)
+        return iterate_in_chunks(reader.iter_records(self.path, on_error), self._threads)
+
+    async def rotate(self) -> str | None:
+        """Seal the file now, and return the name of the segment, as `AppendLog.rotate` does."""
+        return await self._threads.run(self._log.rotate)
 
     async def aclose(self) -> None:
         """Refuse appends from now on, and return when those under way are durable or have their errors.
 
-        No thread is left then. Closing again does nothing. Reading goes on.
+        The upkeep of segments is finished too. No thread is left then. Closing again does nothing. Reading goes on.
         """
         await self._lines.close()
         await self._threads.close()
@@ -134,9 +141,8 @@ class AsyncAppendLog:
 
     def __repr__(self) -> str:
         """Show the arguments."""
-        durability, lock_timeout = self._options
-        return f"AsyncAppendLog({self.path!r}, durability={durability!r}, lock_timeout={lock_timeout!r})"
+        return f"Async{self._log!r}"
 
 
-def _remade(path: str, durability: Durability, lock_timeout: float | None) -> AsyncAppendLog:
-    return AsyncAppendLog(path, durability=durability, lock_timeout=lock_timeout)
+def _remade(path: str, durability: Durability, lock_timeout: float | None, rotation: Rotation | None) -> AsyncAppendLog:
+    return AsyncAppendLog(path, durability=durability, lock_timeout=lock_timeout, rotation=rotation)

@@ -12,6 +12,7 @@ from .. import naming, reader
 from ..append_log import DEFAULT_LOCK_TIMEOUT, AppendLog, check_durability, check_lock_timeout
 from ..appender import note_acknowledged_files, remake_directory
 from ..errors import ClosedError
+from ..housekeeping import check_rotation
 from ..records import FiledLine, by_file, encode_records
 from ..typed_methods import TypedMethods
 from .chunks import iterate_in_chunks
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
     from ..append_log import Durability
     from ..records import Record
+    from ..rotation import Rotation
+    from ..skipped import OnError
 
 _P = ParamSpec("_P")
 
@@ -87,7 +90,7 @@ class AsyncMetricsAppender:
         >>> asyncio.run(main())[0]["execution_time_ms"]
         25
 
-    `metrics_dir` is found as `MetricsAppender` finds it, and made by the first append. `durability` and `lock_timeout`,
+    `metrics_dir` is found as `MetricsAppender` finds it, and made by the first append. `durability`, `lock_timeout` and `rotation`,
     cancelling a task that waits, and the one event loop that an appender belongs to: all as with `AsyncAppendLog`.
     """
 
@@ -97,13 +100,16 @@ class AsyncMetricsAppender:
         *,
         durability: Durability = "group",
         lock_timeout: float | None = DEFAULT_LOCK_TIMEOUT,
+        rotation: Rotation | None = None,
     ) -> None:
         """Name the directory; nothing is made or opened before the first append."""
         check_durability(durability)
         check_lock_timeout(lock_timeout)
+        check_rotation(rotation)
         self._directory = naming.default_directory() if metrics_dir is None else os.path.abspath(os.fspath(metrics_dir))
         self._durability: Durability = durability
         self._lock_timeout = lock_timeout
+        self._rotation = rotation
         self._is_closed = False
         self._maker = _LineMaker()
         self._writers = LoopThreads()
@@ -140,18 +146,22 @@ class AsyncMetricsAppender:
 
         return Path(self._directory)
 
-    async def read_metrics(self, filename: str, limit: int | None = None) -> list[dict[str, Any]]:
+    async def read_metrics(self, filename: str, limit: int | None = None, *, on_error: OnError = "raise") -> list[dict[str, Any]]:
         """Return the most recent `limit` records of a file, oldest first, as `MetricsAppender.read_metrics` does."""
-        return await self._readers.run(reader.read_last, self._path_of(filename), limit)
+        return await self._readers.run(reader.read_last, self._path_of(filename), limit, on_error)
 
-    def iter_metrics(self, filename: str) -> AsyncGenerator[dict[str, Any], None]:
+    def iter_metrics(self, filename: str, *, on_error: OnError = "raise") -> AsyncGenerator[dict[str, Any], None]:
         """Yield every record of a file, oldest first, in constant memory; ended as `AsyncAppendLog.iter_records` is."""
-        return iterate_in_chunks(reader.iter_records(self._path_of(filename)), self._readers)
+        return iterate_in_chunks(reader.iter_records(self._path_of(filename), on_error), self._readers)
+
+    async def rotate(self, filename: str) -> str | None:
+        """Seal a file of the directory now, and return the name of the segment, as `MetricsAppender.rotate` does."""
+        return await self._readers.run(self._rotate, self._path_of(filename))
 
     async def aclose(self) -> None:
         """Refuse appends from now on, and return when those under way are durable or have their errors.
 
-        No thread is left then. Closing again does nothing. Reading goes on.
+        The upkeep of segments is finished too. No thread is left then. Closing again does nothing. Reading goes on.
         """
         self._writers.adopt(asyncio.get_running_loop())
         self._is_closed = True
@@ -170,11 +180,12 @@ class AsyncMetricsAppender:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the arguments: the other process makes an appender of its own for the same directory."""
-        return _remade, (self._directory, self._durability, self._lock_timeout)
+        return _remade, (self._directory, self._durability, self._lock_timeout, self._rotation)
 
     def __repr__(self) -> str:
         """Show the arguments."""
-        return f"AsyncMetricsAppender({self._directory!r}, durability={self._durability!r}, lock_timeout={self._lock_timeout!r})"
+        rotation = "" if self._rotation is None else f", rotation={self._rotation!r}"
+        return f"AsyncMetricsAppender({self._directory!r}, durability={self._durability!r}, lock_timeout={self._lock_timeout!r}{rotation})"
 
     def _path_of(self, filename: str) -> str:
         return os.path.join(self._directory, naming.check_file_name(filename))
@@ -189,10 +200,18 @@ class AsyncMetricsAppender:
             raise ClosedError(path)
         if len(self._files) >= _MOST_FILES:
             self._files = {name: file for name, file in self._files.items() if file.is_under_way}
-        log = AppendLog(path, durability=self._durability, lock_timeout=self._lock_timeout)
+        log = self._new_log(path)
         file = self._files[name] = Gathering(_MetricsFile(log, self._directory), self._lock_timeout, self._writers)
         return file
 
+    def _new_log(self, path: str) -> AppendLog:
+        return AppendLog(path, durability=self._durability, lock_timeout=self._lock_timeout, rotation=self._rotation)
 
-def _remade(directory: str, durability: Durability, lock_timeout: float | None) -> AsyncMetricsAppender:
-    return AsyncMetricsAppender(directory, durability=durability, lock_timeout=lock_timeout)
+    def _rotate(self, path: str) -> str | None:
+        """Rotate with a log of its own, in a thread: that of the appends may be in use, and waits for nobody."""
+        with self._new_log(path) as log:
+            return log.rotate()
+
+
+def _remade(directory: str, durability: Durability, lock_timeout: float | None, rotation: Rotation | None) -> AsyncMetricsAppender:
+    return AsyncMetricsAppender(directory, durability=durability, lock_timeout=lock_timeout, rotation=rotation)

@@ -112,7 +112,7 @@ class Gathering:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._file.close()
+        await self._threads.run(self._file.close)  # which waits for the upkeep of segments
 
     def _go(self) -> None:
         """Have written what waits; when nothing does, tell those who wait for that."""
