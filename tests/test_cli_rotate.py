@@ -1,0 +1,93 @@
+"""The command `rotate`, and reading through what it has sealed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from test_cli import invoke, on_terminal
+
+from metrics_appender import AppendLog
+from metrics_appender.beside import sealed_path
+from metrics_appender.segments import list_segments
+
+
+def fill(path: str, count: int) -> None:
+    """Rotate so many times after a line each, and leave one line in the file."""
+    for number in range(count):
+        AppendLog(path).append({"n": number})
+        assert invoke("rotate", path).exit_code == 0
+    AppendLog(path).append({"n": count})
+
+
+def test_rotate_seals_the_file_and_names_the_segment(path: str) -> None:
+    """A file without a line, or that is not there, is left as it is."""
+    assert invoke("rotate", path).stdout == f"{path}: no line to seal\n"
+    assert not os.path.exists(path)
+    AppendLog(path).append({"n": 1})
+    assert invoke("rotate", path).stdout == f"{sealed_path(path, 0, 8)}\n"
+    assert invoke("rotate", path).stdout == f"{path}: no line to seal\n"
+
+
+def test_rotate_compresses_and_deletes_what_the_options_say(path: str) -> None:
+    """In the foreground: all is done when the command ends."""
+    fill(path, 4)
+    assert invoke("rotate", path, "--keep-segments", "3", "--compress", "gzip").exit_code == 0
+    assert [segment.compression for segment in list_segments(path)] == ["gzip", "gzip", None]
+    for segment in list_segments(path):
+        os.utime(segment.path, (1, 1))
+    assert invoke("rotate", path, "--keep-age", "1.5d").exit_code == 0
+    assert len(list_segments(path)) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("--keep-age", "soon"), "no length of time"),
+        (("--compress", "bz2"), "pass 'gzip', 'zstd' or None"),
+        (("--keep-segments", "0"), "greater than or equal to 1"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(path: str, arguments: tuple[str, str], complaint: str) -> None:
+    """Before anything is sealed."""
+    AppendLog(path).append({})
+    done = invoke("rotate", path, *arguments)
+    assert done.exit_code != 0
+    assert complaint in done.stderr
+    assert list_segments(path) == []
+
+
+def test_an_upkeep_that_another_process_does_is_left_to_it(path: str) -> None:
+    """The file is sealed all the same."""
+    from filelock import FileLock
+
+    from metrics_appender.beside import maintenance_lock_path
+
+    fill(path, 1)
+    with FileLock(maintenance_lock_path(path)):
+        done = invoke("rotate", path, "--compress", "gzip")
+    assert done.exit_code == 1
+    assert "another process" in done.stderr
+    assert len(list_segments(path)) == 2
+
+
+def test_read_reads_through_segments_also_without_an_active_file(path: str) -> None:
+    """In a pipe and on a terminal."""
+    fill(path, 2)
+    assert invoke("read", path).stdout == '{"n":0}\n{"n":1}\n{"n":2}\n'
+    assert invoke("read", path, "-n", "2").stdout == '{"n":1}\n{"n":2}\n'
+    os.unlink(path)
+    assert invoke("read", path).stdout == '{"n":0}\n{"n":1}\n'
+    assert "1" in on_terminal("read", path)
+    assert invoke("read", path + ".none").exit_code == 2
+
+
+def test_read_may_skip_corrupt_lines_and_says_how_many(path: str) -> None:
+    """And where the first is; the rest is shown."""
+    Path(path).write_text('{"n":0}\nbad\nworse\n{"n":1}\n', encoding="utf-8")
+    assert invoke("read", path).exit_code == 1
+    done = invoke("read", path, "--skip-corrupt")
+    assert (done.exit_code, done.stdout) == (0, '{"n":0}\n{"n":1}\n')
+    assert "2 corrupt lines skipped, the first: " in done.stderr
+    assert "line 2 (byte 8)" in done.stderr
