@@ -78,13 +78,14 @@ def judge_recovered(heard: Claims, files: Sequence[Path]) -> dict[Path, bytes]:
     A torn tail is no fault, for nothing in it was acknowledged; all before it has to be whole and true.
     """
     contents = {path: path.read_bytes() for path in files}
-    ends = {path: _end_of_whole_lines(content) for path, content in contents.items()}
+    ends = {path: end_of_whole_lines(content) for path, content in contents.items()}
     whole = (io.BytesIO(content[: ends[path]]) for path, content in contents.items())
     verifier.require_flawless(verifier.judge(heard, whole))
     return {path: content[ends[path] :] for path, content in contents.items() if len(content) > ends[path]}
 
 
-def _end_of_whole_lines(content: bytes) -> int:
+def end_of_whole_lines(content: bytes) -> int:
+    """Return where a torn tail begins in what a file holds after a cut."""
     # Where blocks of a line never arrived, NUL bytes stand for them, and the line's newline may have arrived all the same.
     zeros = content.find(b"\0")
     return content.rfind(b"\n", 0, len(content) if zeros < 0 else zeros) + 1

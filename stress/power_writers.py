@@ -33,7 +33,7 @@ def append_to_new_files(task: Task, outbox: Connection, go: Connection) -> None:
         try:
             door = own.open_door()
         except OSError as error:
-            _require_gone(error, task.path)
+            require_gone(error, task.path)
             return
         append_one(door, voice, own, caller, number)
 
@@ -51,12 +51,12 @@ def append_after_torn_tails(task: Task, outbox: Connection, go: Connection) -> N
         try:
             torn_tails.leave(task.path, piece if number % 3 else piece + _PAGE_OF_ZEROS)
         except OSError as error:
-            _require_gone(error, task.path)
+            require_gone(error, task.path)
             return
         append_one(door, voice, task, caller, number)
 
 
-def _require_gone(error: OSError, path: str) -> None:
+def require_gone(error: OSError, path: str) -> None:
     """Raise the error unless the disk is gone, however that was put: ext4 says EROFS as well, once its journal has given up."""
     if error.errno in {errno.EIO, errno.EROFS}:
         return

@@ -16,6 +16,7 @@ from metrics_appender import AppendLog
 from metrics_appender.maintenance import maintain
 
 from . import claims
+from .power_writers import require_gone
 from .writers import Enough, await_go, prepare
 
 if TYPE_CHECKING:
@@ -48,7 +49,11 @@ def _repeat(act: Callable[[], bool], pause: float, task: Task, outbox: Connectio
     await_go(voice, task, go)
     count = 0
     while not enough.told:
-        count += act()
+        try:
+            count += act()
+        except OSError as error:
+            require_gone(error, task.path)
+            return
         time.sleep(pause)
     voice.say(claims.PHASE_OVER, task.callers[0], number=count)
 
