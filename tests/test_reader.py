@@ -162,6 +162,28 @@ def test_a_whole_line_that_is_no_object_is_named_by_its_place(path: str, bad: by
     assert len(reader.read_last(path, 9 - position)) == 9 - position
 
 
+@pytest.mark.parametrize("block", [1, 7, 64, line_reader._BACKWARD_BYTES])
+def test_a_line_of_nothing_but_spaces_is_no_record(path: str, block: int) -> None:
+    """It is passed over both ways, and not counted to the limit; spaces before and behind a record belong to its line."""
+    blank = [b" \n", b" " * 40 + b"\n"]
+    a, b, c = lines_of(["a", "b", "c"])
+    records = [json.loads(line) for line in (a, b, c)]
+    with blocks_of(block):
+        for lines in ([a, b, c, *blank], [*blank, a, b, c], [a, *blank, b, *blank, c], [a, b"   " + b, c[:-1] + b"   \n"]):
+            write(path, b"".join(lines))
+            assert_reads(path, records)
+        write(path, b"".join(blank))
+        assert_reads(path, [])
+
+
+def test_a_corrupt_line_before_the_last_records_stays_out_of_sight_beside_blank_ones(path: str) -> None:
+    """More lines are read for blank ones, but none that the limit does not reach."""
+    write(path, b'bad\n{"n":1}\n  \n{"n":2}\n \n')
+    assert reader.read_last(path, 2) == [{"n": 1}, {"n": 2}]
+    with pytest.raises(CorruptLineError, match="line 1 "):
+        reader.read_last(path, 3)
+
+
 def test_a_corrupt_line_is_a_json_decode_error_that_survives_pickling(tmp_path: Path) -> None:
     """Callers who catch `json.JSONDecodeError` get it, with the line as its document, in other processes too."""
     write(str(tmp_path / "any.json"), b'{"n":1}\n{"n":]}\n')
@@ -279,3 +301,10 @@ def test_the_records_before_a_corrupt_line_are_given_first(tmp_path: Path) -> No
     assert [next(records), next(records)] == [{"n": 1}, {"n": 2}]
     with pytest.raises(CorruptLineError, match="line 3"):
         next(records)
+
+
+def test_a_line_that_is_blanked_under_the_reader_is_passed_over(path: str) -> None:
+    """A repair turns it to spaces, and its newline too: the record behind it is read once."""
+    before, bad, after = b'{"n":1}\n', b"oops\n", b'{"n":2}\n'
+    write(path, before + bad + after)
+    assert read_while(path, lambda: write(path, before + b"     " + after), None) == [{"n": 1}, {"n": 2}]

@@ -145,7 +145,10 @@ class _Backwards:
 
 
 def _decode_with_care(source: Source, start: int, lines: list[bytes]) -> Iterator[Record | _Corrupt]:
-    """Decode lines of which one fails; that one is read once more, for a writer may have taken its line back under the reader."""
+    """Decode lines of which one fails.
+
+    That one is read once more: a writer may have taken its line back under the reader, or a repair have blanked it.
+    """
     for offset, line in with_offsets(start, lines):
         try:
             yield decode_line(line)
@@ -153,6 +156,8 @@ def _decode_with_care(source: Source, start: int, lines: list[bytes]) -> Iterato
             if is_blank(line):
                 continue
             again = source.read_at(len(line) + 1, offset)
+            if is_blank(again.rstrip(b"\n")):
+                continue  # not to be read on from: the record behind the spaces is read in its turn
             if not again.endswith(b"\n"):
                 again = next((fresh[0] for _, fresh in iter_blocks(source, offset)), b"")
             try:
