@@ -2,6 +2,7 @@
 
 from .append_log import AppendLog
 from .appender import MetricsAppender
+from .check import check
 from .doctor import check_filesystem
 from .errors import ClosedError, CorruptLineError, CorruptSegmentError, Fault, InvalidRecordError, LockTimeoutError, MetricsAppenderError
 from .rotation import Rotation
@@ -19,5 +20,6 @@ __all__ = [
     "MetricsAppenderError",
     "Rotation",
     "SkippedLines",
+    "check",
     "check_filesystem",
 ]

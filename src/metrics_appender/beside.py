@@ -19,6 +19,7 @@ _LONGEST_NAME_BYTES: Final = 255
 _SEALED_ROOM: Final = 48
 _CURSOR_ROOM: Final = 80
 _SEALED: Final = re.compile(r"(\d{15,})-(\d{15,})((?:\.[a-z]+)*)")
+_OF_SEALED: Final = re.compile(rf"(.+)\.{_SEALED.pattern}")
 
 
 class SealedName(NamedTuple):
@@ -61,6 +62,16 @@ def sealed_names(path: str, names: list[str]) -> list[tuple[str, SealedName]]:
             if matched:
                 found.append((name, SealedName(int(matched[1]), int(matched[2]), matched[3])))
     return sorted(found, key=lambda pair: pair[1])
+
+
+def log_of_sealed(name: str) -> str | None:
+    """Return the name of the file whose sealed segment a name is, `None` where it is none; a name that was cut stays cut.
+
+    >>> log_of_sealed("events.ndjson.000000000000000-000000000001234.gz")
+    'events.ndjson'
+    """
+    matched = _OF_SEALED.fullmatch(name)
+    return matched[1] if matched else None
 
 
 def maintenance_lock_path(path: str) -> str:

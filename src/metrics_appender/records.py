@@ -18,7 +18,7 @@ from .errors import Fault, InvalidRecordError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-_LAST_SECOND: Final = 253402300799.0  # 9999-12-31T23:59:59Z, the last that ISO 8601 writes in four digits of year
+LAST_SECOND: Final = 253402300799.0  # 9999-12-31T23:59:59Z, the last that ISO 8601 writes in four digits of year
 _MICROSECONDS: Final = 1_000_000
 _LARGEST: Final = 1.7976931348623157e308
 
@@ -26,7 +26,7 @@ _LARGEST: Final = 1.7976931348623157e308
 Count = Annotated[int, Meta(ge=0)]
 Amount = Annotated[float, Meta(ge=0, le=_LARGEST)]
 Fraction = Annotated[float, Meta(ge=0, le=1)]
-Timestamp = Annotated[float, Meta(ge=0, le=_LAST_SECOND)]
+Timestamp = Annotated[float, Meta(ge=0, le=LAST_SECOND)]
 
 _REMEDIES: Final[dict[Any, str]] = {
     str: "pass text (str)",

@@ -1,0 +1,80 @@
+"""The check itself: every file of every log is read to its end, and what was found is put together."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from ..file_lock import is_free
+from ..segments import PlainFile
+from .files import logs_at, parts_of
+from .report import MOST_FAULTS, CheckReport, FileReport
+from .scan import Scan
+from .schema import schema_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ..segments import Source
+    from .files import Part
+    from .report import FaultKind, LineFault
+    from .scan import Found
+    from .schema import Schema
+
+    Progress = Callable[[int, int], None]
+
+
+def examine(path: str, progress: Progress | None = None) -> CheckReport:
+    """Check a file with its sealed segments, or all logs of a directory; `progress` is told the bytes read, and those there are."""
+    logs = [(log, parts_of(log)) for log in logs_at(path)]
+    total = sum(part.size for _, parts in logs for part in parts)
+    done = 0
+
+    def count(length: int) -> None:
+        nonlocal done
+        done += length
+        if progress is not None:
+            progress(done, max(done, total))
+
+    reports: list[FileReport] = []
+    for log, parts in logs:
+        schema, ids = schema_for(log), set[str]()
+        reports += [report for part in parts if (report := _examine_part(part, schema, ids, count))]
+    return CheckReport(path, tuple(reports))
+
+
+def find_faults(scan: Scan, source: Source, progress: Callable[[int], None]) -> Iterator[Found]:
+    """Yield the faults of an open file, from where its scan ended to its end."""
+    yield from scan.read_on(progress)
+    torn = scan.find_torn_tail(lambda: not isinstance(source, PlainFile) or is_free(source.fd))
+    if torn:
+        yield torn
+
+
+def _examine_part(part: Part, schema: Schema, ids: set[str], progress: Callable[[int], None]) -> FileReport | None:
+    """Return the report of one file, nothing for one that was deleted meanwhile."""
+    faults: list[LineFault] = []
+    counts: Counter[FaultKind] = Counter()
+    try:
+        source = part.open()
+    except FileNotFoundError:
+        return None
+    except (OSError, ImportError) as error:
+        return FileReport(part.path, part.size, 0, {}, None, None, {}, (), _reason_of(error))
+    problem = None
+    with source:
+        scan = Scan(source, schema, ids)
+        try:
+            for found in find_faults(scan, source, progress):
+                counts[found.fault.kind] += 1
+                if len(faults) < MOST_FAULTS:
+                    faults.append(found.fault)
+        except (OSError, ImportError) as error:
+            problem = _reason_of(error)
+        path = source.path
+    times = scan.first_time, scan.last_time
+    return FileReport(path, scan.size, scan.lines, dict(scan.records), *times, dict(counts), tuple(faults), problem)
+
+
+def _reason_of(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)

@@ -1,0 +1,135 @@
+"""Reading a file for its faults, from the first line on or from where the scan before ended."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from ..ndjson import is_blank
+from .judge import Verdict, excerpt_of, judge_line
+from .report import LineFault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ..segments import Source
+    from .schema import Schema
+
+_BLOCK_BYTES: Final = 1 << 18
+
+
+class Found(NamedTuple):
+    """A fault, and the line it is about."""
+
+    fault: LineFault
+    line: bytes
+
+
+class Scan:
+    """What was found in one open file by now.
+
+    `position` is where the next line begins, `lines` how many stand before it; `size` is what was read, a torn tail with it. `records`
+    counts the good ones by kind, `first_time` and `last_time` are their least and greatest timestamps.
+    """
+
+    def __init__(self, source: Source, schema: Schema, ids: set[str]) -> None:
+        """Take the open file, what its lines have to be, and the ids of the segments before it."""
+        self.position = 0
+        self.lines = 0
+        self.size = 0
+        self.records: Counter[str] = Counter()
+        self.first_time: float | None = None
+        self.last_time: float | None = None
+        self._source = source
+        self._schema = schema
+        self._ids = ids
+
+    def read_on(self, progress: Callable[[int], None] = lambda _: None) -> Iterator[Found]:
+        """Read the whole lines that are not read yet, and yield the faulty ones; `progress` is told how many bytes were read."""
+        while block := self._next_block():
+            lines = block[:-1].split(b"\n")
+            records = self._read_quickly(lines)
+            if records is None:
+                judged = self._read_with_care(lines)
+                faults = list(self._faults(lines, judged))
+                if faults and self._source.read_at(len(block), self.position) != block:
+                    continue  # a writer has taken a line back, or a repair is at work: read it as it is now
+                records = [record for record in judged if record is not None and not isinstance(record, Verdict)]
+                yield from faults
+            self._note(records)
+            self.position += len(block)
+            self.size = self.position
+            self.lines += len(lines)
+            progress(len(block))
+
+    def find_torn_tail(self, is_at_rest: Callable[[], bool]) -> Found | None:
+        """Return the bytes behind the last whole line, if there are any and nobody is in the middle of writing them.
+
+        `is_at_rest` tells whether the file's lock is free. A writer holds it until its line is whole, and whoever mends a torn
+        line until that is done: where it is held, the tail is not torn, or will not be for long.
+        """
+        while tail := self._read_tail():
+            if not is_at_rest():
+                break
+            if self._read_tail() == tail:
+                self.size = self.position + len(tail)
+                verdict = Verdict("torn_tail", f"{len(tail)} bytes without a newline, which nobody is writing")
+                return Found(self._fault(verdict, tail, self.lines + 1, self.position), tail)
+        return None
+
+    def _next_block(self) -> bytes:
+        """Return the next whole lines, nothing where there are none; a long line is read again, whole."""
+        step = _BLOCK_BYTES
+        while True:
+            block = self._source.read_at(step, self.position)
+            end = block.rfind(b"\n") + 1
+            if end or len(block) < step:
+                return block[:end]
+            step *= 2
+
+    def _read_tail(self) -> bytes:
+        """Return what stands behind the last whole line that was read, nothing once it is a whole line too."""
+        tail = self._source.read_at(max(0, self._source.size - self.position), self.position)
+        return b"" if b"\n" in tail else tail
+
+    def _read_quickly(self, lines: list[bytes]) -> list[Any] | None:
+        """Return the records of lines that are all good, `None` when one is not."""
+        try:
+            found = list(map(self._schema.decode, lines))
+        except (ValueError, RecursionError):
+            return None
+        ids = self._schema.ids_of(found)
+        return found if len(set(ids)) == len(ids) and self._ids.isdisjoint(ids) else None
+
+    def _read_with_care(self, lines: list[bytes]) -> list[Any]:
+        """Return for each line its record, the verdict on it, or `None` for a blank one."""
+        seen: set[str] = set()
+        found: list[Any] = []
+        for line in lines:
+            judged = None if is_blank(line) else judge_line(line, self._schema)
+            if judged is not None and not isinstance(judged, Verdict):
+                for event_id in self._schema.ids_of([judged]):
+                    if event_id in self._ids or event_id in seen:
+                        judged = Verdict("duplicate_id", f"the event_id {event_id} stands in the log already")
+                    seen.add(event_id)
+            found.append(judged)
+        return found
+
+    def _note(self, found: list[Any]) -> None:
+        """Count the good records of a block."""
+        self.records.update(self._schema.count_kinds(found))
+        self._ids.update(self._schema.ids_of(found))
+        times = self._schema.times_of(found)
+        if times:
+            self.first_time = min(times) if self.first_time is None else min(self.first_time, *times)
+            self.last_time = max(times) if self.last_time is None else max(self.last_time, *times)
+
+    def _faults(self, lines: list[bytes], found: list[Any]) -> Iterator[Found]:
+        offset = self.position
+        for number, (line, judged) in enumerate(zip(lines, found, strict=True), self.lines + 1):
+            if isinstance(judged, Verdict):
+                yield Found(self._fault(judged, line, number, offset), line)
+            offset += len(line) + 1
+
+    def _fault(self, verdict: Verdict, line: bytes, number: int, offset: int) -> LineFault:
+        return LineFault(verdict.kind, self._source.path, number, offset, len(line), verdict.reason, excerpt_of(line))
