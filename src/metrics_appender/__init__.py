@@ -7,6 +7,7 @@ from .doctor import check_filesystem
 from .errors import ClosedError, CorruptLineError, CorruptSegmentError, Fault, InvalidRecordError, LockTimeoutError, MetricsAppenderError
 from .rotation import Rotation
 from .skipped import SkippedLines
+from .repair import repair
 
 __all__ = [
     "AppendLog",
@@ -22,4 +23,5 @@ __all__ = [
     "SkippedLines",
     "check",
     "check_filesystem",
+    "repair",
 ]

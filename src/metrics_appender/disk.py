@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 # O_NOFOLLOW: a link planted in a shared directory must not lead the append elsewhere.
 APPEND: Final = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+_OVERWRITE: Final = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 _READ: Final = os.O_RDONLY | os.O_CLOEXEC
 MODE: Final = 0o644
 _COPY_BYTES: Final = 1 << 20
@@ -45,6 +46,11 @@ def copy_attributes(source: int, target: int) -> None:
         os.fchown(target, told.st_uid, told.st_gid)
     os.fchmod(target, stat.S_IMODE(told.st_mode))
     os.utime(target, ns=(told.st_atime_ns, told.st_mtime_ns))
+
+
+def open_overwrite(path: str) -> int:
+    """Open a file to write into the middle of it: one that is opened to append Linux appends to, whatever the offset (pwrite(2), BUGS)."""
+    return os.open(path, _OVERWRITE)
 
 
 def size_of(fd: int) -> int:
@@ -76,6 +82,16 @@ def write_all(fd: int, data: bytes | memoryview) -> int:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         written += more
     return written
+
+
+def overwrite(fd: int, data: bytes, offset: int) -> None:
+    """Write all of `data` at a place of a file that was opened by `open_overwrite`."""
+    written = 0
+    while written < len(data):
+        more = write_at(fd, memoryview(data)[written:], offset + written)
+        if more == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written += more
 
 
 def _sync_fully(fd: int) -> None:
@@ -142,6 +158,7 @@ def pieces(fd: int, start: int, end: int) -> Iterator[bytes]:
 open = os.open  # noqa: A001 - it is the operating system's open
 close = os.close
 write = os.write
+write_at = os.pwrite
 read_at = os.pread  # (fd, length, offset): fewer bytes than asked for only where the file ends, or at 2 GiB
 cut_back = os.ftruncate  # (fd, size)
 # Returns once the file's bytes and size are on the disk itself (fsync(2)).

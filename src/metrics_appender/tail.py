@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from . import disk, notice
 from .beside import torn_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _BLOCK_BYTES: Final = 1 << 16
 LOOK_BACK_BYTES: Final = 1 << 20
@@ -74,23 +77,26 @@ def mend_tail(fd: int, path: str, end: int, size: int) -> None:
     them died, or failed, or the power went, before they were synced. They are durable in `torn_path(path)` before the cut, so a
     crash in between leaves them in both files, and in none it leaves none.
     """
-    _put_aside(fd, end, size, torn_path(path))
+    put_aside(fd, [(end, size)], path)
     disk.cut_back(fd, end)
     # Else a power cut could leave the first sectors of the next line, and behind them what was cut off here: two lines mixed.
     disk.sync_file(fd)
 
 
-def _put_aside(fd: int, start: int, end: int, path: str) -> None:
-    aside = disk.open_append(path)
+def put_aside(fd: int, stretches: Iterable[tuple[int, int]], path: str) -> None:
+    """Add stretches of an open file to `torn_path(path)`, durably; when that fails, it is as before."""
+    aside_path = torn_path(path)
+    aside = disk.open_append(aside_path)
     try:
         before = disk.size_of(aside)
         try:
-            for piece in disk.pieces(fd, start, end):
-                disk.write_all(aside, piece)
+            for start, end in stretches:
+                for piece in disk.pieces(fd, start, end):
+                    disk.write_all(aside, piece)
             disk.sync_file(aside)
         except BaseException:
             disk.cut_back(aside, before)
             raise
     finally:
         disk.close(aside)
-    disk.sync_directory(os.path.dirname(path))
+    disk.sync_directory(os.path.dirname(aside_path))

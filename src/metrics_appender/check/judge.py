@@ -10,6 +10,8 @@ import msgspec
 from ..ndjson import decode_line
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .report import FaultKind
     from .schema import Schema
 
@@ -17,18 +19,19 @@ _SHOWN_BYTES: Final = 80
 _WHITE_SPACE: Final = " \t\r"
 
 
-class Verdict(NamedTuple):
-    """The fault of a line."""
-
-    kind: FaultKind
-    reason: str
-
-
 class Span(NamedTuple):
     """A stretch of a line, as offsets of bytes within it."""
 
     start: int
     end: int
+
+
+class Verdict(NamedTuple):
+    """The fault of a line; `pieces` are the objects of one in which they are glued, each with the verdict on it, if it has a fault."""
+
+    kind: FaultKind
+    reason: str
+    pieces: Sequence[tuple[Span, Verdict | None]] = ()
 
 
 def judge_line(line: bytes, schema: Schema) -> Any:

@@ -6,11 +6,11 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..ndjson import is_blank
-from .judge import Verdict, excerpt_of, judge_line
+from .judge import Span, Verdict, excerpt_of, judge_line, objects_in
 from .report import LineFault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from ..segments import Source
     from .schema import Schema
@@ -19,10 +19,11 @@ _BLOCK_BYTES: Final = 1 << 18
 
 
 class Found(NamedTuple):
-    """A fault, and the line it is about."""
+    """A fault, a fingerprint of its line, and the verdicts on the objects of a line in which they are glued."""
 
     fault: LineFault
-    line: bytes
+    fingerprint: int
+    pieces: Sequence[tuple[Span, Verdict | None]] = ()
 
 
 class Scan:
@@ -50,11 +51,13 @@ class Scan:
             lines = block[:-1].split(b"\n")
             records = self._read_quickly(lines)
             if records is None:
-                judged = self._read_with_care(lines)
+                ids: set[str] = set()
+                judged = [None if is_blank(line) else self._judge(line, ids) for line in lines]
                 faults = list(self._faults(lines, judged))
                 if faults and self._source.read_at(len(block), self.position) != block:
                     continue  # a writer has taken a line back, or a repair is at work: read it as it is now
                 records = [record for record in judged if record is not None and not isinstance(record, Verdict)]
+                self._ids |= ids
                 yield from faults
             self._note(records)
             self.position += len(block)
@@ -74,7 +77,7 @@ class Scan:
             if self._read_tail() == tail:
                 self.size = self.position + len(tail)
                 verdict = Verdict("torn_tail", f"{len(tail)} bytes without a newline, which nobody is writing")
-                return Found(self._fault(verdict, tail, self.lines + 1, self.position), tail)
+                return self._found(verdict, tail, self.lines + 1, self.position)
         return None
 
     def _next_block(self) -> bytes:
@@ -101,19 +104,19 @@ class Scan:
         ids = self._schema.ids_of(found)
         return found if len(set(ids)) == len(ids) and self._ids.isdisjoint(ids) else None
 
-    def _read_with_care(self, lines: list[bytes]) -> list[Any]:
-        """Return for each line its record, the verdict on it, or `None` for a blank one."""
-        seen: set[str] = set()
-        found: list[Any] = []
-        for line in lines:
-            judged = None if is_blank(line) else judge_line(line, self._schema)
-            if judged is not None and not isinstance(judged, Verdict):
-                for event_id in self._schema.ids_of([judged]):
-                    if event_id in self._ids or event_id in seen:
-                        judged = Verdict("duplicate_id", f"the event_id {event_id} stands in the log already")
-                    seen.add(event_id)
-            found.append(judged)
-        return found
+    def _judge(self, line: bytes, ids: set[str]) -> Any:
+        """Return a line's record or the verdict on it, with its objects where they are glued; add to the ids of the block."""
+        judged = judge_line(line, self._schema)
+        if isinstance(judged, Verdict):
+            if judged.kind != "glued":
+                return judged
+            parts = [(span, self._judge(line[span.start : span.end], ids)) for span in objects_in(line)]
+            return judged._replace(pieces=[(span, part if isinstance(part, Verdict) else None) for span, part in parts])
+        for event_id in self._schema.ids_of([judged]):
+            if event_id in self._ids or event_id in ids:
+                return Verdict("duplicate_id", f"the event_id {event_id} stands in the log already")
+            ids.add(event_id)
+        return judged
 
     def _note(self, found: list[Any]) -> None:
         """Count the good records of a block."""
@@ -124,12 +127,13 @@ class Scan:
             self.first_time = min(times) if self.first_time is None else min(self.first_time, *times)
             self.last_time = max(times) if self.last_time is None else max(self.last_time, *times)
 
-    def _faults(self, lines: list[bytes], found: list[Any]) -> Iterator[Found]:
+    def _faults(self, lines: list[bytes], judged: list[Any]) -> Iterator[Found]:
         offset = self.position
-        for number, (line, judged) in enumerate(zip(lines, found, strict=True), self.lines + 1):
-            if isinstance(judged, Verdict):
-                yield Found(self._fault(judged, line, number, offset), line)
+        for number, (line, verdict) in enumerate(zip(lines, judged, strict=True), self.lines + 1):
+            if isinstance(verdict, Verdict):
+                yield self._found(verdict, line, number, offset)
             offset += len(line) + 1
 
-    def _fault(self, verdict: Verdict, line: bytes, number: int, offset: int) -> LineFault:
-        return LineFault(verdict.kind, self._source.path, number, offset, len(line), verdict.reason, excerpt_of(line))
+    def _found(self, verdict: Verdict, line: bytes, number: int, offset: int) -> Found:
+        fault = LineFault(verdict.kind, self._source.path, number, offset, len(line), verdict.reason, excerpt_of(line))
+        return Found(fault, hash(line), verdict.pieces)

@@ -1,0 +1,58 @@
+"""The repair of a file or of a directory: each log by itself, one after the other."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, Final
+
+from ..check.files import logs_at, parts_of
+from ..check.report import KINDS
+from ..errors import Fault, InvalidRecordError
+from ..ndjson import show
+from .mend import mend_log
+from .report import RepairReport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from ..check.report import FaultKind
+    from .report import Change
+
+# The next append would cut a torn tail off anyway.
+KEEPABLE: Final[tuple[FaultKind, ...]] = tuple(kind for kind in KINDS if kind != "torn_tail")
+
+
+def repair_all(
+    path: str,
+    *,
+    is_dry_run: bool,
+    keep: Collection[FaultKind],
+    lock_timeout: float | None,
+    progress: Callable[[int, int], None] | None,
+) -> RepairReport:
+    """Repair what is at `path`; see `repair`."""
+    _check_keep(keep)
+    logs = logs_at(path)
+    total = sum(part.size for log in logs for part in parts_of(log))
+    done = 0
+
+    def count(length: int) -> None:
+        nonlocal done
+        done += length
+        if progress is not None:
+            progress(done, max(done, total))
+
+    changes: list[Change] = []
+    for log in logs:
+        try:
+            changes += mend_log(log, is_dry_run=is_dry_run, keep=keep, lock_timeout=lock_timeout, progress=count)
+        except FileNotFoundError:
+            if log == path or not os.path.isdir(path):
+                raise
+    return RepairReport(path, is_dry_run, tuple(changes))
+
+
+def _check_keep(keep: Any) -> None:
+    wrong = [kind for kind in keep if kind not in KEEPABLE]
+    if isinstance(keep, str) or wrong:
+        raise InvalidRecordError((Fault("keep", show(keep), f"pass a collection of {', '.join(KEEPABLE)}"),))

@@ -1,0 +1,196 @@
+"""The repair of one log: look without a lock, then lock, look at what was added since, and carry out."""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from .. import beside, disk, tail
+from ..check.examine import find_faults
+from ..check.files import parts_of
+from ..check.scan import Found, Scan
+from ..check.schema import schema_for
+from ..errors import LockTimeoutError, add_outcome
+from ..group_commit import GroupCommit
+from ..segments import CompressedFile, PlainFile
+from .overwrite import carry_out
+from .plan import Plan, make_plan
+from .report import Change
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Sequence
+
+    from ..check.report import FaultKind
+    from ..file_lock import FileLock
+    from ..segments import Source
+
+_MOST_TRIES: Final = 100
+_UNDER_WAY: Final = "every byte is in the file or in its .torn; repair again"
+_COMPRESSED: Final = "in a compressed segment; unpack it beside the log (gunzip, unzstd), then repair again"
+
+
+class _ChangedError(Exception):
+    """What was looked at is not what is there any more: a rotation came between, or another repair."""
+
+
+class _Look(NamedTuple):
+    """One open file of the log, how far it was read, and its faults."""
+
+    source: Source
+    is_active: bool
+    scan: Scan
+    found: list[Found]
+
+    def is_writable(self) -> bool:
+        """Whether what is read are the file's own bytes."""
+        return not isinstance(self.source, CompressedFile)
+
+
+def mend_log(
+    path: str,
+    *,
+    is_dry_run: bool,
+    keep: Collection[FaultKind],
+    lock_timeout: float | None,
+    progress: Callable[[int], None],
+) -> list[Change]:
+    """Repair a log, or tell what would be done; see `repair`."""
+    for _ in range(_MOST_TRIES):
+        with ExitStack() as opened:
+            looks = _look_at(path, opened, progress)
+            plans = [_plan_for(look, keep) for look in looks]
+            if is_dry_run or not any(plan.has_work() for plan in plans):
+                return [change for plan in plans for change in plan.changes]
+            with _maintenance_of(path, lock_timeout):
+                changes = _run_under_lock(path, lambda lock, looks=looks: _mend(lock, looks, keep), lock_timeout)  # type: ignore[misc]
+            if changes is not None:
+                return changes
+    raise OSError(errno.ESTALE, f"{os.strerror(errno.ESTALE)}: changed {_MOST_TRIES} times while it was looked at", path)
+
+
+def _look_at(path: str, opened: ExitStack, progress: Callable[[int], None]) -> list[_Look]:
+    schema, ids = schema_for(path), set[str]()
+    looks = []
+    for part in parts_of(path):
+        try:
+            source = opened.enter_context(part.open())
+        except FileNotFoundError:
+            continue  # deleted by retention, or by hand
+        scan = Scan(source, schema, ids)
+        looks.append(_Look(source, part.segment is None, scan, list(find_faults(scan, source, progress))))
+    return looks
+
+
+def _plan_for(look: _Look, keep: Collection[FaultKind]) -> Plan:
+    if look.is_writable():
+        return make_plan(look.source, look.found, look.scan.position, keep, is_sealed=not look.is_active)
+    return Plan([Change(found.fault, "left", _COMPRESSED) for found in look.found])
+
+
+def _run_under_lock(path: str, work: Callable[[FileLock], list[Change]], lock_timeout: float | None) -> list[Change] | None:
+    """Do the work in the place of an append, which waits its turn and has a deadline; `None` when it has to be begun anew."""
+    done: list[list[Change]] = []
+
+    def take_turn(lock: FileLock, lines: Sequence[bytes]) -> Sequence[OSError | None]:  # noqa: ARG001 - it has none to write
+        try:
+            done.append(work(lock))
+        except _ChangedError:
+            pass
+        except OSError as error:
+            add_outcome(error, path, _UNDER_WAY)
+            raise
+        return ()
+
+    turns = GroupCommit(path, take_turn, lock_timeout, ())
+    try:
+        turns.append(b"")
+    finally:
+        turns.close()
+    return done[0] if done else None
+
+
+@contextmanager
+def _maintenance_of(path: str, lock_timeout: float | None) -> Iterator[None]:
+    """Keep other repairs away, and the compressor, which must not copy what is half repaired."""
+    from filelock import FileLock, Timeout
+
+    lock_path = beside.maintenance_lock_path(path)
+    lock = FileLock(lock_path, timeout=-1 if lock_timeout is None else lock_timeout, fallback_to_soft=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise LockTimeoutError(lock_path, lock_timeout or 0.0) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _mend(lock: FileLock, looks: list[_Look], keep: Collection[FaultKind]) -> list[Change]:
+    """Repair all files of a log whose active file is locked."""
+    with ExitStack() as opened:
+        active = _open_same(lock.path, lock.inode, opened)
+        looks = [_look_on(look, lock) if look.is_active else look for look in looks]
+        if lock.size and not any(look.is_active for look in looks):
+            raise _ChangedError
+        plans = []
+        for look in looks:
+            _require_same(look)
+            plans.append((_open_to_mend(look, active, opened), _plan_for(look, keep)))
+        _mend_tail(lock, looks)
+        for fd, plan in plans:
+            if plan.has_work():
+                carry_out(plan, fd, lock, active)
+        return [change for _, plan in plans for change in plan.changes]
+
+
+def _look_on(look: _Look, lock: FileLock) -> _Look:
+    """Look at what was added since, to the end: nobody writes now."""
+    if _inode_of(look.source) != lock.inode:
+        raise _ChangedError
+    found = [found for found in look.found if found.fault.kind != "torn_tail"]
+    found += look.scan.read_on()
+    torn = look.scan.find_torn_tail(lambda: True)
+    return look._replace(found=[*found, torn] if torn else found)
+
+
+def _mend_tail(lock: FileLock, looks: list[_Look]) -> None:
+    for look in looks:
+        if look.is_active and look.scan.position != lock.size:
+            tail.mend_tail(lock.fd, lock.path, look.scan.position, lock.size)
+
+
+def _require_same(look: _Look) -> None:
+    """Raise unless each faulty line still stands where it was found."""
+    for fault, fingerprint, _ in look.found:
+        before = min(1, fault.byte_offset)
+        data = look.source.read_at(before + fault.length + 1, fault.byte_offset - before)
+        line = data[before : before + fault.length]
+        ends = data[:before] + data[before + fault.length :]
+        if hash(line) != fingerprint or ends.strip(b"\n"):
+            raise _ChangedError
+
+
+def _open_to_mend(look: _Look, active: int, opened: ExitStack) -> int:
+    if look.is_active:
+        return active
+    return _open_same(look.source.path, _inode_of(look.source), opened) if look.is_writable() and look.found else -1
+
+
+def _open_same(path: str, inode: int, opened: ExitStack) -> int:
+    """Open a file to overwrite, which has to be the one with this inode number."""
+    try:
+        fd = disk.open_overwrite(path)
+    except FileNotFoundError:
+        raise _ChangedError from None
+    opened.callback(disk.close, fd)
+    if disk.stat_open(fd).st_ino != inode:
+        raise _ChangedError
+    return fd
+
+
+def _inode_of(source: Source) -> int:
+    assert isinstance(source, PlainFile)
+    return disk.stat_open(source.fd).st_ino
