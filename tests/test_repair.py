@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from metrics_appender import AppendLog, InvalidRecordError, LockTimeoutError, MetricsAppender, check, repair
-from metrics_appender.beside import maintenance_lock_path, sealed_path, torn_path
-from metrics_appender.ndjson import encode_line
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
+from metrics_appender import AppendLog, check, repair
+from metrics_appender.beside import torn_path
 
 GOOD = [b'{"n":%d,"text":"some \\" text"}' % number for number in range(4)]
 

@@ -1,4 +1,4 @@
-"""The shell's door: the command `metrics-appender` with `demo`, `append`, `read`, `rotate` and `doctor`."""
+"""The shell's door: the command `metrics-appender` with `demo`, `append`, `read`, `rotate`, `check`, `repair` and `doctor`."""
 
 import importlib.metadata
 import io
@@ -20,6 +20,7 @@ from ..segments import list_segments
 from ..skipped import OnError, SkippedLines
 from . import demo as demo_screen
 from .append import append_app
+from .check import check, repair
 from .doctor import doctor
 from .failures import PlainErrors, describe, fail
 from .rotate import rotate
@@ -74,6 +75,8 @@ def demo(
 app.add_typer(append_app, name="append")
 app.command()(doctor)
 app.command()(rotate)
+app.command()(check)
+app.command()(repair)
 
 
 @app.command()

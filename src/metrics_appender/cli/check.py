@@ -1,0 +1,130 @@
+"""The commands `check` and `repair`: what is in the files, what is wrong with it, and what becomes of that."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ..check import check as check_path
+from ..errors import InvalidRecordError
+from ..naming import default_directory
+from ..records import iso_utc
+from ..repair import repair as repair_path
+from .failures import describe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ..check.report import CheckReport, FileReport
+
+_CANNOT = 2
+_MOST_SHOWN = 20
+
+
+def check(
+    path: Annotated[
+        str | None, typer.Argument(metavar="DIR|FILE", help="What to read; else the directory of the metrics.", show_default=False)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One line of JSON instead of the table.")] = False,
+) -> None:
+    """Read everything, change nothing, and report what is wrong.
+
+    Finds torn tails, NUL bytes, lines that are no JSON objects, objects glued into one line, records that break their schema, and events
+    with an id that stands in the log already. Sealed segments are read too, compressed or not. In a directory: the files of skills,
+    *.ndjson and *.jsonl.
+    Ends with status 0 (clean), 1 (faults) or 2 (something cannot be read).
+    """
+    path = default_directory() if path is None else path
+    try:
+        with _progress("checking") as progress:
+            report = check_path(path, progress=progress)
+    except OSError as error:
+        _refuse("checked", error)
+    if as_json:
+        typer.echo(json.dumps(report.as_dict()))
+    else:
+        _show(report)
+    raise typer.Exit(report.exit_status)
+
+
+def repair(
+    path: Annotated[str, typer.Argument(metavar="FILE|DIR", help="What to repair.", show_default=False)],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing, and show what would be done.")] = False,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KIND", help="Leave faults of this kind as they are (schema, say); may be given several times."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One line of JSON.")] = False,
+) -> None:
+    """Move what `check` finds wrong to FILE.torn, and give glued objects lines of their own.
+
+    No byte is deleted, and every good line keeps its place. Writers may write meanwhile.
+    Ends with status 0 (nothing is wrong any more), 1 (something was left, or a dry run found something) or 2 (not repaired).
+    """
+    try:
+        with _progress("reading") as progress:
+            report = repair_path(path, dry_run=dry_run, keep=keep or (), progress=progress)  # type: ignore[arg-type]  # it is checked there
+    except InvalidRecordError as error:
+        raise typer.BadParameter(error.faults[0].reason, param_hint="--keep") from None
+    except OSError as error:
+        _refuse("repaired", error)
+    if as_json:
+        typer.echo(json.dumps(report.as_dict()))
+    else:
+        for change in report.changes:
+            typer.echo(str(change))
+        left = sum(change.action == "left" for change in report.changes)
+        done = "to repair (dry run: nothing was changed)" if dry_run else "repaired"
+        typer.echo(f"{_number(len(report.changes) - left, 'fault')} {done}{f', {left:,} left' if left else ''}")
+    raise typer.Exit(report.exit_status)
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on a terminal's standard error while something takes its time."""
+    console = Console(stderr=True)
+    columns = (TextColumn(what), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _show(report: CheckReport) -> None:
+    for file in report.files:
+        _show_file(file)
+    faults = report.faults
+    for fault in faults[:_MOST_SHOWN]:
+        typer.echo(f"{fault}: {fault.excerpt}")
+    count = sum(sum(file.fault_counts.values()) for file in report.files)
+    if count > _MOST_SHOWN:
+        typer.echo(f"… and {count - _MOST_SHOWN:,} more; --json lists them")
+    lines = sum(file.lines for file in report.files)
+    typer.echo(f"{_number(len(report.files), 'file')}, {_number(lines, 'line')}, {_number(count, 'fault')}")
+
+
+def _show_file(file: FileReport) -> None:
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in file.records.items()) or "no records"
+    span = "" if file.first_time is None else f"; {_instant(file.first_time)} to {_instant(file.last_time)}"
+    typer.echo(f"{file.path}\n  {kinds}; {_number(file.lines, 'line')}, {_number(file.bytes, 'byte')}{span}")
+    if file.fault_counts:
+        typer.echo("  " + ", ".join(f"{count:,} {kind}" for kind, count in file.fault_counts.items()))
+    if file.error:
+        typer.echo(f"  cannot be read: {file.error}")
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def _instant(time: float | None) -> str:
+    return "" if time is None else iso_utc(int(time)).replace("T", " ").replace("+00:00", "Z")
+
+
+def _refuse(done: str, error: OSError) -> NoReturn:
+    typer.echo(f"metrics-appender: not {done}: {describe(error)}", err=True)
+    raise typer.Exit(_CANNOT)
