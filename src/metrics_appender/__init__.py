@@ -5,9 +5,9 @@ from .appender import MetricsAppender
 from .check import check
 from .doctor import check_filesystem
 from .errors import ClosedError, CorruptLineError, CorruptSegmentError, Fault, InvalidRecordError, LockTimeoutError, MetricsAppenderError
+from .repair import repair
 from .rotation import Rotation
 from .skipped import SkippedLines
-from .repair import repair
 
 __all__ = [
     "AppendLog",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from ..file_lock import is_free
 from ..segments import PlainFile
-from .files import logs_at, parts_of
+from .files import logs_at, parts_of, size_of
 from .report import MOST_FAULTS, CheckReport, FileReport
 from .scan import Scan
 from .schema import schema_for
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 
 def examine(path: str, progress: Progress | None = None) -> CheckReport:
     """Check a file with its sealed segments, or all logs of a directory; `progress` is told the bytes read, and those there are."""
-    logs = [(log, parts_of(log)) for log in logs_at(path)]
-    total = sum(part.size for _, parts in logs for part in parts)
+    logs = logs_at(path)
+    total = sum(map(size_of, logs))
     done = 0
 
     def count(length: int) -> None:
@@ -37,9 +38,10 @@ def examine(path: str, progress: Progress | None = None) -> CheckReport:
             progress(done, max(done, total))
 
     reports: list[FileReport] = []
-    for log, parts in logs:
+    for log in logs:
         schema, ids = schema_for(log), set[str]()
-        reports += [report for part in parts if (report := _examine_part(part, schema, ids, count))]
+        with ExitStack() as opened:
+            reports += [report for part in parts_of(log, opened) if (report := _examine_part(part, schema, ids, count))]
     return CheckReport(path, tuple(reports))
 
 

@@ -8,25 +8,25 @@ import stat
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from .. import beside, disk, naming
-from ..segments import PlainFile, Segment, list_segments, open_segment
+from .. import beside, disk, naming, stream
+from ..segments import base_of_active, list_segments, open_segment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import ExitStack
 
     from ..segments import Source
 
 # What is a log in a directory where other files may lie too; a file that is named itself may have any name.
 SUFFIXES: Final = (naming.PERFORMANCE, naming.OUTCOMES, naming.FIDELITY, naming.PROMOTION_LOG, ".ndjson", ".jsonl")
-_MOST_TRIES: Final = 100
 
 
 class Part(NamedTuple):
-    """One file of a log, and how it is opened: a sealed segment, or (`segment` is `None`) the active file."""
+    """One file of a log: a sealed segment, or the active file. `open` may raise what a file can be refused for."""
 
     path: str
     size: int
-    segment: Segment | None
+    is_active: bool
     open: Callable[[], Source]
 
 
@@ -49,21 +49,35 @@ def logs_at(path: str) -> list[str]:
     return [path]
 
 
-def parts_of(path: str) -> list[Part]:
+def parts_of(path: str, opened: ExitStack) -> list[Part]:
     """Return the files of a log: its sealed segments, oldest first, then the active one if it is there.
 
-    A rotation in the middle is waited out, so that no segment is missed.
+    The active file is opened here, and closed with `opened`: what a rotation seals from now on is still the active file to whoever reads.
     """
-    for _ in range(_MOST_TRIES):
-        before = list_segments(path)
-        parts = [Part(segment.path, segment.end - segment.start, segment, partial(open_segment, segment)) for segment in before]
-        try:
-            parts.append(Part(path, os.stat(path).st_size, None, partial(PlainFile, path)))
-        except FileNotFoundError:
-            pass
-        if [segment.start for segment in list_segments(path)] == [segment.start for segment in before]:
-            return parts
-    raise OSError(errno.ESTALE, f"{os.strerror(errno.ESTALE)}: rotated {_MOST_TRIES} times while its segments were listed", path)
+    active = None
+    try:
+        active = stream.open_active(path)
+    except OSError as error:
+        refusal: list[Part] = [Part(path, 0, True, partial(_refuse, error))]
+    else:
+        refusal = []
+    base = base_of_active(path) if active is None else active.base
+    sealed = [segment for segment in list_segments(path) if segment.end <= base]
+    parts = [Part(segment.path, segment.end - segment.start, False, partial(open_segment, segment)) for segment in sealed]
+    if active is not None:
+        opened.enter_context(active.file)
+        parts.append(Part(path, active.file.size, True, lambda: active.file))
+    return parts + refusal
+
+
+def size_of(path: str) -> int:
+    """Return how many bytes a log has, in all of its files, unpacked."""
+    size = sum(segment.end - segment.start for segment in list_segments(path))
+    return size + os.stat(path).st_size if os.path.exists(path) else size
+
+
+def _refuse(error: OSError) -> Source:
+    raise error
 
 
 def _logs_among(names: list[str]) -> list[str]:

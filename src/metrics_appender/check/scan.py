@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..ndjson import is_blank
+from ..lines import is_blank, iter_blocks
 from .judge import Span, Verdict, excerpt_of, judge_line, objects_in
 from .report import LineFault
 
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from ..segments import Source
     from .schema import Schema
-
-_BLOCK_BYTES: Final = 1 << 18
 
 
 class Found(NamedTuple):
@@ -47,23 +45,24 @@ class Scan:
 
     def read_on(self, progress: Callable[[int], None] = lambda _: None) -> Iterator[Found]:
         """Read the whole lines that are not read yet, and yield the faulty ones; `progress` is told how many bytes were read."""
-        while block := self._next_block():
-            lines = block[:-1].split(b"\n")
+        while block := next(iter_blocks(self._source, self.position), None):
+            lines = block[1]
+            length = sum(map(len, lines)) + len(lines)
             records = self._read_quickly(lines)
             if records is None:
                 ids: set[str] = set()
                 judged = [None if is_blank(line) else self._judge(line, ids) for line in lines]
                 faults = list(self._faults(lines, judged))
-                if faults and self._source.read_at(len(block), self.position) != block:
+                if faults and self._source.read_at(length, self.position) != b"".join(line + b"\n" for line in lines):
                     continue  # a writer has taken a line back, or a repair is at work: read it as it is now
                 records = [record for record in judged if record is not None and not isinstance(record, Verdict)]
                 self._ids |= ids
                 yield from faults
             self._note(records)
-            self.position += len(block)
+            self.position += length
             self.size = self.position
             self.lines += len(lines)
-            progress(len(block))
+            progress(length)
 
     def find_torn_tail(self, is_at_rest: Callable[[], bool]) -> Found | None:
         """Return the bytes behind the last whole line, if there are any and nobody is in the middle of writing them.
@@ -79,16 +78,6 @@ class Scan:
                 verdict = Verdict("torn_tail", f"{len(tail)} bytes without a newline, which nobody is writing")
                 return self._found(verdict, tail, self.lines + 1, self.position)
         return None
-
-    def _next_block(self) -> bytes:
-        """Return the next whole lines, nothing where there are none; a long line is read again, whole."""
-        step = _BLOCK_BYTES
-        while True:
-            block = self._source.read_at(step, self.position)
-            end = block.rfind(b"\n") + 1
-            if end or len(block) < step:
-                return block[:end]
-            step *= 2
 
     def _read_tail(self) -> bytes:
         """Return what stands behind the last whole line that was read, nothing once it is a whole line too."""

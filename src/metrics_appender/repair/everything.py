@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Final
 
-from ..check.files import logs_at, parts_of
+from ..check.files import logs_at, size_of
 from ..check.report import KINDS
 from ..errors import Fault, InvalidRecordError
 from ..ndjson import show
@@ -33,7 +33,7 @@ def repair_all(
     """Repair what is at `path`; see `repair`."""
     _check_keep(keep)
     logs = logs_at(path)
-    total = sum(part.size for log in logs for part in parts_of(log))
+    total = sum(map(size_of, logs))
     done = 0
 
     def count(length: int) -> None:

@@ -73,13 +73,13 @@ def mend_log(
 def _look_at(path: str, opened: ExitStack, progress: Callable[[int], None]) -> list[_Look]:
     schema, ids = schema_for(path), set[str]()
     looks = []
-    for part in parts_of(path):
+    for part in parts_of(path, opened):
         try:
             source = opened.enter_context(part.open())
         except FileNotFoundError:
             continue  # deleted by retention, or by hand
         scan = Scan(source, schema, ids)
-        looks.append(_Look(source, part.segment is None, scan, list(find_faults(scan, source, progress))))
+        looks.append(_Look(source, part.is_active, scan, list(find_faults(scan, source, progress))))
     return looks
 
 
