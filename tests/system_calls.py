@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     Fault = Callable[["Call"], Any]
 
 _OF_A_PATH = ("open", "lstat", "mkdir", "listdir", "rename", "unlink")
-_OF_A_DESCRIPTOR = ("close", "write", "pread", "fsync", "fdatasync", "ftruncate", "fstat")
+_OF_A_DESCRIPTOR = ("close", "write", "pwrite", "pread", "fsync", "fdatasync", "ftruncate", "fstat")
 
 
 @dataclass(frozen=True)
@@ -125,8 +125,8 @@ def write_part(length: int) -> Fault:
     """Return the fault of a write that takes so many bytes only; all but so many where it is negative."""
 
     def write(call: Call) -> Any:
-        fd, data = call.arguments
-        return call.real(fd, data[:length]) if length else 0
+        fd, data, *place = call.arguments
+        return call.real(fd, data[:length], *place) if length else 0
 
     return write
 

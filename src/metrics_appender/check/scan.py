@@ -109,6 +109,8 @@ class Scan:
 
     def _note(self, found: list[Any]) -> None:
         """Count the good records of a block."""
+        if not found:
+            return
         self.records.update(self._schema.count_kinds(found))
         self._ids.update(self._schema.ids_of(found))
         times = self._schema.times_of(found)
