@@ -47,11 +47,12 @@ class Damage:
     lines: tuple[bytes, ...]
     tail: bytes
     records: list[bytes]
+    name: str = f"s{SUFFIX}"
 
     def prepare(self, directory: str) -> str:
         """Write the files; return the log's path."""
         os.mkdir(directory)
-        path = os.path.join(directory, f"s{SUFFIX}")
+        path = os.path.join(directory, self.name)
         sealed = b"".join(line + b"\n" for line in self.sealed)
         if sealed:
             Path(sealed_path(path, 0, len(sealed))).write_bytes(sealed)
@@ -61,6 +62,7 @@ class Damage:
 
 DAMAGES = {
     "one file": Damage((), LINES, TAIL, RECORDS),
+    "objects without ids": Damage((), LINES[:7], b"", RECORDS[:4] + RECORDS[5:], "any.ndjson"),
     "a sealed segment": Damage(SEALED, (GOOD[0], GOOD[1]), b"", [*SEALED_RECORDS, *GOOD[:2]]),
     "nothing but bad lines": Damage((), (BAD, b"bad"), b"", []),
 }
