@@ -122,6 +122,7 @@ WAYS: Final[dict[str, Callable[[], None]]] = {
     "reorder": _reorder,
     "no lock": _lock_nothing,
     "no mend": lambda: _put(tail, "mend_tail", lambda fd, path, end, size: None),
+    "no aside": lambda: _put(tail, "put_aside", lambda fd, stretches, path: None),
     "no cut": _cut_nothing,
     "no sync": lambda: _put(disk, "sync_file", lambda fd: None),
     "no directory sync": lambda: _put(disk, "sync_directory", lambda path: None),

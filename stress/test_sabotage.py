@@ -18,6 +18,7 @@ from .test_kill_storm import kill_in_storms
 from .test_many_writers import write_with_many
 from .test_pools import append_from_pool
 from .test_readers import read_all_the_while
+from .test_repairing import repair_under_writers
 from .test_rotating import rotate_and_kill
 from .test_rotation import rotate_under_writers
 from .test_stopped_holder import wait_for_stopped_holder
@@ -74,6 +75,8 @@ def test_the_judge_catches_writers_that(tmp_path: Path, profile: Profile, way: s
         (partial(wait_for_stopped_holder, durability="fsync"), "no withdrawal", "refused: "),
         (partial(outlive_parents, durability="fsync"), "no forgetting", "kept the lock"),
         (partial(read_all_the_while, durability="os"), "no mend", "ended with 1"),
+        (partial(repair_under_writers, is_rough=False), "no lock", "broken: |lost: |ended with 1"),
+        (partial(repair_under_writers, is_rough=True), "no aside", "lost: "),
     ],
     ids=lambda value: value.func.__name__ if isinstance(value, partial) else None,
 )
