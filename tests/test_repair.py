@@ -5,12 +5,20 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from damage import SUFFIX, event
+from filelock import FileLock
 
-from metrics_appender import AppendLog, check, repair
-from metrics_appender.beside import torn_path
+from metrics_appender import AppendLog, InvalidRecordError, LockTimeoutError, check, repair
+from metrics_appender.beside import maintenance_lock_path, sealed_path, torn_path
+from metrics_appender.compressed import ENDINGS, codec_of
+from metrics_appender.repair import mend, overwrite
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
 GOOD = [b'{"n":%d,"text":"some \\" text"}' % number for number in range(4)]
 
@@ -114,4 +122,215 @@ def test_glued_objects_get_lines_of_their_own(path: str, glued: bytes, split: by
     assert read(path) == GOOD[0] + b"\n" + split + b"\n" + GOOD[1] + b"\n" + moved
     assert read(torn_path(path)) == (b"" if glued.translate(None, b" \t\r") == glued and not moved else read(torn_path(path)))
     assert actions(path) == []
+    assert check(path).is_clean
+
+
+# What is left, and what is moved
+
+
+def test_kinds_to_keep_are_left_and_told(tmp_path: Path) -> None:
+    """Records that every reader can read may stay; also within a line in which they are glued."""
+    path = str(tmp_path / f"s{SUFFIX}")
+    odd = b'{"some": "record"}'
+    write(path, event(1), odd, event(1), b"bad", odd + event(2))
+    assert actions(path, keep={"schema", "duplicate_id"}) == ["left", "left", "put_aside", "split"]
+    assert [line.strip() for line in read(path).splitlines()] == [event(1), odd, event(1), odd.replace(b": ", b":"), event(2)]
+    assert repair(path, keep={"schema", "duplicate_id"}).exit_status == 1
+    assert actions(path) == ["put_aside"] * 3
+    assert [line.strip() for line in read(path).splitlines()] == [event(1), event(2)]
+
+
+@pytest.mark.parametrize("keep", [["torn_tail"], ["any"], "schema", [1]], ids=repr)
+def test_what_cannot_be_kept_is_refused(path: str, keep: Any) -> None:
+    """A torn tail is cut by the next append anyway."""
+    write(path, b"bad")
+    with pytest.raises(InvalidRecordError, match="keep: got"):
+        repair(path, keep=keep)
+    assert read(path) == b"bad\n"
+
+
+def test_a_dry_run_tells_all_and_changes_nothing(path: str) -> None:
+    """No byte, no time, no file beside."""
+    write(path, GOOD[0], b"bad", b"{}{}")
+    before = os.stat(path)
+    report = repair(path, dry_run=True)
+    assert [change.action for change in report.changes] == ["put_aside", "moved"]
+    assert report.exit_status == 1
+    assert json.loads(json.dumps(report.as_dict()))["changes"][0]["fault"]["line_number"] == 2
+    after = os.stat(path)
+    assert (before.st_size, before.st_mtime_ns, before.st_ino) == (after.st_size, after.st_mtime_ns, after.st_ino)
+    assert os.listdir(os.path.dirname(path)) == [os.path.basename(path)]
+    assert repair(path).exit_status == 0
+
+
+def test_a_clean_log_is_not_touched(path: str, hold: Callable[[str], AbstractContextManager[int]]) -> None:
+    """Not even its lock is taken."""
+    write(path, *GOOD)
+    with hold(path):
+        assert actions(path, lock_timeout=0) == []
+    assert os.listdir(os.path.dirname(path)) == [os.path.basename(path)]
+
+
+def test_of_a_directory_every_log_is_repaired(tmp_path: Path) -> None:
+    """Each with its own `.torn`."""
+    for name in ("a.ndjson", "b.ndjson"):
+        write(str(tmp_path / name), b"bad " + name.encode(), b"{}")
+    assert actions(str(tmp_path)) == ["put_aside"] * 2
+    assert read(str(tmp_path / "b.ndjson.torn")) == b"bad b.ndjson\n"
+    with pytest.raises(FileNotFoundError):
+        repair(tmp_path / "none")
+
+
+# Locks
+
+
+def test_a_writer_that_keeps_the_lock_is_waited_for_and_no_longer(path: str, hold: Callable[[str], AbstractContextManager[int]]) -> None:
+    """Nothing is changed then."""
+    write(path, b"bad", b"{}")
+    with hold(path), pytest.raises(LockTimeoutError, match="nothing was written"):
+        repair(path, lock_timeout=0.05)
+    assert read(path) == b"bad\n{}\n"
+    assert not os.path.exists(torn_path(path))
+    assert actions(path, lock_timeout=None) == ["put_aside"]
+
+
+def test_other_maintenance_is_waited_for_too(path: str) -> None:
+    """A compressor must not copy what is half repaired."""
+    write(path, b"bad", b"{}")
+    with FileLock(maintenance_lock_path(path)), pytest.raises(LockTimeoutError) as caught:
+        repair(path, lock_timeout=0.05)
+    assert caught.value.filename == maintenance_lock_path(path)
+    assert read(path) == b"bad\n{}\n"
+
+
+def before_the_lock(monkeypatch: pytest.MonkeyPatch, change: Callable[[], None]) -> None:
+    """Have something happen once, between the look and the locks."""
+    real = mend._maintenance_of
+    changes = iter([change])
+
+    def maintenance_of(path: str, lock_timeout: float | None) -> Any:
+        next(changes, lambda: None)()
+        return real(path, lock_timeout)
+
+    monkeypatch.setattr(mend, "_maintenance_of", maintenance_of)
+
+
+def test_what_is_added_before_the_lock_is_repaired_too(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was looked at is not looked at again, but verified; the rest is."""
+    write(path, b"bad", GOOD[0])
+
+    def add() -> None:
+        AppendLog(path).append_line(GOOD[1] + b"\n")
+        with open(path, "ab") as file:
+            file.write(b"worse\n{}{}\n{torn")
+
+    before_the_lock(monkeypatch, add)
+    report = repair(path)
+    assert [(change.fault.line_number, change.action) for change in report.changes] == [
+        *((1, "put_aside"), (4, "put_aside"), (5, "moved"), (6, "cut"))
+    ]
+    assert AppendLog(path).read() == [*map(json.loads, GOOD[:2]), {}, {}]
+
+
+@pytest.mark.parametrize("way", ["rotated", "repaired", "replaced", "removed", "changed"])
+def test_a_file_that_is_another_before_the_lock_is_looked_at_anew(path: str, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    """Rotated by the library, repaired by somebody else, replaced, taken away, or its bad line gone."""
+    write(path, b"bad", GOOD[0], b"worse")
+    size = os.path.getsize(path)
+
+    def change() -> None:
+        if way == "rotated":
+            os.rename(path, sealed_path(path, 0, size))
+            write(path, b"another")
+        elif way == "repaired":
+            repair(path)
+        elif way == "replaced":
+            os.rename(path, path + ".1")
+            write(path, GOOD[1], b"bad")
+        elif way == "removed":
+            os.unlink(path)
+        else:
+            write(path, GOOD[2])
+
+    before_the_lock(monkeypatch, change)
+    if way == "removed":
+        assert repair(path).changes == ()
+        return
+    repair(path)
+    assert check(path).is_clean
+    assert len(AppendLog(path).read()) == 1
+    aside = read(torn_path(path))
+    assert aside == {"changed": b"", "replaced": b"bad\n", "rotated": b"bad\nworse\nanother\n"}.get(way, b"bad\nworse\n")
+
+
+# Sealed segments
+
+
+def seal(path: str, *lines: bytes, tail: bytes = b"") -> str:
+    """Make a sealed segment; return its name."""
+    data = b"".join(line + b"\n" for line in lines) + tail
+    sealed = sealed_path(path, 0, len(data))
+    Path(sealed).write_bytes(data)
+    return sealed
+
+
+def test_a_sealed_segment_is_repaired_and_keeps_its_length_and_its_age(path: str) -> None:
+    """Its bad lines are in the log's `.torn`; what has no room in it goes to the end of the log."""
+    sealed = seal(path, b"bad", GOOD[0], b"{}{}", GOOD[1], b"last", tail=b"torn")
+    os.utime(sealed, (1000, 2000))
+    size = os.path.getsize(sealed)
+    write(path, GOOD[2])
+    assert actions(path) == ["put_aside", "moved", "put_aside", "put_aside"]
+    assert (os.path.getsize(sealed), os.stat(sealed).st_mtime) == (size, 2000)
+    assert read(sealed).endswith(b"\n")
+    assert [line.strip() for line in read(sealed).splitlines()] == [GOOD[0], b"{}", GOOD[1]]
+    assert AppendLog(path).read() == [json.loads(GOOD[0]), {}, *map(json.loads, GOOD[1:3]), {}]
+    assert read(torn_path(path)).startswith(b"bad\n{}{}\nlast\ntorn")
+    assert check(path).is_clean
+    assert actions(path) == []
+
+
+def test_a_sealed_segment_of_nothing_but_bad_lines_is_blank_then(path: str) -> None:
+    """It is not cut: its name tells its length. The log's active file need not be there."""
+    sealed = seal(path, b"bad", b"worse")
+    assert actions(path) == ["put_aside"] * 2
+    assert read(sealed) == b" " * 9 + b"\n"
+    assert AppendLog(path).read() == []
+    assert check(path).is_clean
+
+
+def test_a_compressed_segment_is_left_and_told(path: str) -> None:
+    """The files beside it are repaired; once it is unpacked, so is it."""
+    sealed = seal(path, b"bad", GOOD[0])
+    packed = sealed + ENDINGS["gzip"]
+    Path(packed).write_bytes(codec_of("gzip").pack(read(sealed)))
+    before = read(packed)
+    os.unlink(sealed)
+    write(path, b"bad", GOOD[1])
+    report = repair(path)
+    assert [change.action for change in report.changes] == ["left", "put_aside"]
+    assert "gunzip" in report.changes[0].detail
+    assert report.exit_status == 1
+    assert read(packed) == before
+    os.unlink(packed)
+    seal(path, b"bad", GOOD[0])
+    assert actions(path) == ["put_aside"]
+    assert check(path).is_clean
+
+
+def test_long_lines_are_blanked_in_pieces(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the size of a piece."""
+    monkeypatch.setattr(overwrite, "_BLANK_BYTES", 3)
+    monkeypatch.setattr(overwrite, "_BLANK", b"   ")
+    for length in range(1, 12):
+        write(path, b"x" * length, b"{}")
+        assert actions(path) == ["put_aside"]
+        assert read(path) == b" " * (length + 1) + b"{}\n"
+
+
+def test_the_ids_of_glued_events_count_as_seen(tmp_path: Path) -> None:
+    """So that the same event further down is the duplicate, whatever block it stands in."""
+    path = str(tmp_path / f"s{SUFFIX}")
+    write(path, event(1) + b" " + event(2), *map(event, range(10, 1500)), event(2))
+    assert actions(path) == ["split", "put_aside"]
     assert check(path).is_clean

@@ -45,7 +45,12 @@ def copy_attributes(source: int, target: int) -> None:
     with contextlib.suppress(PermissionError):
         os.fchown(target, told.st_uid, told.st_gid)
     os.fchmod(target, stat.S_IMODE(told.st_mode))
-    os.utime(target, ns=(told.st_atime_ns, told.st_mtime_ns))
+    set_times(target, told)
+
+
+def set_times(fd: int, told: os.stat_result) -> None:
+    """Give an open file the times that were told of one."""
+    os.utime(fd, ns=(told.st_atime_ns, told.st_mtime_ns))
 
 
 def open_overwrite(path: str) -> int:

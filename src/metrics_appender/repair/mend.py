@@ -13,7 +13,7 @@ from ..check.files import parts_of
 from ..check.scan import Found, Scan
 from ..check.schema import schema_for
 from ..errors import LockTimeoutError, add_outcome
-from ..group_commit import GroupCommit
+from ..group_commit import GroupCommit, Patience
 from ..segments import CompressedFile, PlainFile
 from .overwrite import carry_out
 from .plan import Plan, make_plan
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ..segments import Source
 
 _MOST_TRIES: Final = 100
+_IN_THE_QUEUE: Final = Patience(pauses=(), keeps_to_queue=True)
 _UNDER_WAY: Final = "every byte is in the file or in its .torn; repair again"
 _COMPRESSED: Final = "in a compressed segment; unpack it beside the log (gunzip, unzstd), then repair again"
 
@@ -103,7 +104,7 @@ def _run_under_lock(path: str, work: Callable[[FileLock], list[Change]], lock_ti
             raise
         return ()
 
-    turns = GroupCommit(path, take_turn, lock_timeout, ())
+    turns = GroupCommit(path, take_turn, lock_timeout, _IN_THE_QUEUE)
     try:
         turns.append(b"")
     finally:
@@ -142,7 +143,10 @@ def _mend(lock: FileLock, looks: list[_Look], keep: Collection[FaultKind]) -> li
         _mend_tail(lock, looks)
         for fd, plan in plans:
             if plan.has_work():
+                times = disk.stat_open(fd)
                 carry_out(plan, fd, lock, active)
+                if fd != active:
+                    disk.set_times(fd, times)  # a segment's age is its time of sealing
         return [change for _, plan in plans for change in plan.changes]
 
 

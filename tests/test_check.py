@@ -1,0 +1,348 @@
+"""Check: every kind of fault by its exact place, through all files of a log, and nothing is changed."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import tracemalloc
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from damage import SUFFIX, event
+
+from metrics_appender import AppendLog, MetricsAppender, check, disk
+from metrics_appender.beside import sealed_path
+from metrics_appender.check.judge import objects_in
+from metrics_appender.check.report import MOST_FAULTS
+from metrics_appender.compressed import ENDINGS, codec_of
+from metrics_appender.lines import is_blank
+from metrics_appender.segments import list_segments
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from metrics_appender.compressed import Compression
+
+COMPRESSIONS: tuple[Compression | None, ...] = ("gzip", "zstd", None)
+SKILL = "YouTube Live Chat"
+
+
+def write(path: str | Path, *lines: bytes, tail: bytes = b"") -> None:
+    """Write a file anew, of lines that get their newlines."""
+    Path(path).write_bytes(b"".join(line + b"\n" for line in lines) + tail)
+
+
+def faults_of(path: str | Path) -> list[tuple[str, int, int, int]]:
+    """Return each fault's kind, line number, byte offset and length."""
+    return [(fault.kind, fault.line_number, fault.byte_offset, fault.length) for fault in check(path).faults]
+
+
+def performance(**fields: Any) -> bytes:
+    """Return a performance metric's line with some of its fields changed, or left out where they are `...`."""
+    record = {
+        **dict.fromkeys(["execution_id", "timestamp_iso", "skill_name", "agent"], "text"),
+        "timestamp": 1.5,
+        "execution_time_ms": 1,
+        "exception_occurred": False,
+        "exception_type": None,
+        "memory_usage_mb": 0.5,
+        "metric_type": "performance",
+        **fields,
+    }
+    return json.dumps({name: value for name, value in record.items() if value is not ...}).encode()
+
+
+NO_OBJECTS = [
+    *(b"", b"\t", b"oops", b"[]", b"null", b"5", b"{", b'{"a":1', b'{"a":NaN}', b"{'a':1}", b'{"a":"\xff"}', b"\r"),
+    *(b"{}x", b"{},{}", b"{}[]", b"[]{}", b'{"a":1}{"b":', b"#", b"[" * 100_000, b'{"a":' * 100_000, b'{"a":01}'),
+]
+
+
+@pytest.mark.parametrize("line", NO_OBJECTS, ids=lambda line: repr(line[:12]))
+def test_a_line_that_is_no_object_is_told_by_its_place(path: str, line: bytes) -> None:
+    """Its number counts from 1, its offset from 0, its length is that of its bytes."""
+    write(path, b'{"n":1}', b"{}", line, b'{"n":2}')
+    assert faults_of(path) == [("no_object", 3, 11, len(line))]
+    (file,) = check(path).files
+    assert (file.lines, file.records) == (4, {"other": 3})
+
+
+@pytest.mark.parametrize("line", [b"\0", b"\0" * 5000 + b'{"n":1}', b'{"n":1}\0', b'{"n":"\0"}'], ids=repr)
+def test_a_run_of_nuls_is_told_as_such(path: str, line: bytes) -> None:
+    """Wherever in the line it stands."""
+    write(path, b"{}", line, b"{}")
+    assert faults_of(path) == [("nul_run", 2, 3, len(line))]
+    assert f"{line.count(0)} NUL bytes" in check(path).faults[0].reason
+
+
+@pytest.mark.parametrize("line", [b'{"n":1}{"n":2}', b'{"a":"}{"} \t{}\r{}', '{"ü":"漢"}{"字":1}'.encode(), b" {} {} "], ids=repr)
+def test_glued_objects_are_told_as_such(path: str, line: bytes) -> None:
+    """Whole objects with white space between them, or without."""
+    write(path, b"{}", line)
+    assert faults_of(path) == [("glued", 2, 3, len(line))]
+    spans = objects_in(line)
+    assert all(json.loads(line[span.start : span.end]) is not None for span in spans)
+
+
+SCHEMA = {
+    "a field is missing": (performance(agent=...), "agent"),
+    "a field is of another type": (performance(agent=5), "agent"),
+    "a count is negative": (performance(execution_time_ms=-1), "execution_time_ms"),
+    "the marker is missing": (performance(metric_type=...), "metric_type"),
+    "the marker is another": (performance(metric_type="outcome"), "metric_type"),
+    "the time is beyond every calendar": (performance(timestamp=1e300), "timestamp"),
+    "a record of another file": (event(1), "execution_id"),
+}
+
+
+@pytest.mark.parametrize(("line", "field"), SCHEMA.values(), ids=SCHEMA.keys())
+def test_a_record_that_breaks_its_schema_is_told_with_the_field(tmp_path: Path, line: bytes, field: str) -> None:
+    """In a file whose name says which records it is for."""
+    write(tmp_path / "s_performance.json", performance(), line, performance())
+    assert faults_of(tmp_path) == [("schema", 2, len(performance()) + 1, len(line))]
+    assert f"`{field}`" in check(tmp_path).faults[0].reason or f"$.{field}" in check(tmp_path).faults[0].reason
+
+
+def test_fields_beyond_the_known_ones_are_let_pass_but_looked_at(tmp_path: Path) -> None:
+    """A later version may have written them; what stands in them has to be JSON."""
+    more = performance(cost={"eur": [1, 2.5]})
+    write(tmp_path / "s_performance.json", more, more.replace(b"eur", b"\xff"), more.replace(b"2.5", b'"\\ud800"'))
+    assert faults_of(tmp_path) == [("no_object", 2, len(more) + 1, len(more) - 2)]
+
+
+def test_every_record_that_the_library_writes_is_good(tmp_path: Path) -> None:
+    """All five kinds, with every field that may be nothing."""
+    metrics = MetricsAppender(tmp_path)
+    for number in range(2):
+        metrics.append_performance_metric(SKILL, "e", 1, "a", timestamp=number + 1)
+        metrics.append_outcome_metric(SKILL, "e", "d", None, False, 1, "r", "a", timestamp=number + 1)
+        metrics.append_fidelity_metric(SKILL, "e", 0, 1, 0, {"p": True}, "a", timestamp=number + 1)
+        metrics.append_promotion_event(SKILL, "f", "t", "p", "k", "r", {"a": [None, {"b": 1e300}]}, timestamp=number + 1)
+        metrics.append_rollback_event(SKILL, "f", "t", "r", "m", timestamp=number + 1)
+    report = check(tmp_path)
+    assert report.is_clean
+    assert [(Path(file.path).name.removeprefix(SKILL), file.records) for file in report.files] == [
+        ("_fidelity.json", {"fidelity": 2}),
+        ("_outcomes.json", {"outcome": 2}),
+        ("_performance.json", {"performance": 2}),
+        ("_promotion_log.json", {"promotion": 2, "rollback": 2}),
+    ]
+    assert {(file.first_time, file.last_time) for file in report.files} == {(1.0, 2.0)}
+
+
+def test_the_second_event_with_an_id_is_a_fault(tmp_path: Path) -> None:
+    """Also where the first stands far above it, in one block or another, or among glued objects."""
+    many = [event(number) for number in range(2000)]
+    glued = event(3000) + event(3001)
+    write(tmp_path / f"s{SUFFIX}", *many, many[5], glued, event(3001), many[1999])
+    assert [(fault[0], fault[1]) for fault in faults_of(tmp_path)] == [("duplicate_id", 2001), ("glued", 2002)] + [
+        ("duplicate_id", number) for number in (2003, 2004)
+    ]
+
+
+def test_blank_lines_are_no_records_and_no_faults(path: str) -> None:
+    """A repair may leave one where no record follows."""
+    write(path, b"   ", b"{}", b" ")
+    (file,) = check(path).files
+    assert (file.lines, file.records, file.faults) == (3, {"other": 1}, ())
+    assert is_blank(b"   ")
+
+
+# The torn tail
+
+
+def test_a_torn_tail_is_told_with_its_bytes(path: str) -> None:
+    """Its line number is that which the line would have had."""
+    write(path, b"{}", tail=b'{"half')
+    assert faults_of(path) == [("torn_tail", 2, 3, 6)]
+    assert check(path).files[0].bytes == 9
+
+
+def test_a_line_that_is_being_written_is_no_fault(path: str, hold: Callable[[str], AbstractContextManager[int]]) -> None:
+    """Whoever holds the lock is about to end it."""
+    write(path, b"{}", tail=b'{"half')
+    with hold(path):
+        assert check(path).is_clean
+    assert not check(path).is_clean
+
+
+def test_a_line_that_is_ended_while_the_check_looks_is_no_fault(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tail is read again when the lock is seen to be free."""
+    write(path, b"{}", tail=b'{"half":')
+    real = disk.read_at
+    reads = []
+
+    def read_at(fd: int, length: int, offset: int) -> bytes:
+        block = real(fd, length, offset)
+        reads.append(offset)
+        if reads.count(3) == 2:
+            with open(path, "ab") as file:
+                file.write(b"1}\n")
+        return block
+
+    monkeypatch.setattr(disk, "read_at", read_at)
+    assert check(path).is_clean
+
+
+def test_a_line_that_is_taken_back_under_the_check_is_no_fault(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What looks wrong is read once more."""
+    write(path, b"{}", b"taken back")
+    real = disk.read_at
+
+    def read_at(fd: int, length: int, offset: int) -> bytes:
+        block = real(fd, length, offset)
+        write(path, b"{}", b'{"taken":"its place"}')
+        return block
+
+    monkeypatch.setattr(disk, "read_at", read_at)
+    assert check(path).is_clean
+
+
+# Files
+
+
+def test_sealed_segments_are_read_as_one_log(tmp_path: Path) -> None:
+    """Oldest first, compressed or not; an event's id is one for all of them; offsets are those in each file, unpacked."""
+    path = str(tmp_path / f"s{SUFFIX}")
+    place = 0
+    for number, compression in enumerate(COMPRESSIONS):
+        lines = [event(number), b"bad", event(100)]
+        size = sum(map(len, lines)) + 3
+        sealed = sealed_path(path, place, place + size)
+        write(sealed, *lines)
+        place += size
+        if compression:
+            pack(sealed, compression)
+    write(path, event(100), tail=b"torn")
+    report = check(tmp_path)
+    assert [file.path for file in report.files] == [*(segment.path for segment in list_segments(path)), path]
+    assert [os.path.splitext(file.path)[1] for file in report.files[:2]] == [".gz", ".zst"]
+    assert [[(fault.kind, fault.line_number) for fault in file.faults] for file in report.files] == [
+        [("no_object", 2)],
+        [("no_object", 2), ("duplicate_id", 3)],
+        [("no_object", 2), ("duplicate_id", 3)],
+        [("duplicate_id", 1), ("torn_tail", 2)],
+    ]
+    assert check(path).files == report.files
+
+
+def pack(path: str, compression: Compression) -> None:
+    """Compress a sealed segment, and remove it."""
+    Path(path + ENDINGS[compression]).write_bytes(codec_of(compression).pack(Path(path).read_bytes()))
+    os.unlink(path)
+
+
+def test_a_directory_is_read_for_its_logs_only(tmp_path: Path) -> None:
+    """The files of skills, NDJSON by its endings, and what is sealed of them; nothing else, and no directory below."""
+    for name in ("a_performance.json", "b.ndjson", "c.jsonl"):
+        write(tmp_path / name, performance())
+    for name in ("notes.txt", "config.json", "b.ndjson.torn", "b.ndjson.maintenance.lock", "x_performance.json.tmp"):
+        write(tmp_path / name, b"not for us")
+    write(tmp_path / "sealed.ndjson.000000000000000-000000000000003", b"{}")
+    (tmp_path / "below").mkdir()
+    write(tmp_path / "below" / "d.ndjson", b"bad")
+    report = check(tmp_path)
+    assert [os.path.basename(file.path)[:7] for file in report.files] == ["a_perfo", "b.ndjso", "c.jsonl", "sealed."]
+    assert report.is_clean
+    assert check(tmp_path / "notes.txt").exit_status == 1
+
+
+def test_what_is_not_there_or_no_file_is_an_error(tmp_path: Path) -> None:
+    """It must not look like a file without faults."""
+    with pytest.raises(FileNotFoundError):
+        check(tmp_path / "none.ndjson")
+    os.mkfifo(tmp_path / "pipe.ndjson")
+    with pytest.raises(OSError, match="regular file"):
+        check(tmp_path / "pipe.ndjson")
+
+
+def test_a_file_that_cannot_be_read_is_told_and_the_others_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Status 2, whatever else was found."""
+    for name in "abc":
+        write(tmp_path / f"{name}.ndjson", b"bad" if name == "a" else b"{}")
+    real = disk.open_read
+
+    def open_read(path: str) -> int:
+        if path.endswith("b.ndjson"):
+            raise PermissionError(13, "Permission denied", path)
+        return real(path)
+
+    monkeypatch.setattr(disk, "open_read", open_read)
+    report = check(tmp_path)
+    assert [file.error for file in report.files] == [None, "Permission denied", None]
+    assert report.exit_status == 2
+    assert [file.lines for file in report.files] == [1, 0, 1]
+
+
+def test_nothing_is_changed(tmp_path: Path) -> None:
+    """No byte, no time, no file beside."""
+    write(tmp_path / "any.ndjson", b"{}", b"bad", tail=b"torn")
+    before = os.stat(tmp_path / "any.ndjson")
+    check(tmp_path)
+    after = os.stat(tmp_path / "any.ndjson")
+    assert (before.st_size, before.st_mtime_ns, before.st_ino) == (after.st_size, after.st_mtime_ns, after.st_ino)
+    assert os.listdir(tmp_path) == ["any.ndjson"]
+
+
+# The report
+
+
+def test_the_report_is_plain_data(tmp_path: Path) -> None:
+    """All of it as JSON, with the times as text too."""
+    write(tmp_path / "s_performance.json", performance(), b"bad \x1b[31m")
+    facts = json.loads(json.dumps(check(tmp_path).as_dict()))
+    (file,) = facts["files"]
+    assert (facts["exit_status"], file["fault_counts"]) == (1, {"no_object": 1})
+    assert (file["first_time"], file["first_time_iso"]) == (1.5, "1970-01-01T00:00:01.500000+00:00")
+    assert file["faults"][0]["excerpt"] == "bad \\x1b[31m"
+
+
+def test_of_very_many_faults_the_first_are_kept_and_all_are_counted(path: str) -> None:
+    """A file that is something else altogether must not fill the memory."""
+    write(path, *[b"bad"] * (MOST_FAULTS + 5))
+    (file,) = check(path).files
+    assert len(file.faults) == MOST_FAULTS
+    assert file.fault_counts == {"no_object": MOST_FAULTS + 5}
+
+
+def test_progress_is_told_to_the_last_byte(tmp_path: Path) -> None:
+    """What was read, and what there is, over all files."""
+    for name in "ab":
+        write(tmp_path / f"{name}.ndjson", *[b'{"text":"some text"}'] * 20_000)
+    told: list[tuple[int, int]] = []
+    check(tmp_path, progress=lambda done, total: told.append((done, total)))
+    total = 2 * 20_000 * 21
+    assert told[-1] == (total, total)
+    assert sorted(told) == told
+    assert {total for _, total in told} == {total}
+
+
+def test_a_large_file_takes_constant_memory(tmp_path: Path) -> None:
+    """Thirty megabytes are checked in a few."""
+    write(tmp_path / "s_performance.json", *[performance(agent="x" * 3000)] * 10_000)
+    tracemalloc.start()
+    try:
+        assert check(tmp_path).files[0].records == {"performance": 10_000}
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_check_while_writers_write_finds_nothing(tmp_path: Path) -> None:
+    """Lines that are half written are seen as what they will be."""
+    log = AppendLog(tmp_path / "any.ndjson", durability="os")
+    log.append({"text": "first"})
+
+    def append() -> None:
+        for _ in range(200):
+            log.append({"text": "x" * 50_000})
+
+    threads = [threading.Thread(target=append) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        assert check(tmp_path).is_clean
+    assert check(tmp_path).files[0].lines == 601
