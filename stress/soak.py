@@ -26,6 +26,8 @@ from .test_many_writers import write_with_many
 from .test_pools import append_from_pool
 from .test_power_cut import DURABLE, cut_power
 from .test_readers import read_all_the_while
+from .test_rotating import rotate_and_kill
+from .test_rotating_power_cut import cut_rotations
 from .test_rotation import rotate_under_writers
 from .test_stopped_holder import wait_for_stopped_holder
 from .test_threads import write_with_threads
@@ -77,6 +79,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "threads": _any_durability(write_with_threads),
     "readers": _any_durability(read_all_the_while),
     "rotation": _any_durability(rotate_under_writers),
+    "rotating": _any_durability(rotate_and_kill),
     "forks": _any_durability(fork_under_threads),
     "killed parents": _any_durability(outlive_parents),
     "kill storm": _any_durability(kill_in_storms),
@@ -88,6 +91,9 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "read-only disk": _any_durability(write_to_a_read_only_disk),
     "lost disk": _lose_a_disk,
     "power cut": lambda directory, profile, chance: cut_power(
+        directory, profile, chance.choice(DURABLE), chance.choice(power.FILE_SYSTEMS)
+    ),
+    "power cut in a rotation": lambda directory, profile, chance: cut_rotations(
         directory, profile, chance.choice(DURABLE), chance.choice(power.FILE_SYSTEMS)
     ),
 }

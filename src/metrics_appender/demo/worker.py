@@ -11,8 +11,8 @@ import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from .. import notice
 from ..appender import MetricsAppender
-from ..notice import LOGGER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,8 +84,8 @@ def work(task: Task, pipe: Connection) -> None:
     Waits for the word once before the first record, and once more before its last five, which come after
     the kill: whatever is torn then is mended by one of them.
     """
-    logging.getLogger(LOGGER).setLevel(logging.ERROR)  # the torn write is the demo's own doing, and told on its screen
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer: it ends its workers
+    logging.getLogger(notice.LOGGER).addHandler(logging.NullHandler())  # the demo shows on its screen what was mended
     try:
         _append_all(task, pipe)
     except (BrokenPipeError, ConnectionResetError, EOFError):
