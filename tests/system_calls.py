@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Fault = Callable[["Call"], Any]
 
-_OF_A_PATH = ("open", "lstat", "mkdir", "listdir", "rename", "unlink")
+_OF_A_PATH = ("open", "lstat", "stat", "mkdir", "listdir", "rename", "unlink")
 _OF_A_DESCRIPTOR = ("close", "write", "pwrite", "pread", "fsync", "fdatasync", "ftruncate", "fstat")
 
 

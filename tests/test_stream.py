@@ -198,7 +198,7 @@ CHANGES = (seal_active, begin_anew, compress_first, all_of_it)
 
 
 @pytest.mark.parametrize("change", CHANGES)
-@pytest.mark.parametrize("call", ["open_read", "list_names", "read_at", "close", "stat_named"])
+@pytest.mark.parametrize("call", ["open_read", "list_names", "read_at", "close", "stat_followed"])
 @pytest.mark.parametrize("limit", [None, 3, 5, 8, 100])
 def test_a_rotation_in_mid_read_makes_no_gap_and_no_repeat(path: str, limit: int | None, call: str, change: Callable[[str], None]) -> None:
     """Whenever it comes, what is read is a run of the stream that reaches at least to where it was at the beginning."""
@@ -239,11 +239,13 @@ def test_reading_leaves_no_file_open(path: str) -> None:
     records = log.iter_records()
     next(records)
     records.close()  # type: ignore[attr-defined]  # a generator
-    with pytest.raises(CorruptLineError):
+    with pytest.raises(CorruptLineError) as backwards:
         log.read(4)
-    with pytest.raises(CorruptLineError):
+    with pytest.raises(CorruptLineError) as forwards:
         log.read()
     assert len(log.read(3)) == 3
+    assert backwards.value.__traceback__ is not None  # it holds the frames, and what they hold
+    assert forwards.value.__traceback__ is not None
     assert len(os.listdir("/proc/self/fd")) == before
 
 
@@ -262,3 +264,12 @@ def test_what_one_listing_misses_without_an_active_file_the_next_one_shows(path:
         listings: Iterator[list[str]] = iter([[]])
         monkeypatch.setattr(disk, "list_names", lambda directory, listings=listings: next(listings, names))
         assert [record["n"] for record in AppendLog(path).read(limit)] == [0, 1, 2][-(limit or 3) :]
+
+
+def test_a_log_is_read_through_a_link(path: str) -> None:
+    """The name is that of the link; segments lie beside it, if anywhere."""
+    lay_out(path, [], b"".join(LINES[:3]))
+    os.symlink(path, path + ".link")
+    log = AppendLog(path + ".link")
+    assert [record["n"] for record in log.read()] == [0, 1, 2]
+    assert [record["n"] for record in log.read(10)] == [0, 1, 2]

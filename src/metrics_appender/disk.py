@@ -173,3 +173,4 @@ list_names = os.listdir
 rename = os.rename
 unlink = os.unlink
 stat_named = os.lstat
+stat_followed = os.stat

@@ -91,6 +91,6 @@ def _opened(segments: Iterable[Segment]) -> Iterator[Source]:
 
 def _is_named(file: PlainFile, path: str) -> bool:
     try:
-        return os.path.samestat(disk.stat_open(file.fd), disk.stat_named(path))
+        return os.path.samestat(disk.stat_open(file.fd), disk.stat_followed(path))  # a reader may come through a link
     except FileNotFoundError:
         return False
