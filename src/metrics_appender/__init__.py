@@ -4,7 +4,16 @@ from .append_log import AppendLog
 from .appender import MetricsAppender
 from .check import check
 from .doctor import check_filesystem
-from .errors import ClosedError, CorruptLineError, CorruptSegmentError, Fault, InvalidRecordError, LockTimeoutError, MetricsAppenderError
+from .errors import (
+    ClosedError,
+    CorruptLineError,
+    CorruptSegmentError,
+    CursorGoneError,
+    Fault,
+    InvalidRecordError,
+    LockTimeoutError,
+    MetricsAppenderError,
+)
 from .repair import repair
 from .rotation import Rotation
 from .skipped import SkippedLines
@@ -14,6 +23,7 @@ __all__ = [
     "ClosedError",
     "CorruptLineError",
     "CorruptSegmentError",
+    "CursorGoneError",
     "Fault",
     "InvalidRecordError",
     "LockTimeoutError",

@@ -5,6 +5,7 @@
     ├── LockTimeoutError     (TimeoutError)          the lock was not free before the deadline
     ├── CorruptLineError     (json.JSONDecodeError)  a whole line that is not a JSON object
     ├── CorruptSegmentError  (OSError)               a compressed segment that cannot be unpacked
+    ├── CursorGoneError      (LookupError)           what a stored cursor points into is not there any more
     └── ClosedError          (ValueError)            an append to what was closed
 
 What the operating system refuses stays an `OSError` with its errno, so that `except PermissionError`
@@ -121,6 +122,27 @@ class CorruptSegmentError(MetricsAppenderError, OSError):
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by the two facts."""
         return type(self), (self.filename, self.reason)
+
+
+class CursorGoneError(MetricsAppenderError, LookupError):
+    """Nothing that is left holds the bytes a cursor points behind: records may have gone with them; nothing was read.
+
+    `path` is the followed file, `cursor` the cursor as it was passed.
+    """
+
+    def __init__(self, path: str, cursor: str, reason: str) -> None:
+        """Take the followed file, the cursor, and what was found in place of its file."""
+        super().__init__(path, cursor, reason)
+        self.path = path
+        self.cursor = cursor
+        self.reason = reason
+
+    def __str__(self) -> str:
+        """Say what is gone, and how to go on."""
+        return (
+            f"{self.path}: {self.reason} (cursor {self.cursor}); records in between may be lost to this follower: "
+            'go on with start="beginning" for all that is left, or with start="end" for what comes from now on'
+        )
 
 
 class ClosedError(MetricsAppenderError, ValueError):

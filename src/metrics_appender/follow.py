@@ -1,0 +1,232 @@
+"""Following a log: each record once, in order, as soon as its line is whole, through every rotation."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+
+from . import notice, succession
+from .cursor import Cursor
+from .errors import CorruptLineError
+from .lines import is_blank, line_number
+from .ndjson import decode_line
+from .passage import Passage
+from .skipped import collector
+from .waking import Waker, check_poll_seconds
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+    from .log_file import LogFile
+    from .skipped import OnError
+
+_STOP_SECONDS: Final = 0.1  # how late a `stop` is noticed that cannot ring
+_WRITER_SECONDS: Final = 0.01  # how often a rotated file is tried whose lock somebody holds
+
+
+class Stop(Protocol):
+    """What says that it is enough: a `threading.Event`, or anything with its `is_set`."""
+
+    def is_set(self) -> bool:
+        """Whether it is."""
+
+
+class Followed(NamedTuple):
+    """A record, and the cursor of the place behind it, from which a later follower goes on."""
+
+    record: dict[str, Any]
+    cursor: str
+
+
+class Follower:
+    """Yields the records of the log at `path` as they come, for ever; an iterator, and a context manager that closes it.
+
+    Where it begins is settled when it is made. `next` waits for a record. One thread at a time is in it; `close` may be
+    called from any, and ends the one that waits. What a follower has given was whole in the file; it is durable
+    when its append has returned.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        start: str = "end",
+        *,
+        poll_seconds: float | None = None,
+        stop: Stop | None = None,
+        on_error: OnError = "raise",
+        notify: bool | None = None,
+        last: int = 0,
+    ) -> None:
+        """Open the file that holds the start, if it is there; raises `CursorGoneError` for a cursor whose file is gone.
+
+        `last` is how many lines in front of the end are given too, with `start="end"`.
+        """
+        check_poll_seconds(poll_seconds)
+        self._skipped = collector(on_error)
+        self._on_error = on_error
+        self._path = path
+        self._stop = stop
+        self._lines: deque[bytes] = deque()
+        self._suspect = -1
+        self._absence = succession.note_absence(path)
+        self._has_writer = False
+        self._is_closed = False
+        self._mutex = threading.Lock()
+        self._passage: Passage | None = None
+        self._cursor: Cursor | None = None
+        self._waker = Waker(path, poll_seconds=poll_seconds, notify=notify)
+        try:
+            self._begin(start, last)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def cursor(self) -> str | None:
+        """The place behind the last record that was given, or the start.
+
+        `None` where there is no file yet, and at the beginning of a file by which nothing could tell it from another later.
+        """
+        return str(self._cursor) if self._cursor else None
+
+    def __iter__(self) -> Self:
+        """Return the follower itself."""
+        return self
+
+    def __next__(self) -> Followed:
+        """Return the next record once its line is whole; end when closed, or when `stop` is set.
+
+        Raises `CorruptLineError` for a whole line that is no JSON object (the next call goes on behind it), `CursorGoneError`
+        when segments were deleted before they were read.
+        """
+        with self._mutex:
+            try:
+                return self._next()
+            except StopIteration:
+                self._is_closed = True
+                raise
+            finally:
+                if self._is_closed:
+                    self._release()
+
+    def close(self) -> None:
+        """End it, from any thread, and close what is open; closing again does nothing."""
+        self._is_closed = True
+        self._waker.ring()
+        if self._mutex.acquire(blocking=False):  # else whoever is inside sees to it
+            try:
+                self._release()
+            finally:
+                self._mutex.release()
+
+    def __enter__(self) -> Self:
+        """Return the follower itself."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Close it."""
+        self.close()
+
+    def __del__(self) -> None:
+        """Close what was forgotten."""
+        if hasattr(self, "_waker"):
+            self.close()
+
+    def _release(self) -> None:
+        passage, self._passage = self._passage, None
+        self._lines.clear()
+        if passage:
+            passage.close()
+        self._waker.close()
+
+    def _begin(self, start: str, last: int) -> None:
+        if start == "beginning":
+            self._enter(succession.open_first(self._path), 0)
+        elif start == "end":
+            self._enter(*(succession.open_near_end(self._path, last) or (None, 0)))
+        else:
+            self._enter(*succession.open_holder(self._path, Cursor.parse(start, "start")))
+        if self._passage and self._passage.has_cursor():
+            self._cursor = self._passage.cursor()
+
+    def _enter(self, file: LogFile | None, offset: int) -> None:
+        """Go on in another file."""
+        if file is None:
+            return
+        before, self._passage = self._passage, Passage(self._path, file, offset)
+        if before:
+            before.close()
+        self._waker.watch(file)  # before the first look, so that no write falls between the look and the sleep
+
+    def _next(self) -> Followed:
+        while not (self._is_closed or (self._stop and self._stop.is_set())):
+            if self._lines:
+                record = self._decode(self._lines.popleft())
+                if record is not None:
+                    return record
+            elif not (self._take_lines() or self._move_on()):
+                self._waker.sleep(self._most_seconds())
+        raise StopIteration
+
+    def _most_seconds(self) -> float | None:
+        if self._has_writer:
+            return _WRITER_SECONDS
+        return _STOP_SECONDS if self._stop else None
+
+    def _take_lines(self) -> bool:
+        if self._passage is None:
+            self._enter(succession.open_begun_since(self._path, self._absence), 0)
+        if self._passage:
+            self._lines.extend(self._passage.take_lines())
+        return bool(self._lines)
+
+    def _move_on(self) -> bool:
+        """Enter the next file when this one is at its end for good; whether that is so."""
+        passage = self._passage
+        self._has_writer = False
+        if passage is None or passage.file.has_name(self._path):
+            return False
+        # A writer may have locked the file before it lost its name, and write to it now. When the lock was free once,
+        # nobody will any more: who locks it from then on sees that the name is another's.
+        self._has_writer = passage.file.has_writer()
+        if self._has_writer:
+            return False
+        if self._take_lines():
+            return True
+        following = succession.open_next(self._path, passage.file, passage.cursor())
+        self._enter(following, 0)
+        return following is not None
+
+    def _decode(self, line: bytes) -> Followed | None:
+        """Pass a line, and return what it holds; `None` for a blank one, and one that is skipped or read again."""
+        assert self._passage is not None
+        try:
+            record = decode_line(line)
+        except json.JSONDecodeError as error:
+            if is_blank(line[:-1]):
+                self._passage.advance(line)
+            else:
+                self._judge(self._passage, line, error)
+            return None
+        self._passage.advance(line)
+        self._cursor = self._passage.cursor()
+        return Followed(record, str(self._cursor))
+
+    def _judge(self, passage: Passage, line: bytes, error: json.JSONDecodeError) -> None:
+        """Have a line that is no object read once more, for a writer may have taken it back under the reader; then it is corrupt."""
+        if self._suspect != passage.place:
+            self._suspect = passage.place
+            self._lines.clear()
+            return
+        source, offset = passage.file.source, passage.offset
+        corrupt = CorruptLineError(error.msg, error.doc, error.pos, source.path, line_number(source, offset), offset)
+        passage.advance(line)
+        if self._skipped is None:
+            raise corrupt from error
+        self._skipped.count += 1
+        self._skipped.first = self._skipped.first or corrupt
+        if self._on_error == "skip":
+            notice.warn("1 corrupt line skipped: %s", corrupt)

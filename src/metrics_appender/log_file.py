@@ -1,0 +1,136 @@
+"""One file of a log, open for reading: the active one, a sealed segment, or one that another program rotated away."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from typing import IO, TYPE_CHECKING, Final
+
+from . import disk, file_lock, segments, stream
+from .errors import CorruptSegmentError
+from .lines import last_lines
+from .segments import PlainFile, Source
+
+if TYPE_CHECKING:
+    from .cursor import Cursor
+    from .rotated import Rotated
+    from .segments import Segment
+
+_COPY_BYTES: Final = 1 << 20
+
+
+class LogFile:
+    """An open file of whole lines that starts at `start` in the log's stream.
+
+    `inode` and `generation` are those of the file on the disk, 0 for a sealed segment, which is known by its start. With `is_final`, nobody
+    writes to it any more, by what it is.
+    """
+
+    def __init__(self, source: Source, start: int, fd: int = -1, *, is_final: bool) -> None:
+        """Take what is open; `fd` is the descriptor of the file on the disk, where its identity counts."""
+        self.source = source
+        self.start = start
+        self.is_final = is_final
+        self.device = self.inode = self.generation = self._mtime_ns = 0
+        self.descriptor = fd
+        if fd >= 0:
+            found = disk.stat_open(fd)
+            self.device, self.inode, self._mtime_ns = found.st_dev, found.st_ino, found.st_mtime_ns
+            self.generation = disk.generation_of(fd)
+
+    @property
+    def end(self) -> int:
+        """Where it ends in the log's stream, now."""
+        return self.start + self.source.size
+
+    def begin_of_last_lines(self, count: int) -> tuple[int, int]:
+        """Return the offset where its last whole lines begin, `count` of them at the most, and how many they are."""
+        offset, lines = last_lines(self.source, count)
+        return offset, len(lines)
+
+    def last_written_ns(self) -> int:
+        """When it was last written to, in nanoseconds since the epoch."""
+        return self._mtime_ns if self.is_final else disk.stat_open(self.descriptor).st_mtime_ns
+
+    def has_name(self, path: str) -> bool:
+        """Whether this is the file that has the name now."""
+        if self.descriptor < 0:
+            return False
+        try:
+            named = disk.stat_followed(path)  # a reader may come through a link
+        except FileNotFoundError:
+            return False
+        return (named.st_dev, named.st_ino) == (self.device, self.inode)
+
+    def is_same(self, other: Rotated | LogFile) -> bool:
+        """Whether another is this very file; certain, for the number of an open file is not given out again."""
+        return self.inode != 0 and (other.device, other.inode) == (self.device, self.inode)
+
+    def has_writer(self) -> bool:
+        """Whether somebody may be in the middle of a write, though the file has lost its name."""
+        return not self.is_final and not file_lock.is_free(self.descriptor)
+
+    def is_of(self, cursor: Cursor) -> bool:
+        """Whether number and generation are those of the cursor's file."""
+        return self.inode != 0 and (cursor.inode, cursor.generation) == (self.inode, self.generation)
+
+    def holds(self, cursor: Cursor, *, is_certain: bool) -> bool:
+        """Whether it holds what stood in front of the cursor when that was made; see `Cursor.fits`."""
+        return cursor.fits(self.source.read_at, is_certain=is_certain)
+
+    def close(self) -> None:
+        """Close it."""
+        self.source.close()
+
+
+def open_active(path: str) -> LogFile | None:
+    """Open the file that has the name, with its place in the stream; `None` if there is none."""
+    active = stream.open_active(path)
+    return LogFile(active.file, active.base, active.file.fd, is_final=False) if active else None
+
+
+def open_sealed(segment: Segment) -> LogFile:
+    """Open a sealed segment; `FileNotFoundError` if it is gone."""
+    return LogFile(segments.open_segment(segment), segment.start, is_final=True)
+
+
+def open_rotated(rotated: Rotated, start: int) -> LogFile:
+    """Open a file that was rotated away; `FileNotFoundError` where its name is another's by now."""
+    source = PlainFile(rotated.path)
+    opened = disk.stat_open(source.fd)
+    if (opened.st_dev, opened.st_ino) != (rotated.device, rotated.inode):
+        source.close()
+        raise FileNotFoundError(rotated.path)
+    if rotated.is_compressed:
+        unpacked = _Unpacked(source)
+        return LogFile(unpacked, start, unpacked.packed.fd, is_final=True)
+    return LogFile(source, start, source.fd, is_final=False)
+
+
+class _Unpacked(PlainFile):
+    """A file that another program compressed, unpacked into a temporary one, to be read at any place."""
+
+    def __init__(self, packed: PlainFile) -> None:
+        self.path = packed.path
+        self.packed = packed
+        with tempfile.TemporaryFile() as unpacked:
+            _unpack(packed, unpacked)
+            self.fd = os.dup(unpacked.fileno())
+
+    def close(self) -> None:
+        self.packed.close()
+        super().close()
+
+
+def _unpack(packed: PlainFile, target: IO[bytes]) -> None:
+    import gzip
+    import zlib
+
+    try:
+        with os.fdopen(os.dup(packed.fd), "rb") as file, gzip.open(file) as reader:
+            shutil.copyfileobj(reader, target, _COPY_BYTES)
+        target.flush()
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        packed.close()
+        raise CorruptSegmentError(packed.path, str(error)) from error

@@ -1,0 +1,270 @@
+"""Which file of a log comes first, which comes next, and which one holds the place of a cursor.
+
+A log's files are its sealed segments, the files that other programs rotated away, and the active one. They are renamed and
+deleted at any moment, so each answer is given only when the names still stand as they were listed.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from .errors import CorruptSegmentError, CursorGoneError
+from .log_file import LogFile, open_active, open_rotated, open_sealed
+from .rotated import list_rotated
+from .segments import base_of_active, list_segments
+
+if TYPE_CHECKING:
+    from .cursor import Cursor
+    from .rotated import Rotated
+
+
+_TICK_NS: Final = 20_000_000  # by which the clock of the files may lag behind ours
+
+
+class Absence(NamedTuple):
+    """A moment when a log may have had no file, and the files that were rotated away before it."""
+
+    moment_ns: int
+    inodes: frozenset[int]
+
+    def is_before(self, rotated: Rotated) -> bool:
+        """Whether a file was begun after the moment."""
+        return rotated.mtime_ns >= self.moment_ns - _TICK_NS and rotated.inode not in self.inodes
+
+
+def note_absence(path: str) -> Absence:
+    """Return what has to be known of this moment, should there be no file at `path`."""
+    return Absence(time.time_ns(), frozenset(rotated.inode for rotated in list_rotated(path)))
+
+
+def open_first(path: str) -> LogFile | None:
+    """Open the oldest file of the log's own: its first sealed segment, else the active file; `None` when there is none yet."""
+    while True:
+        active = open_active(path)
+        if active and active.start == 0:
+            return active
+        for segment in list_segments(path):
+            try:
+                first = open_sealed(segment)
+            except FileNotFoundError:
+                continue
+            _close(active)
+            return first
+        if active is None or active.has_name(path):
+            return active
+        active.close()
+
+
+def open_begun_since(path: str, absence: Absence) -> LogFile | None:
+    """Open the oldest file that was begun after a moment when there was none: it may have been rotated away by now."""
+    while True:
+        first = open_first(path)
+        begun = [rotated for rotated in list_rotated(path) if absence.is_before(rotated)]
+        if not begun:
+            return first
+        _close(first)
+        try:
+            return open_rotated(begun[0], base_of_active(path))
+        except FileNotFoundError:
+            continue
+
+
+def open_near_end(path: str, count: int) -> tuple[LogFile, int] | None:
+    """Open the file in which the last `count` lines of the log's own files begin, and tell the offset; `None` when there is none yet."""
+    file = _open_last(path)
+    if file is None:
+        return None
+    offset, found = file.begin_of_last_lines(count)
+    for segment in reversed(list_segments(path)):
+        if found < count and segment.end <= file.start:
+            try:
+                older = open_sealed(segment)
+            except FileNotFoundError:  # deleted, and all before it
+                break
+            file.close()
+            file = older
+            offset, more = file.begin_of_last_lines(count - found)
+            found += more
+    return file, offset
+
+
+def _open_last(path: str) -> LogFile | None:
+    while True:
+        active = open_active(path)
+        if active:
+            return active
+        segments = list_segments(path)
+        if not segments:
+            return None
+        try:
+            return open_sealed(segments[-1])
+        except FileNotFoundError:
+            continue
+
+
+def open_next(path: str, current: LogFile, cursor: Cursor) -> LogFile | None:
+    """Open the file that was begun after `current`, which has lost its name and is read to its end; `None` if there is none yet.
+
+    Raises `CursorGoneError` when files in between are deleted already.
+    """
+    while True:
+        active = open_active(path)
+        try:
+            found = _sealed_after(path, current, cursor) or _rotated_after(path, current, cursor)
+        except FileNotFoundError:  # renamed between listing and opening
+            _close(active)
+            continue
+        if found:
+            _close(active)
+            return found
+        if active is None:
+            return None
+        if current.is_same(active):  # it has its name back
+            active.close()
+            return None
+        if active.has_name(path):
+            return active
+        active.close()
+
+
+def _sealed_after(path: str, current: LogFile, cursor: Cursor) -> LogFile | None:
+    end = current.end
+    for segment in list_segments(path):
+        is_in_its_place = segment.start == current.start and segment.end != end  # `current` itself was not sealed
+        if segment.start == end or is_in_its_place:
+            return open_sealed(segment)
+        if segment.start > end:
+            reason = f"the segments from {end} to {segment.start} of its stream were deleted before they were read"
+            raise CursorGoneError(path, str(cursor), reason)
+    return None
+
+
+def _rotated_after(path: str, current: LogFile, cursor: Cursor) -> LogFile | None:
+    """Open the oldest file that was rotated away after `current`."""
+    rotated = list_rotated(path)
+    newer = rotated[_place_of(current, cursor, rotated) + 1 :]
+    if not newer:
+        return None
+    return open_rotated(newer[0], current.start)
+
+
+def _place_of(current: LogFile, cursor: Cursor, rotated: list[Rotated]) -> int:
+    """Return the index of a file among those that were rotated away; where it is not, of the last that was written before it."""
+    for index, file in enumerate(rotated):
+        if current.is_same(file):
+            return index
+    last_written_ns = current.last_written_ns()
+    for index, file in reversed(list(enumerate(rotated))):
+        if (file.is_compressed and _is_held_by(file, cursor)) or file.mtime_ns <= last_written_ns:
+            return index
+    return -1
+
+
+def _is_held_by(rotated: Rotated, cursor: Cursor) -> bool:
+    file = _holding(rotated, cursor, is_certain=False)
+    _close(file)
+    return file is not None
+
+
+def _holding(rotated: Rotated, cursor: Cursor, *, is_certain: bool) -> LogFile | None:
+    """Open a file that was rotated away if it holds a cursor; one that cannot be unpacked holds none."""
+    try:
+        file = open_rotated(rotated, cursor.start)
+    except CorruptSegmentError:
+        return None
+    if file.holds(cursor, is_certain=is_certain and file.generation != 0):
+        return file
+    file.close()
+    return None
+
+
+def open_copy(path: str, cursor: Cursor) -> LogFile | None:
+    """Open the copy that was made of a file before it was cut to nothing in place, as logrotate's `copytruncate` does."""
+    while True:
+        try:
+            return _rotated_twin(path, cursor, is_cut=True)
+        except FileNotFoundError:
+            continue
+
+
+def open_holder(path: str, cursor: Cursor) -> tuple[LogFile, int]:
+    """Open the file that holds a stored cursor's place, and return it with the offset in it; `CursorGoneError` if there is none."""
+    while True:
+        before = _names(path)
+        try:
+            found = _holder(path, cursor)
+        except FileNotFoundError:  # renamed between listing and opening
+            continue
+        if found:
+            return found
+        if _names(path) == before:
+            raise CursorGoneError(path, str(cursor), "no file that is left holds the record in front of it")
+
+
+def _names(path: str) -> tuple[object, ...]:
+    active = open_active(path)
+    _close(active)
+    return active and active.inode, list_rotated(path), list_segments(path)
+
+
+def _holder(path: str, cursor: Cursor) -> tuple[LogFile, int] | None:
+    for segment in list_segments(path):
+        if segment.start == cursor.start and segment.start + cursor.offset <= segment.end:
+            sealed = open_sealed(segment)
+            if sealed.holds(cursor, is_certain=True):
+                return sealed, cursor.offset
+            sealed.close()
+    active = open_active(path)
+    is_cut = False
+    if active:
+        if active.start == cursor.start and active.is_of(cursor):
+            if active.holds(cursor, is_certain=active.generation != 0):
+                return active, cursor.offset
+            is_cut = True
+        active.close()
+    found = _rotated_original(path, cursor) or _rotated_twin(path, cursor, is_cut=is_cut)
+    return (found, cursor.offset) if found else _beginning_at(path, cursor.start + cursor.offset)
+
+
+def _rotated_original(path: str, cursor: Cursor) -> LogFile | None:
+    """Open the file of a cursor where it was rotated away and is as it was."""
+    for rotated in list_rotated(path):
+        if rotated.inode == cursor.inode:
+            found = _holding(rotated, cursor, is_certain=True)
+            if found and found.is_of(cursor):
+                return found
+            _close(found)
+    return None
+
+
+def _rotated_twin(path: str, cursor: Cursor, *, is_cut: bool) -> LogFile | None:
+    """Open what has the content of a cursor's file in another: it was compressed, or copied before it was cut (`is_cut`).
+
+    Raises `CursorGoneError` where several have it: which of them is the one cannot be known.
+    """
+    twins = [rotated for rotated in list_rotated(path) if (rotated.is_compressed or is_cut) and _is_held_by(rotated, cursor)]
+    if len(twins) > 1:
+        names = ", ".join(os.path.basename(twin.path) for twin in twins)
+        raise CursorGoneError(path, str(cursor), f"several files hold the same in front of it ({names})")
+    return open_rotated(twins[0], cursor.start) if twins else None
+
+
+def _beginning_at(path: str, place: int) -> tuple[LogFile, int] | None:
+    """Return the file that begins at a place of the stream: a cursor at the end of a segment that is deleted has missed nothing."""
+    if not place:
+        return None
+    for segment in list_segments(path):
+        if segment.start == place:
+            return open_sealed(segment), 0
+    active = open_active(path)
+    if active and active.start == place:
+        return active, 0
+    _close(active)
+    return None
+
+
+def _close(file: LogFile | None) -> None:
+    if file:
+        file.close()

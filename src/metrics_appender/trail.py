@@ -1,0 +1,100 @@
+"""The trail of a reader in one file: how far it has come, and what it passed last.
+
+By it the reader's cursor is made, and the reader notices that the bytes behind it are not those it has read.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Literal
+
+from . import cursor
+from .cursor import HEAD_BYTES, TAIL_BYTES, Cursor
+
+if TYPE_CHECKING:
+    from .cursor import Reads
+
+# As much as one pass of joined lines writes, and may take back.
+_KEPT_BYTES: Final = 1 << 20
+_LOADED_BYTES: Final = 1 << 16
+_GUARD_BYTES: Final = 512
+
+# What became of the bytes that were read: they are where they were; some were taken back, and other lines may
+# stand there or not yet; none of them is there any more.
+Standing = Literal["same", "shorter", "replaced"]
+
+
+class Trail:
+    """Where a reader is in a file that starts at `start` in the log's stream; `offset` is always a line's begin."""
+
+    __slots__ = ("_generation", "_head", "_inode", "_recent", "offset", "start")
+
+    def __init__(self, read_at: Reads, offset: int, *, start: int, inode: int, generation: int) -> None:
+        """Begin at `offset`; what stands in front of it is looked at once."""
+        self.start = start
+        self.offset = offset
+        self._inode = inode
+        self._generation = generation
+        self._head = cursor.hash_head(read_at(min(offset, HEAD_BYTES), 0))
+        loaded = min(offset, _LOADED_BYTES)
+        self._recent = bytearray(read_at(loaded, offset - loaded))
+
+    def advance(self, line: bytes) -> None:
+        """Pass one line, its newline included."""
+        if self.offset < HEAD_BYTES:
+            self._head.update(line[: HEAD_BYTES - self.offset])
+        self.offset += len(line)
+        self._recent += line
+        if len(self._recent) > 2 * _KEPT_BYTES:
+            del self._recent[:-_KEPT_BYTES]
+
+    def cursor(self) -> Cursor:
+        """Return the cursor of this place."""
+        tail = bytes(self._recent[-TAIL_BYTES:])
+        content = cursor.content_checksum(self._head, tail)
+        return Cursor(self.start, self.offset, self._inode, self._generation, cursor.line_checksum(tail), content)
+
+    @property
+    def guard(self) -> bytes:
+        """The last bytes that were passed; while they stand there, nothing happened to what was read."""
+        return bytes(self._recent[-_GUARD_BYTES:])
+
+    def settle(self, read_at: Reads) -> Standing:
+        """Find out what happened to the bytes that were read, and go back to where they still are the same.
+
+        A writer whose sync failed takes its last lines back, and the next one writes others in their place, or the same
+        again: those that are the same are not passed twice. A repair blanks bad lines and moves none.
+        """
+        passed = bytes(self._recent)
+        begin = self.offset - len(passed)
+        now = read_at(len(passed), begin)
+        same = passed.rfind(b"\n", 0, _length_in_common(passed, now)) + 1
+        is_last_there = len(now) == len(passed) and cursor.line_checksum(now) == cursor.line_checksum(passed)
+        if is_last_there and (same or _is_blanked(passed, now)):
+            self._recent[:] = now
+            self._head = cursor.hash_head(read_at(min(self.offset, HEAD_BYTES), 0))
+            return "same"
+        if not same and passed:
+            return "replaced"
+        if b"\n" not in read_at(len(passed) - same + 1, begin + same):
+            return "shorter"
+        self.offset = begin + same
+        del self._recent[same:]
+        if self.offset < HEAD_BYTES:
+            self._head = cursor.hash_head(read_at(self.offset, 0))
+        return "same"
+
+
+def _is_blanked(passed: bytes, now: bytes) -> bool:
+    return all(new in b" \n" for old, new in zip(passed, now, strict=True) if old != new)
+
+
+def _length_in_common(one: bytes, other: bytes) -> int:
+    """Return how many bytes two texts begin with that are the same."""
+    known, most = 0, min(len(one), len(other))
+    while known < most:
+        middle = (known + most + 1) // 2
+        if one[known:middle] == other[known:middle]:
+            known = middle
+        else:
+            most = middle - 1
+    return known

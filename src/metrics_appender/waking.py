@@ -1,0 +1,122 @@
+"""Waiting until a log may have grown: woken by the kernel where it can, by looking every now and then where not.
+
+The kernel's notification is inotify(7), through the library asyncinotify (the extra `follow`), whose descriptor is waited for
+together with a pipe that other threads ring: nothing runs while nothing happens. Where the library or inotify is missing, or has no watch
+left to give, and for what inotify never tells (writes from another machine to a network file system), a follower looks by itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import select
+import sys
+import threading
+from typing import TYPE_CHECKING, Any, Final
+
+from .errors import Fault, InvalidRecordError
+from .ndjson import show
+
+if TYPE_CHECKING:
+    from asyncinotify import Inotify, Watch
+
+    from .log_file import LogFile
+
+_LOOK_SECONDS: Final = 0.1
+_LOOK_SECONDS_WHEN_NOTIFIED: Final = 1.0
+
+
+class Waker:
+    """Sleeps for a follower of `path`, until something happens there, somebody rings, or it is time to look.
+
+    `poll_seconds` is how long it sleeps at the most; without it, 1 second where the kernel notifies and 0.1 where not. `notify`: `False`
+    does without the kernel, `True` raises where that is not to be had (`ImportError`, `OSError`).
+    """
+
+    def __init__(self, path: str, *, poll_seconds: float | None, notify: bool | None) -> None:
+        """Watch the directory, where that can be."""
+        self._path = path
+        self._notifier = _open_notifier(path, is_must=notify is True) if notify is not False else None
+        usual = _LOOK_SECONDS_WHEN_NOTIFIED if self._notifier else _LOOK_SECONDS
+        self._poll_seconds = usual if poll_seconds is None else poll_seconds
+        self._watch: Watch | None = None
+        self._mutex = threading.RLock()  # nobody pulls a rope whose number is another's by now; a signal handler may be inside
+        self._bell, self._rope = os.pipe()
+        os.set_blocking(self._rope, False)
+        self._poll = select.poll()
+        self._poll.register(self._bell, select.POLLIN)
+        if self._notifier:
+            self._poll.register(self._notifier.fd, select.POLLIN)
+
+    @property
+    def is_notified(self) -> bool:
+        """Whether the kernel wakes it."""
+        return self._notifier is not None
+
+    def watch(self, file: LogFile | None) -> None:
+        """Be woken by writes to this file from now on, not by those to the one before."""
+        if not self._notifier:
+            return
+        from asyncinotify import Mask
+
+        if self._watch:
+            with contextlib.suppress(OSError):  # the kernel drops the watch of a file that is gone by itself
+                self._notifier.rm_watch(self._watch)
+            self._watch = None
+        if file and not file.is_final:
+            # By its descriptor: the name may be another's by now.
+            with contextlib.suppress(OSError):
+                self._watch = self._notifier.add_watch(f"/proc/self/fd/{file.descriptor}", Mask.MODIFY)
+
+    def sleep(self, most_seconds: float | None = None) -> None:
+        """Return when there may be something, at the latest after `most_seconds` or when it is time to look."""
+        seconds = self._poll_seconds if most_seconds is None else min(most_seconds, self._poll_seconds)
+        if self._poll.poll(seconds * 1000) and self._notifier:
+            for _ in self._notifier:  # what happened does not matter: the follower looks at everything
+                pass
+
+    def ring(self) -> None:
+        """Wake the sleeper for good; from any thread, and after the end too."""
+        with self._mutex, contextlib.suppress(BlockingIOError):
+            if self._rope >= 0:
+                os.write(self._rope, b".")
+
+    def close(self) -> None:
+        """Stop watching; closing again does nothing."""
+        with self._mutex:
+            if self._rope < 0:
+                return
+            bell, rope, self._bell, self._rope = self._bell, self._rope, -1, -1
+        os.close(bell)
+        os.close(rope)
+        if self._notifier:
+            self._notifier.close()
+
+
+def check_poll_seconds(poll_seconds: Any) -> None:
+    """Raise `InvalidRecordError` unless it is seconds above 0, or `None`."""
+    if poll_seconds is None:
+        return
+    if isinstance(poll_seconds, bool) or not isinstance(poll_seconds, int | float) or not 0 < poll_seconds < float("inf"):
+        raise InvalidRecordError((Fault("poll_seconds", show(poll_seconds), "pass seconds above 0, or None for the usual"),))
+
+
+def _open_notifier(path: str, *, is_must: bool) -> Inotify | None:
+    """Return what tells of files that come and go in the directory; `None` where it cannot be had and need not."""
+    try:
+        if sys.platform != "linux":
+            raise OSError(errno.ENOSYS, "no inotify on this system", path)
+        from asyncinotify import Inotify, Mask
+
+        notifier = Inotify(sync_timeout=0)
+        try:
+            notifier.add_watch(os.path.dirname(path), Mask.CREATE | Mask.MOVED_TO | Mask.MOVED_FROM | Mask.DELETE | Mask.ONLYDIR)
+        except BaseException:
+            notifier.close()
+            raise
+    except (ImportError, OSError):  # not installed; or no directory yet, or no more instances or watches (/proc/sys/fs/inotify)
+        if is_must:
+            raise
+        return None
+    return notifier

@@ -1,0 +1,81 @@
+"""A cursor as a text, and what it says of a file."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metrics_appender import CursorGoneError, InvalidRecordError
+from metrics_appender.cursor import Cursor
+from metrics_appender.trail import Trail
+
+LINES = [b'{"n":%d}\n' % number for number in range(2000)]
+DATA = b"".join(LINES)
+HEX = st.integers(0, 2**32 - 1)
+
+
+def reader(data: bytes) -> Any:
+    """Read from bytes as from a file."""
+    return lambda length, offset: data[offset : offset + length]
+
+
+def cursor_at(data: bytes, offset: int) -> Cursor:
+    """Return the cursor that a reader has there."""
+    return Trail(reader(data), offset, start=0, inode=7, generation=3).cursor()
+
+
+@given(st.integers(0, 10**18), st.integers(0, 10**18), st.integers(0, 2**64 - 1), HEX, HEX, st.integers(0, 2**64 - 1))
+def test_a_cursor_is_read_back_from_its_text(start: int, offset: int, inode: int, generation: int, line: int, content: int) -> None:
+    """Whatever its parts."""
+    cursor = Cursor(start, offset, inode, generation, f"{line:08x}", f"{content:016x}")
+    assert Cursor.parse(str(cursor), "start") == cursor
+
+
+@pytest.mark.parametrize(
+    "text", ["", "1", "end", "1.1.1.1.1.0123abcd.0123456789abcdeg", "1.-1.1.1.1.0123abcd.0123456789abcdef", 5, None, b"1"]
+)
+def test_what_is_no_cursor_is_refused_with_the_name_of_the_field(text: Any) -> None:
+    """A text of another library, of another version, or none."""
+    with pytest.raises(InvalidRecordError, match="that"):
+        Cursor.parse(text, "that")
+
+
+@pytest.mark.parametrize("count", [1, 2, 50, 400, 2000])
+def test_a_reader_that_came_and_one_that_starts_there_have_the_same_cursor(count: int) -> None:
+    """However far it has come."""
+    trail = Trail(reader(DATA), 0, start=0, inode=7, generation=3)
+    for line in LINES[:count]:
+        trail.advance(line)
+    assert trail.cursor() == cursor_at(DATA, trail.offset)
+    assert trail.cursor().fits(reader(DATA), is_certain=False)
+
+
+def test_a_change_of_what_stands_in_front_is_noticed() -> None:
+    """In the first 4096 bytes and the last 1024; one that ends before the cursor never fits."""
+    cursor = cursor_at(DATA, len(DATA))
+    assert not cursor.fits(reader(DATA[:-1]), is_certain=True)
+    for place in (0, 4095, len(DATA) - 1024, len(DATA) - 3):
+        changed = DATA[:place] + b"?" + DATA[place + 1 :]
+        assert not cursor.fits(reader(changed), is_certain=False)
+
+
+def test_where_the_file_is_certain_a_blanked_line_is_no_reason_to_refuse() -> None:
+    """The record in front is enough; without it nothing is."""
+    offset = len(b"".join(LINES[:10]))
+    cursor = cursor_at(DATA, offset)
+    blanked = DATA.replace(LINES[8], b" " * len(LINES[8]))
+    assert cursor.fits(reader(blanked), is_certain=True)
+    assert not cursor.fits(reader(blanked), is_certain=False)
+    assert not cursor.fits(reader(DATA.replace(LINES[9], b'{"m":9}\n')), is_certain=True)
+
+
+def test_the_error_of_a_gone_cursor_survives_pickling() -> None:
+    """With its facts and its words."""
+    error = CursorGoneError("/var/log/events.ndjson", "1.0.0", "gone")
+    again = pickle.loads(pickle.dumps(error))
+    assert (again.path, again.cursor, again.reason, str(again)) == (error.path, error.cursor, error.reason, str(error))
+    assert isinstance(again, LookupError)
