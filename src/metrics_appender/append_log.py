@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from .file_lock import FileLock
+    from .follow import Follower, Stop
     from .rotation import Rotation
     from .skipped import OnError
 
@@ -207,6 +208,67 @@ class AppendLog:
         if self._is_closed:
             raise ClosedError(self._path)
         return self._housekeeping.rotate(self._lock_timeout)
+
+    def follow(
+        self,
+        start: str = "end",
+        *,
+        poll_seconds: float | None = None,
+        stop: Stop | None = None,
+        on_error: OnError = "raise",
+        notify: bool | None = None,
+    ) -> Follower:
+        """Yield each record from `start` on, once and in order, as soon as its line is whole: `(record, cursor)`, for ever.
+
+            >>> log = AppendLog("events.ndjson")
+            >>> log.append({"any": "record"})
+            >>> with log.follow("beginning") as records:
+            ...     record, cursor = next(records)
+
+        `start` is `"end"`, for what is appended from this call on; `"beginning"`, for all that `read` gives and what comes; or a
+        cursor that came with a record, to go on behind it, whatever was rotated in between. Rotation by this library, by
+        logrotate (renaming, or `copytruncate` where the copy is left beside the file), removal and a file that is not there yet
+        are followed through. Half a line is not there yet.
+
+        Woken by the kernel with the extra `follow`, on Linux; else it looks every `poll_seconds` (0.1 unless told; with the
+        kernel's help, 1). `notify=False` does without the kernel, `True` raises where it cannot help. `stop` (a
+        `threading.Event`) ends it within 0.1 seconds; so does `close()` of what is returned, at once and from any
+        thread. `on_error` is that of `read`; after a `CorruptLineError` the next record can be asked for.
+
+        Raises `CursorGoneError` when the cursor's file is gone, or could be one of several; `ValueError` for what is no cursor. A
+        record may be seen a moment before its append returned, and where that fails, the line is taken back.
+        """
+        from .follow import Follower
+
+        return Follower(self._path, start, poll_seconds=poll_seconds, stop=stop, on_error=on_error, notify=notify)
+
+    def save_cursor(self, name: str, cursor: str) -> None:
+        """Store a cursor by name, beside the file, in place of the one before; durable when this returns.
+
+        Retention deletes no segment that a stored cursor still needs. A name is of 64 bytes at the most, without dots.
+        Raises `ValueError` for another name or what is no cursor, `OSError` when the disk fails.
+        """
+        from .named_cursors import save_cursor
+
+        save_cursor(self._path, name, cursor)
+
+    def load_cursor(self, name: str) -> str | None:
+        """Return the cursor that is stored under a name, `None` when there is none."""
+        from .named_cursors import load_cursor
+
+        return load_cursor(self._path, name)
+
+    def drop_cursor(self, name: str) -> None:
+        """Forget a stored cursor, so that retention no longer waits for it; nothing happens when there is none."""
+        from .named_cursors import drop_cursor
+
+        drop_cursor(self._path, name)
+
+    def cursors(self) -> dict[str, str]:
+        """Return every stored cursor by its name."""
+        from .named_cursors import list_cursors
+
+        return list_cursors(self._path)
 
     def close(self) -> None:
         """Refuse appends from now on; those under way are finished, and so is the upkeep of segments. Closing again does nothing."""

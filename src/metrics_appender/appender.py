@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from .follow import Follower, Stop
     from .records import Record
     from .rotation import Rotation
     from .skipped import OnError
+
 
 _MOST_LOGS: Final = 1024
 
@@ -119,6 +121,55 @@ class MetricsAppender(TypedMethods):
         """Seal a file of the directory now, and return the name of the segment; as `AppendLog.rotate`."""
         name = naming.check_file_name(filename)
         return (self._logs.get(name) or self._new_log(name)).rotate()
+
+    def follow(
+        self,
+        filename: str,
+        start: str = "end",
+        *,
+        poll_seconds: float | None = None,
+        stop: Stop | None = None,
+        on_error: OnError = "raise",
+        notify: bool | None = None,
+    ) -> Follower:
+        """Yield each record of a file of the directory from `start` on, as soon as it is whole; see `AppendLog.follow`.
+
+        >>> metrics = MetricsAppender("metrics")
+        >>> metrics.append_performance_metric("YouTube Live Chat", "run-1", 25, "ai_overseer")
+        >>> with metrics.follow("YouTube Live Chat_performance.json", "beginning") as records:
+        ...     record, cursor = next(records)
+        """
+        from .follow import Follower
+
+        return Follower(self._path_of(filename), start, poll_seconds=poll_seconds, stop=stop, on_error=on_error, notify=notify)
+
+    def save_cursor(self, filename: str, name: str, cursor: str) -> None:
+        """Store a cursor by name, beside the file, in place of the one before; durable when this returns.
+
+        Retention deletes no segment that a stored cursor still needs. A name is of 64 bytes at the most, without dots.
+        Raises `ValueError` for another name or what is no cursor, `OSError` when the disk fails.
+        """
+        from .named_cursors import save_cursor
+
+        save_cursor(self._path_of(filename), name, cursor)
+
+    def load_cursor(self, filename: str, name: str) -> str | None:
+        """Return the cursor that is stored under a name, `None` when there is none."""
+        from .named_cursors import load_cursor
+
+        return load_cursor(self._path_of(filename), name)
+
+    def drop_cursor(self, filename: str, name: str) -> None:
+        """Forget a stored cursor, so that retention no longer waits for it; nothing happens when there is none."""
+        from .named_cursors import drop_cursor
+
+        drop_cursor(self._path_of(filename), name)
+
+    def cursors(self, filename: str) -> dict[str, str]:
+        """Return every stored cursor by its name."""
+        from .named_cursors import list_cursors
+
+        return list_cursors(self._path_of(filename))
 
     def close(self) -> None:
         """Refuse appends from now on; those under way are finished, and so is the upkeep of segments. Closing again does nothing."""

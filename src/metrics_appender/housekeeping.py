@@ -96,5 +96,6 @@ def _upkeep_of(path: str, rotation: Rotation | None) -> Upkeep | None:
     if rotation is None or not rotation.is_upkeep:
         return None
     from .maintenance import Upkeep  # it takes filelock along
+    from .named_cursors import first_unread
 
-    return Upkeep(path, rotation)
+    return Upkeep(path, rotation, first_unread)

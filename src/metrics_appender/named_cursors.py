@@ -1,0 +1,105 @@
+"""Cursors that are stored by name beside their log, so that a follower goes on after a restart, and retention knows who is how far.
+
+One small file a name: written beside, synced, then renamed into place, so that a crash at any point leaves the old cursor or
+the new one. Who stores under one name at once is put in a row by a lock.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, Final
+
+from . import beside, disk
+from .cursor import Cursor
+from .errors import Fault, InvalidRecordError, explain
+from .file_lock import FileLock
+from .naming import name_fault
+from .ndjson import show
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_LONGEST_NAME_BYTES: Final = 64
+_LONGEST_CURSOR_BYTES: Final = 256
+_NOT_SURE: Final = "the cursor that is stored may be the one before"
+
+
+def save_cursor(path: str, name: str, cursor: str) -> None:
+    """Store a cursor of the log at `path`, in place of what has the name; durable when this returns.
+
+    Raises `InvalidRecordError` for a name that cannot be a file's, or a text that is no cursor; `OSError` when the disk fails.
+    """
+    target = _path_of(path, name)
+    Cursor.parse(cursor, "cursor")
+    lock = FileLock(target + beside.UNFINISHED)
+    try:
+        lock.acquire(wait=True)
+        try:
+            disk.cut_back(lock.fd, 0)  # what a dead writer left
+            disk.write_all(lock.fd, cursor.encode() + b"\n")
+            disk.sync_file(lock.fd)
+            disk.rename(lock.path, target)
+            disk.sync_directory(os.path.dirname(target))
+        finally:
+            lock.release()
+    except OSError as error:
+        raise explain(error, target, _NOT_SURE) from None
+
+
+def load_cursor(path: str, name: str) -> str | None:
+    """Return the cursor that is stored under a name, `None` when there is none."""
+    return _read(_path_of(path, name))
+
+
+def drop_cursor(path: str, name: str) -> None:
+    """Forget a name, durably; nothing happens when it is not there."""
+    target = _path_of(path, name)
+    try:
+        disk.unlink(target)
+    except FileNotFoundError:
+        return
+    disk.sync_directory(os.path.dirname(target))
+
+
+def list_cursors(path: str) -> dict[str, str]:
+    """Return every stored cursor of the log at `path` by its name, sorted by name."""
+    return dict(_stored(path))
+
+
+def first_unread(path: str) -> int | None:
+    """Return the place in the log's stream from which on the stored cursors need what is there; `None` when there are none.
+
+    It is where the file of the last of them begins: by that file the cursor is found again.
+    """
+    return min((Cursor.parse(cursor, name).start for name, cursor in _stored(path)), default=None)
+
+
+def _stored(path: str) -> Iterator[tuple[str, str]]:
+    try:
+        names = disk.list_names(os.path.dirname(path))
+    except FileNotFoundError:
+        return
+    for name in beside.cursor_names(path, names):
+        cursor = _read(beside.cursor_path(path, name))
+        if cursor is not None:  # else it was dropped meanwhile
+            yield name, cursor
+
+
+def _read(path: str) -> str | None:
+    try:
+        fd = disk.open_read(path)
+    except FileNotFoundError:
+        return None
+    try:
+        return disk.read_at(fd, _LONGEST_CURSOR_BYTES, 0).decode(errors="replace").strip()
+    finally:
+        disk.close(fd)
+
+
+def _path_of(path: str, name: Any) -> str:
+    fault = name_fault("name", name)
+    if not fault and ("." in name or len(name.encode()) > _LONGEST_NAME_BYTES):
+        fault = Fault("name", show(name), f"pass a name without dots, of {_LONGEST_NAME_BYTES} bytes at the most")
+    if fault:
+        raise InvalidRecordError((fault,))
+    return beside.cursor_path(path, name)

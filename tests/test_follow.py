@@ -1,0 +1,252 @@
+"""Following one file: where it starts, what it waits for, what wakes and what ends it."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from followers import NOTIFY, SECONDS, Listening, rest, take
+
+from metrics_appender import AppendLog, CorruptLineError, InvalidRecordError, MetricsAppender, SkippedLines
+from metrics_appender.follow import Follower
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import Waiting
+
+NOTIFIED = pytest.mark.parametrize("notify", NOTIFY, ids=lambda notify: "notified" if notify else "polling")
+
+
+def put(path: str, data: bytes) -> None:
+    """Write bytes at the end, as another program would."""
+    with open(path, "ab") as file:
+        file.write(data)
+
+
+@NOTIFIED
+def test_a_record_comes_when_it_is_appended(path: str, log: AppendLog, wait: Waiting, notify: bool) -> None:
+    """Those from before are not given, those from now on are, each once and in order."""
+    log.append({"n": 0})
+    with Listening(path, notify=notify) as listening:
+        for number in range(1, 20):
+            log.append({"n": number})
+            wait.until(lambda: len(listening.followed) == number)  # noqa: B023 - asked within the round
+        assert listening.records() == list(range(1, 20))
+
+
+@NOTIFIED
+def test_a_file_that_is_not_there_yet_is_followed_from_its_first_line(path: str, log: AppendLog, wait: Waiting, notify: bool) -> None:
+    """Wherever following starts."""
+    with Listening(path, "end", notify=notify) as first, Listening(path, "beginning", notify=notify) as second:
+        log.append({"n": 0})
+        wait.until(lambda: first.records() == second.records() == [0])
+
+
+def test_a_directory_that_is_not_there_yet_is_waited_for(tmp_path: Path, wait: Waiting) -> None:
+    """The kernel cannot watch it, so the follower looks."""
+    path = tmp_path / "later" / "events.ndjson"
+    with Listening(str(path), poll_seconds=0.01) as listening:
+        path.parent.mkdir()
+        AppendLog(path).append({"n": 0})
+        wait.until(lambda: listening.records() == [0])
+
+
+@NOTIFIED
+def test_half_a_line_is_not_there_yet(path: str, wait: Waiting, notify: bool) -> None:
+    """It is given once, when its newline has come, whether it began before or after the follower."""
+    put(path, b'{"n":0}\n{"n"')
+    with Listening(path, "end", notify=notify) as listening:
+        put(path, b":1")
+        put(path, b"}\n" + b'{"n":2}\n{"n')
+        wait.until(lambda: listening.records() == [1, 2])
+        put(path, b'":3}\n')
+        wait.until(lambda: listening.records() == [1, 2, 3])
+
+
+def test_a_follower_may_begin_some_lines_in_front_of_the_end(path: str, log: AppendLog) -> None:
+    """They may stand in several segments."""
+    for number in range(9):
+        log.append({"n": number})
+        if number in {1, 5}:
+            log.rotate()
+    for count in range(12):
+        assert rest(path, "end", last=count) == list(range(max(0, 9 - count), 9))
+
+
+def test_a_log_is_followed_through_a_link(tmp_path: Path, path: str, log: AppendLog, wait: Waiting) -> None:
+    """As it is read through one."""
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    with Listening(str(link), "beginning", poll_seconds=0.01) as listening:
+        log.append({"n": 0})
+        wait.until(lambda: listening.records() == [0])
+        log.append({"n": 1})
+        wait.until(lambda: listening.records() == [0, 1])
+
+
+def test_a_line_longer_than_a_block_is_given_whole(path: str, log: AppendLog) -> None:
+    """Two megabytes between short lines."""
+    log.append({"n": 0})
+    log.append({"n": 1, "text": "x" * (1 << 21)})
+    log.append({"n": 2})
+    with Follower(path, "beginning") as follower:
+        assert take(follower, 3) == [0, 1, 2]
+
+
+def test_every_cursor_goes_on_behind_its_record(path: str, log: AppendLog) -> None:
+    """Also before the record that is 4096 and more bytes into the file, and from a plain text."""
+    for number in range(30):
+        log.append({"n": number, "text": "x" * (number * 40)})
+    with Follower(path, "beginning") as follower:
+        if follower.cursor is not None:  # where files have generations
+            assert rest(path, follower.cursor) == list(range(30))
+        for number in range(30):
+            followed = next(follower)
+            assert followed.record["n"] == number
+            assert follower.cursor == followed.cursor
+            assert len(followed.cursor) < 100
+            assert rest(path, followed.cursor) == list(range(number + 1, 30))
+
+
+def test_the_cursor_of_the_end_goes_on_there(path: str, log: AppendLog) -> None:
+    """Though no record has been given yet."""
+    log.append({"n": 0})
+    with Follower(path, "end") as follower:
+        cursor = follower.cursor
+    log.append({"n": 1})
+    assert cursor is not None
+    assert rest(path, cursor) == [1]
+
+
+@NOTIFIED
+def test_stop_ends_a_follower_that_waits(path: str, log: AppendLog, notify: bool) -> None:
+    """A `threading.Event` that is set by another thread, and what is open is closed."""
+    log.append({"n": 0})
+    stop = threading.Event()
+    with Listening(path, stop=stop, notify=notify) as listening:
+        stop.set()
+        listening.thread.join(SECONDS)
+        assert not listening.thread.is_alive()
+        with pytest.raises(StopIteration):
+            next(listening.follower)
+    assert not open_files(path)
+
+
+@NOTIFIED
+def test_close_ends_a_follower_that_waits_in_another_thread(path: str, log: AppendLog, notify: bool) -> None:
+    """With a `poll_seconds` beyond all patience: it is rung, not polled."""
+    log.append({"n": 0})
+    listening = Listening(path, notify=notify, poll_seconds=2 * SECONDS)
+    listening.end()
+    listening.end()
+    assert not open_files(path)
+    with pytest.raises(StopIteration):
+        next(listening.follower)
+
+
+def test_a_forgotten_follower_leaves_nothing_open(path: str, log: AppendLog) -> None:
+    """As a generator would not."""
+    log.append({"n": 0})
+    Follower(path).close()  # what is imported first may keep a descriptor
+    count = len(os.listdir("/proc/self/fd"))
+    follower = Follower(path, "beginning")
+    assert next(follower).record == {"n": 0}
+    assert len(os.listdir("/proc/self/fd")) > count
+    del follower
+    assert len(os.listdir("/proc/self/fd")) == count
+
+
+def open_files(path: str) -> list[str]:
+    """Return which of this process's descriptors lead to a file of the log."""
+    links = (f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd"))
+    return [link for link in links if os.path.lexists(link) and os.readlink(link).startswith(path)]
+
+
+def test_a_corrupt_line_is_raised_once_and_the_next_record_can_be_asked_for(path: str) -> None:
+    """With its line number and offset; the follower lives."""
+    put(path, b'{"n":0}\nbad\n{"n":1}\n')
+    with Follower(path, "beginning") as follower:
+        assert take(follower, 1) == [0]
+        with pytest.raises(CorruptLineError) as caught:
+            next(follower)
+        assert (caught.value.path, caught.value.line_number, caught.value.byte_offset) == (path, 2, 8)
+        assert take(follower, 1) == [1]
+
+
+def test_corrupt_lines_can_be_skipped_and_counted(path: str) -> None:
+    """A line of spaces is none of them: a repair leaves it."""
+    put(path, b'{"n":0}\nbad\n   \n\n{"n":1}\r\n')
+    skipped = SkippedLines()
+    assert rest(path, "beginning", on_error=skipped) == [0, 1]
+    assert skipped.count == 2
+    assert skipped.first is not None
+    assert skipped.first.line_number == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("start", value) for value in ("", "middle", 0, None, "1.0.0.0.0", "2.0.5.1.1.00000000.0000000000000000")),
+        *(("poll_seconds", value) for value in (0, -1, float("nan"), float("inf"), True, "1")),
+        ("on_error", "ignore"),
+    ],
+)
+def test_a_wrong_argument_is_named(path: str, log: AppendLog, name: str, value: Any) -> None:
+    """And nothing stays open."""
+    log.append({"n": 0})
+    count = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(InvalidRecordError, match=name):
+        log.follow(**{name: value})
+    assert len(os.listdir("/proc/self/fd")) == count
+
+
+def test_both_doors_follow_and_keep_cursors_by_name(tmp_path: Path) -> None:
+    """The typed face with the file's name first."""
+    metrics = MetricsAppender(tmp_path)
+    name = "s_performance.json"
+    metrics.append_performance_metric("s", "run-1", 1, "a")
+    with metrics.follow(name, "beginning") as follower:
+        record, cursor = next(follower)
+    assert record["execution_id"] == "run-1"
+    metrics.save_cursor(name, "overseer", cursor)
+    log = AppendLog(tmp_path / name)
+    assert log.load_cursor("overseer") == cursor
+    assert metrics.cursors(name) == log.cursors() == {"overseer": cursor}
+    metrics.append_performance_metric("s", "run-2", 1, "a")
+    with log.follow(metrics.load_cursor(name, "overseer") or "") as follower:
+        assert next(follower).record["execution_id"] == "run-2"
+    metrics.drop_cursor(name, "overseer")
+    assert log.cursors() == {}
+
+
+@NOTIFIED
+def test_a_line_that_is_taken_back_and_written_again_is_given_once(path: str, wait: Waiting, notify: bool) -> None:
+    """A writer whose sync failed cuts its lines off; the next one writes the same again, and then another one in their place."""
+    put(path, b'{"n":0}\n{"n":1}\n{"n":2}\n')
+    with Listening(path, "beginning", notify=notify) as listening:
+        wait.until(lambda: listening.records() == [0, 1, 2])
+        os.truncate(path, 8)
+        put(path, b'{"n":1}\n')
+        put(path, b'{"n":3}\n{"n":4}\n')
+        wait.until(lambda: listening.records() == [0, 1, 2, 3, 4])
+        os.truncate(path, 8)
+        put(path, b'{"n":5}\n')
+        wait.until(lambda: listening.records() == [0, 1, 2, 3, 4, 5])
+    assert rest(path, listening.followed[-1].cursor) == []
+    assert rest(path, listening.followed[0].cursor) == [5]
+
+
+def test_a_repair_in_place_disturbs_no_follower_and_no_cursor(path: str, wait: Waiting) -> None:
+    """A bad line is blanked, its newline too; the lines around it stay where they are."""
+    put(path, b'bad\n{"n":0}\nworse\n{"n":1}\n')
+    with Listening(path, "beginning", on_error="skip", notify=False, poll_seconds=0.01) as listening:
+        wait.until(lambda: listening.records() == [0, 1])
+        with open(path, "r+b") as file:
+            file.write(b'    {"n":0}\n      {"n":1}\n')
+        put(path, b'{"n":2}\n')
+        wait.until(lambda: listening.records() == [0, 1, 2])
+        cursors = [followed.cursor for followed in listening.followed]
+    assert [rest(path, cursor) for cursor in cursors] == [[1, 2], [2], []]

@@ -1,0 +1,354 @@
+"""Following through rotation: renamed, compressed, copied and cut, removed, sealed; alive, and from a stored cursor."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+from conftest import held
+from followers import NOTIFY, SECONDS, WAYS, Listening, compress, cut, rest, shift, take
+
+from metrics_appender import AppendLog, CursorGoneError, Rotation, disk
+from metrics_appender.follow import Follower
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from conftest import Waiting
+
+NOTIFIED = pytest.mark.parametrize("notify", NOTIFY, ids=lambda notify: "notified" if notify else "polling")
+EVERY_WAY = pytest.mark.parametrize("rotate", [*WAYS.values(), lambda path: AppendLog(path).rotate()], ids=[*WAYS, "seal"])
+
+
+def fill(log: AppendLog, start: int, end: int) -> None:
+    """Append numbered records."""
+    for number in range(start, end):
+        log.append({"n": number, "text": "x" * (number % 7)})
+
+
+@EVERY_WAY
+@NOTIFIED
+def test_a_follower_goes_through_every_rotation(
+    path: str, log: AppendLog, wait: Waiting, rotate: Callable[[str], object], notify: bool
+) -> None:
+    """It reads what it had not read yet of the old file, then the new one."""
+    with Listening(path, notify=notify, poll_seconds=0.01) as listening:
+        for round_number in range(6):
+            fill(log, round_number * 3, round_number * 3 + 3)
+            if rotate is cut or round_number % 2:  # else the next rotation comes right behind; of copies only one is kept
+                wait.until(lambda: len(listening.followed) == round_number * 3 + 3)  # noqa: B023 - asked within the round
+            rotate(path)
+        fill(log, 18, 20)
+        wait.until(lambda: len(listening.followed) == 20 or listening.errors)
+    assert not listening.errors
+    assert listening.records() == list(range(20))
+
+
+@EVERY_WAY
+def test_every_stored_cursor_goes_on_after_rotations(path: str, log: AppendLog, rotate: Callable[[str], object]) -> None:
+    """Of every record of every file, when all of them are rotated away."""
+    expected: list[int] = []
+    count = 2 if rotate is cut else 4
+    with Follower(path, "end") as follower:
+        cursors = []
+        for round_number in range(count):
+            fill(log, round_number * 3, round_number * 3 + 3)
+            for number in range(round_number * 3, round_number * 3 + 3):
+                cursors.append(next(follower).cursor)
+                expected.append(number)
+            if round_number < count - 1:
+                rotate(path)
+    for number, cursor in enumerate(cursors):
+        assert rest(path, cursor) == expected[number + 1 :]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_restarts_at_random_points_with_rotations_in_between_leave_no_gap(path: str, seed: int) -> None:
+    """Records, rotations of every kind that keeps its files, and followers that begin again where the last one was."""
+    chance = random.Random(seed)
+    log = AppendLog(path, durability="os")
+    got: list[int] = []
+    cursor = "beginning"
+    count = 0
+    ways: list[Callable[[], object]] = [AppendLog(path).rotate] if seed % 2 else [lambda: shift(path), lambda: shift(path, ".gz")]
+    for _ in range(60):
+        fill(log, count, count + (new := chance.randrange(5)))
+        count += new
+        if got and chance.random() < 0.5 and os.path.exists(path):
+            chance.choice(ways)()
+        if chance.random() < 0.4 and count > len(got):
+            with Follower(path, cursor, notify=False) as follower:
+                got += take(follower, chance.randint(1, count - len(got)))
+                cursor = follower.cursor or ""
+    assert got + rest(path, cursor) == list(range(count))
+
+
+@NOTIFIED
+def test_writers_and_rotations_all_the_while_leave_a_follower_exact(path: str, wait: Waiting, notify: bool) -> None:
+    """A thread appends, another one renames as logrotate does, and the follower is begun anew again and again."""
+    log = AppendLog(path, durability="os")
+    count = 3000
+    writer = threading.Thread(target=fill, args=(log, 0, count))
+    is_over = threading.Event()
+
+    def rotate() -> None:
+        while not is_over.wait(0.005):
+            if os.path.exists(path):
+                shift(path)
+
+    rotator = threading.Thread(target=rotate)
+    writer.start()
+    rotator.start()
+    got: list[int] = []
+    try:
+        start = "beginning"
+        while len(got) < count:
+            with Follower(path, start, notify=notify, poll_seconds=0.01) as follower:
+                got += take(follower, min(97, count - len(got)))
+                start = follower.cursor or ""
+    finally:
+        is_over.set()
+        writer.join(SECONDS)
+        rotator.join(SECONDS)
+    assert got == list(range(count))
+
+
+def test_a_writer_that_still_holds_the_renamed_file_is_waited_for(path: str, log: AppendLog, wait: Waiting) -> None:
+    """It took the lock before the rename: what it writes to the old file comes before the new file."""
+    fill(log, 0, 1)
+    with Listening(path, "beginning", notify=False, poll_seconds=0.01) as listening:
+        wait.until(lambda: listening.records() == [0])
+        with held(path) as fd:
+            shift(path)
+            fill(log, 2, 3)
+            wait.until(lambda: listening.follower._has_writer)
+            assert listening.records() == [0]
+            os.pwrite(fd, b'{"n":1}\n', os.fstat(fd).st_size)
+        wait.until(lambda: listening.records() == [0, 1, 2])
+
+
+def test_half_a_line_in_a_file_that_is_renamed_is_given_up_with_its_writer(path: str, log: AppendLog, wait: Waiting) -> None:
+    """Its writer was killed: nobody will end it."""
+    fill(log, 0, 1)
+    with open(path, "ab") as file:
+        file.write(b'{"n":')
+    with Listening(path, "beginning", poll_seconds=0.01) as listening:
+        shift(path)
+        fill(log, 1, 2)
+        wait.until(lambda: listening.records() == [0, 1])
+
+
+@NOTIFIED
+def test_a_file_that_is_removed_and_made_again_is_followed(path: str, log: AppendLog, wait: Waiting, notify: bool) -> None:
+    """What was in the removed file is read to its end, for it is open."""
+    with Listening(path, notify=notify, poll_seconds=0.01) as listening:
+        for number in range(5):
+            fill(log, number * 2, number * 2 + 1)
+            wait.until(lambda: len(listening.followed) == number * 2 + 1)  # noqa: B023 - asked within the round
+            fill(log, number * 2 + 1, number * 2 + 2)
+            os.unlink(path)
+        fill(log, 10, 11)
+        wait.until(lambda: len(listening.followed) == 11)
+    assert listening.records() == list(range(11))
+
+
+def test_old_rotated_files_are_not_followed_anew_when_the_file_is_removed(path: str, log: AppendLog, wait: Waiting) -> None:
+    """The removed file is not among them; what was written before it is not behind it."""
+    fill(log, 0, 1)
+    shift(path)
+    fill(log, 1, 2)
+    shift(path, ".gz")
+    fill(log, 2, 3)
+    with Listening(path, "beginning", notify=False, poll_seconds=0.01) as listening:
+        wait.until(lambda: listening.records() == [2])
+        os.unlink(path)
+        fill(log, 3, 4)
+        wait.until(lambda: listening.records() == [2, 3])
+
+
+def test_a_file_that_came_and_was_rotated_before_the_first_look_is_not_missed(path: str, log: AppendLog) -> None:
+    """There was none when following began; what had been rotated away before then is not given."""
+    fill(log, 0, 1)
+    shift(path)
+    with Follower(path, "end", notify=False) as follower:
+        fill(log, 1, 2)
+        shift(path)
+        fill(log, 2, 3)
+        shift(path, ".gz")
+        fill(log, 3, 4)
+        assert take(follower, 3) == [1, 2, 3]
+
+
+def remake_with_same_inode(path: str, data: bytes) -> bool:
+    """Remove a file and write another one until it has the number of the first; whether that came about."""
+    inode = os.stat(path).st_ino
+    os.unlink(path)
+    others = []
+    for number in range(200):
+        with open(path, "wb") as file:
+            file.write(data)
+        if os.stat(path).st_ino == inode:
+            return True
+        others.append(f"{path}-other-{number}")
+        os.rename(path, others[-1])
+    return False
+
+
+def test_a_file_with_the_same_inode_and_the_same_lines_is_another_file(path: str, log: AppendLog) -> None:
+    """Its generation tells them apart; without one, what stands in front of the cursor does."""
+    fill(log, 0, 3)
+    with Follower(path, "beginning") as follower:
+        cursors = [next(follower).cursor for _ in range(3)]
+    with open(path, "rb") as file:
+        data = file.read()
+        has_generation = disk.generation_of(file.fileno()) != 0
+    if not has_generation or not remake_with_same_inode(path, data):
+        pytest.skip("this file system gives no number out again at once, or has no generations")
+    for cursor in cursors:
+        with pytest.raises(CursorGoneError):
+            Follower(path, cursor)
+
+
+def test_equal_first_lines_do_not_make_a_file_the_same(path: str, log: AppendLog) -> None:
+    """Two files that begin alike: each cursor goes on in its own."""
+    cursors = []
+    for number in range(3):
+        log.append({"n": 0})
+        with Follower(path, "beginning") as follower:
+            cursors.append(next(follower).cursor)
+        fill(log, 10 * number + 1, 10 * number + 3)
+        shift(path)
+    assert [rest(path, cursor)[:2] for cursor in cursors] == [[1, 2], [11, 12], [21, 22]]
+
+
+def test_a_compressed_file_that_could_be_one_of_several_is_not_guessed(path: str, log: AppendLog) -> None:
+    """Both hold the same in front of the cursor, and compression has given both another inode."""
+    log.append({"n": 0})
+    with Follower(path, "beginning") as follower:
+        cursor = next(follower).cursor
+    log.append({"n": 1})
+    shift(path)
+    log.append({"n": 0})
+    shift(path)
+    compress(f"{path}.1")
+    compress(f"{path}.2")
+    with pytest.raises(CursorGoneError, match="several"):
+        Follower(path, cursor)
+
+
+def test_a_cursor_whose_file_is_gone_says_how_to_go_on(path: str, log: AppendLog) -> None:
+    """Its own error, which keeps the cursor; nothing stays open; both ways that it names work."""
+    fill(log, 0, 2)
+    with Follower(path, "beginning") as follower:
+        cursor = next(follower).cursor
+    os.unlink(path)
+    fill(log, 5, 6)
+    count = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(CursorGoneError, match=r'start="beginning".*start="end"') as caught:
+        log.follow(cursor)
+    assert (caught.value.path, caught.value.cursor) == (path, cursor)
+    assert len(os.listdir("/proc/self/fd")) == count
+    assert rest(path, "beginning") == [5]
+    assert rest(path, "end") == []
+
+
+def test_a_cut_file_without_a_copy_is_followed_from_its_beginning_and_told(
+    path: str, log: AppendLog, wait: Waiting, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The copy went elsewhere: what may be lost is logged; a stored cursor is gone."""
+    fill(log, 0, 3)
+    with Listening(path, "beginning", notify=False, poll_seconds=0.01) as listening:
+        wait.until(lambda: len(listening.followed) == 3)
+        os.truncate(path, 0)
+        fill(log, 3, 5)
+        wait.until(lambda: listening.records() == [0, 1, 2, 3, 4])
+    assert "was cut to nothing in place" in caplog.text
+    with pytest.raises(CursorGoneError):
+        Follower(path, listening.followed[1].cursor)
+
+
+def test_a_cut_file_is_read_on_in_its_copy(path: str, log: AppendLog) -> None:
+    """What was written behind the place of the follower, and copied before the cut, is not lost."""
+    fill(log, 0, 6)
+    with Follower(path, "beginning", notify=False, poll_seconds=0.01) as follower:
+        assert take(follower, 2) == [0, 1]
+        follower._lines.clear()  # as if it had not read ahead
+        cut(path)
+        fill(log, 6, 7)
+        cursor = follower.cursor
+        assert take(follower, 5) == [2, 3, 4, 5, 6]
+    assert cursor is not None
+    assert rest(path, cursor) == [2, 3, 4, 5, 6]
+
+
+def test_a_follower_goes_through_sealed_and_compressed_segments(path: str) -> None:
+    """From the beginning of the stream, and from each cursor, whatever was compressed since."""
+    log = AppendLog(path, rotation=Rotation(max_bytes=200, compress="gzip"))
+    with Follower(path, "beginning", notify=False) as follower:
+        fill(log, 0, 60)
+        followed = [next(follower) for _ in range(60)]
+    log.close()
+    assert [one.record["n"] for one in followed] == list(range(60))
+    assert any(name.endswith(".gz") for name in os.listdir(os.path.dirname(path)))
+    assert rest(path, "beginning") == list(range(60))
+    for number in range(0, 60, 7):
+        assert rest(path, followed[number].cursor) == list(range(number + 1, 60))
+
+
+def test_segments_that_were_deleted_before_they_were_read_are_told(path: str) -> None:
+    """A live follower raises; a stored cursor is gone; one that is registered keeps its segments."""
+    log = AppendLog(path)
+    fill(log, 0, 2)
+    with Follower(path, "beginning", notify=False) as follower:
+        first = next(follower).cursor
+        follower._lines.clear()
+        segments = []
+        for number in range(2, 8, 2):
+            segments.append(log.rotate() or "")
+            fill(log, number, number + 2)
+        os.unlink(segments[0])
+        os.unlink(segments[1])
+        assert take(follower, 1) == [1]  # the file is open
+        with pytest.raises(CursorGoneError, match="deleted before they were read"):
+            next(follower)
+    with pytest.raises(CursorGoneError):
+        Follower(path, first)
+
+
+def test_a_cursor_at_the_end_of_a_deleted_segment_has_missed_nothing(path: str, log: AppendLog) -> None:
+    """The next segment begins where it stands."""
+    fill(log, 0, 2)
+    with Follower(path, "beginning") as follower:
+        take(follower, 2)
+        cursor = follower.cursor
+    assert cursor is not None
+    segment = log.rotate()
+    fill(log, 2, 4)
+    log.rotate()
+    fill(log, 4, 5)
+    assert segment is not None
+    os.unlink(segment)
+    assert rest(path, cursor) == [2, 3, 4]
+
+
+def test_retention_leaves_what_a_stored_cursor_needs(tmp_path: Path) -> None:
+    """Until it is dropped."""
+    path = str(tmp_path / "events.ndjson")
+    log = AppendLog(path, rotation=Rotation(max_bytes=100, keep_segments=1))
+    fill(log, 0, 3)
+    with Follower(path, "beginning") as follower:
+        cursor = next(follower).cursor
+    log.save_cursor("overseer", cursor)
+    fill(log, 3, 60)
+    log.close()
+    assert rest(path, log.load_cursor("overseer") or "") == list(range(1, 60))
+    log = AppendLog(path, rotation=Rotation(max_bytes=100, keep_segments=1))
+    log.drop_cursor("overseer")
+    fill(log, 60, 80)
+    log.close()
+    with pytest.raises(CursorGoneError):
+        Follower(path, cursor)

@@ -1,0 +1,88 @@
+"""Cursors by name: stored whole or not at all, listed, dropped."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import threading
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from metrics_appender import AppendLog, InvalidRecordError, disk
+from metrics_appender.named_cursors import first_unread
+
+CURSOR = "1.{}.8.ab.cd.0123abcd.0123456789abcdef"
+
+
+def test_a_cursor_is_stored_replaced_listed_and_dropped(log: AppendLog, path: str) -> None:
+    """By another log of the same file too; nothing else is left in the directory."""
+    other = AppendLog(path)
+    assert log.load_cursor("a") is None
+    assert log.cursors() == {}
+    assert first_unread(path) is None
+    log.save_cursor("b", CURSOR.format(9))
+    log.save_cursor("a", CURSOR.format(7))
+    log.save_cursor("a", CURSOR.format(5))
+    assert other.load_cursor("a") == CURSOR.format(5)
+    assert list(other.cursors().items()) == [("a", CURSOR.format(5)), ("b", CURSOR.format(9))]
+    assert first_unread(path) == 5
+    other.drop_cursor("a")
+    other.drop_cursor("a")
+    assert log.cursors() == {"b": CURSOR.format(9)}
+    assert os.listdir(os.path.dirname(path)) == ["events.ndjson.b.cursor"]
+
+
+@pytest.mark.parametrize("name", ["", ".", "a.b", "a/b", "a\0", "x" * 65, "é" * 33, 5, None])
+def test_a_name_that_no_file_can_have_is_refused(log: AppendLog, name: Any) -> None:
+    """By every verb, before anything is opened."""
+    with pytest.raises(InvalidRecordError, match="name"):
+        log.save_cursor(name, CURSOR.format(0))
+    for verb in (log.load_cursor, log.drop_cursor):
+        with pytest.raises(InvalidRecordError, match="name"):
+            verb(name)
+
+
+def test_what_is_no_cursor_is_not_stored(log: AppendLog, path: str) -> None:
+    """The one before stays."""
+    log.save_cursor("a", CURSOR.format(1))
+    with pytest.raises(InvalidRecordError, match="cursor"):
+        log.save_cursor("a", "end")
+    assert log.load_cursor("a") == CURSOR.format(1)
+
+
+@pytest.mark.parametrize("call", ["cut_back", "write", "sync_file", "rename"])
+def test_when_the_disk_fails_the_cursor_before_stays(log: AppendLog, call: str) -> None:
+    """And the next one is stored as if nothing had been."""
+    log.save_cursor("a", CURSOR.format(1))
+    with (
+        mock.patch.object(disk, call, side_effect=OSError(errno.EIO, os.strerror(errno.EIO))),
+        pytest.raises(OSError, match=os.strerror(errno.EIO)) as caught,
+    ):
+        log.save_cursor("a", CURSOR.format(2))
+    assert "may be the one before" in caught.value.__notes__[0]
+    assert log.load_cursor("a") == CURSOR.format(1)
+    log.save_cursor("a", CURSOR.format(3))
+    assert log.load_cursor("a") == CURSOR.format(3)
+
+
+def test_a_cursor_is_synced_before_it_has_its_name(log: AppendLog) -> None:
+    """And the directory behind it: a power cut leaves the old one or the new one."""
+    calls = mock.Mock()
+    with contextlib.ExitStack() as patches:
+        for name in ("sync_file", "rename", "sync_directory"):
+            calls.attach_mock(patches.enter_context(mock.patch.object(disk, name, wraps=getattr(disk, name))), name)
+        log.save_cursor("a", CURSOR.format(1))
+    assert [call[0] for call in calls.mock_calls] == ["sync_file", "rename", "sync_directory"]
+
+
+def test_many_who_store_under_one_name_leave_one_whole_cursor(log: AppendLog) -> None:
+    """Each a cursor of its own."""
+    threads = [threading.Thread(target=log.save_cursor, args=("a", CURSOR.format(number))) for number in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert log.load_cursor("a") in {CURSOR.format(number) for number in range(20)}
