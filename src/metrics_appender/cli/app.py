@@ -2,29 +2,23 @@
 
 import importlib.metadata
 import io
-import json
 import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from ..append_log import AppendLog
 from ..demo.run import FEWEST_PROCESSES, FEWEST_RECORDS
-from ..errors import InvalidRecordError
-from ..ndjson import encode_line
-from ..segments import list_segments
-from ..skipped import OnError, SkippedLines
 from . import demo as demo_screen
 from .append import append_app
 from .check import check, repair
 from .doctor import doctor
-from .failures import PlainErrors, describe, fail
+from .failures import PlainErrors, fail
+from .read import read
 from .rotate import rotate
-from .table import show_records
 
 app = typer.Typer(cls=PlainErrors, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -74,42 +68,7 @@ def demo(
 
 app.add_typer(append_app, name="append")
 app.command()(doctor)
+app.command()(read)
 app.command()(rotate)
 app.command()(check)
 app.command()(repair)
-
-
-@app.command()
-def read(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The NDJSON file.", dir_okay=False, show_default=False)],
-    number: Annotated[int | None, typer.Option("-n", min=0, help="Only the last so many records; else all.", show_default=False)] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="NDJSON on a terminal too.")] = False,
-    skips: Annotated[bool, typer.Option("--skip-corrupt", help="Pass over lines that are no JSON object, and say how many.")] = False,
-) -> None:
-    """Show the records of FILE, oldest first, its sealed segments included.
-
-    A table on a terminal, NDJSON in a pipe. A line that is not ended yet is no record yet. A whole line that is no JSON object ends it with
-    status 1, and is named by its number.
-    """
-    log = AppendLog(file)
-    if not file.exists() and not list_segments(log.path):
-        message = f"File '{file}' does not exist."
-        raise typer.BadParameter(message, param_hint="FILE")
-    skipped = SkippedLines()
-    on_error: OnError = skipped if skips else "raise"
-    if sys.stdout.isatty() and not as_json:
-        show_records(Console(), log.read(number, on_error=on_error))
-    else:
-        for record in log.iter_records(on_error=on_error) if number is None else log.read(number, on_error=on_error):
-            sys.stdout.buffer.write(_line_of(record))
-        sys.stdout.buffer.flush()
-    if skipped.first is not None:
-        typer.echo(f"metrics-appender: {skipped.count} corrupt lines skipped, the first: {describe(skipped.first)}", err=True)
-
-
-def _line_of(record: dict[str, Any]) -> bytes:
-    try:
-        return encode_line(record)
-    except InvalidRecordError:
-        # Another program's line, with what this library would not write: an escaped lone surrogate.
-        return json.dumps(record).encode() + b"\n"
