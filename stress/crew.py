@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from .following import Errand
     from .writers import Task
 
 StartMethod = Literal["fork", "forkserver", "spawn"]
@@ -84,7 +85,7 @@ class Crew:
         """Return the numbers of so many callers that nobody has had."""
         return tuple(itertools.islice(self._callers, count))
 
-    def start(self, body: Callable[[Any, Connection, Connection], None], task: Task) -> Worker:
+    def start(self, body: Callable[[Any, Connection, Connection], None], task: Task | Errand) -> Worker:
         """Start a process; it waits for its go before every phase."""
         ours, theirs = self._pipe()
         process = self._context.Process(target=body, args=(task, self.outbox, theirs), daemon=False)

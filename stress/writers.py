@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from .claims import Voice
     from .doors import Door
+    from .following import Errand
 
 _NOTHING_WRITTEN: Final = "nothing was written"
 _PR_SET_PDEATHSIG: Final = 1  # <linux/prctl.h>
@@ -159,7 +160,7 @@ def outlive_parent() -> None:
     signal.alarm(300)
 
 
-def await_go(voice: Voice, task: Task, go: Connection) -> None:
+def await_go(voice: Voice, task: Task | Errand, go: Connection) -> None:
     """Say that all is ready, and wait for one go."""
     voice.say(claims.READY, task.callers[0])
     os.read(go.fileno(), 1)
