@@ -54,6 +54,18 @@ def test_a_reader_that_came_and_one_that_starts_there_have_the_same_cursor(count
     assert trail.cursor().fits(reader(DATA), is_certain=False)
 
 
+def test_a_reader_whose_lines_were_taken_back_has_the_cursor_of_what_is_there() -> None:
+    """Of the beginning of the file too."""
+    trail = Trail(reader(b""), 0, start=0, inode=7, generation=3)
+    for line in LINES[:3]:
+        trail.advance(line)
+    now = LINES[0] + LINES[9] + LINES[8]
+    assert trail.settle(reader(now)) == "same"
+    assert trail.offset == len(LINES[0])
+    assert trail.cursor() == cursor_at(now, trail.offset)
+    assert trail.settle(reader(b"")) == "replaced"
+
+
 def test_a_change_of_what_stands_in_front_is_noticed() -> None:
     """In the first 4096 bytes and the last 1024; one that ends before the cursor never fits."""
     cursor = cursor_at(DATA, len(DATA))

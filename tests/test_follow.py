@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import threading
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import pytest
 from followers import NOTIFY, SECONDS, Listening, rest, take
 
 from metrics_appender import AppendLog, CorruptLineError, InvalidRecordError, MetricsAppender, SkippedLines
 from metrics_appender.follow import Follower
+from metrics_appender.segments import PlainFile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -174,6 +176,21 @@ def test_a_corrupt_line_is_raised_once_and_the_next_record_can_be_asked_for(path
             next(follower)
         assert (caught.value.path, caught.value.line_number, caught.value.byte_offset) == (path, 2, 8)
         assert take(follower, 1) == [1]
+
+
+def test_a_line_that_is_read_while_it_is_written_anew_is_read_again(path: str, log: AppendLog) -> None:
+    """A read may meet a line being taken back and another one taking its place."""
+    log.append({"n": 0})
+    log.append({"n": 1})
+    blocks = iter([b'{"n":0}\n{"n":\0\0\n'])
+    real = PlainFile.read_at
+
+    def read_at(file: PlainFile, length: int, offset: int) -> bytes:
+        block = real(file, length, offset)
+        return next(blocks, block) if length > 1000 and block else block
+
+    with Follower(path, "beginning", notify=False) as follower, mock.patch.object(PlainFile, "read_at", read_at):
+        assert take(follower, 2) == [0, 1]
 
 
 def test_corrupt_lines_can_be_skipped_and_counted(path: str) -> None:

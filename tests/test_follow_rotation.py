@@ -6,6 +6,7 @@ import os
 import random
 import threading
 from typing import TYPE_CHECKING
+from unittest import mock
 
 import pytest
 from conftest import held
@@ -13,6 +14,7 @@ from followers import NOTIFY, SECONDS, WAYS, Listening, compress, cut, rest, shi
 
 from metrics_appender import AppendLog, CursorGoneError, Rotation, disk
 from metrics_appender.follow import Follower
+from metrics_appender.log_file import LogFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -129,6 +131,35 @@ def test_a_writer_that_still_holds_the_renamed_file_is_waited_for(path: str, log
             assert listening.records() == [0]
             os.pwrite(fd, b'{"n":1}\n', os.fstat(fd).st_size)
         wait.until(lambda: listening.records() == [0, 1, 2])
+
+
+def test_a_line_that_comes_between_the_last_look_and_the_rename_is_not_missed(path: str, log: AppendLog) -> None:
+    """The old file is read once more when it has lost its name and its lock is free."""
+    fill(log, 0, 1)
+    rotations = iter([1])
+    real = LogFile.has_name
+
+    def has_name(file: LogFile, name: str) -> bool:
+        for number in rotations:
+            fill(log, number, number + 1)
+            shift(path)
+            fill(log, number + 1, number + 2)
+        return real(file, name)
+
+    with Follower(path, "beginning", notify=False, poll_seconds=0.01) as follower, mock.patch.object(LogFile, "has_name", has_name):
+        assert take(follower, 3) == [0, 1, 2]
+
+
+def test_a_late_write_to_the_old_file_does_not_make_it_the_newest(path: str, log: AppendLog) -> None:
+    """Which file came next is told by the names; the times would have the follower pass over one."""
+    fill(log, 0, 1)
+    with Follower(path, "beginning", notify=False, poll_seconds=0.01) as follower:
+        assert take(follower, 1) == [0]
+        for number in range(1, 3):
+            shift(path)
+            fill(log, number, number + 1)
+        os.utime(f"{path}.2")
+        assert take(follower, 2) == [1, 2]
 
 
 def test_half_a_line_in_a_file_that_is_renamed_is_given_up_with_its_writer(path: str, log: AppendLog, wait: Waiting) -> None:
