@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from . import fork
 from .errors import MAY_BE_WRITTEN, NOTHING_WRITTEN, LockTimeoutError, add_outcome, explain, restate
 from .file_lock import FileLock
+from .tail import LOOK_BACK_BYTES
 from .waiter import Waiter
 
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ if TYPE_CHECKING:
 _LOOK_AROUND_SECONDS: Final = 1.0
 _LOOKS_IN_A_TIMEOUT: Final = 4
 _NO_THREAD_PAUSE_SECONDS: Final = 0.001
-# One pass takes what waits up to about so many bytes; the rest is for the next.
-_PASS_BYTES: Final = 1 << 20
+# One pass joins lines of up to so many bytes, as far back as a look for what a power cut left goes; a longer line goes by itself.
+_PASS_BYTES: Final = LOOK_BACK_BYTES
 
 
 class Patience(NamedTuple):
@@ -206,20 +207,17 @@ class GroupCommit:
             return self._run_pass(lock, None)
 
     def _run_pass(self, lock: FileLock, own: Entry | None) -> list[Entry]:
-        """Write for those in the queue, `own` at any rate, release, and settle them; return them."""
+        """Write for those in the queue, release, and settle them; return them."""
         taken: list[Entry] = []
         queue = self._queue
         room = _PASS_BYTES
         try:
-            while queue and room > 0:
+            while queue and (not taken or len(queue[0].line) <= room):
                 entry = queue.popleft()
                 taken.append(entry)
                 room -= len(entry.line)
         except IndexError:
             pass  # its caller took the last line back between the look and the taking
-        if own is not None and own not in taken:
-            self._withdraw(own)
-            taken.append(own)
         if taken:
             self._write_for(taken, own, lock)
         return taken
