@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from conftest import Waiting
 
+    from metrics_appender.append_log import Durability
+
 
 class SlowDisk:
     """A disk on which a sync lasts until it is let go; counts those that have begun and ended."""
@@ -109,3 +111,28 @@ def test_a_failed_write_is_taken_back(tmp_path: Path, monkeypatch: pytest.Monkey
     assert caught.value.__notes__ == [f"{log.path}: nothing was written"]
     log.append({"n": 2})
     assert log.read() == [{"n": 0}, {"n": 2}]
+
+
+@pytest.mark.parametrize("durability", ["fsync", "group"])
+def test_what_a_failed_sync_leaves_is_looked_at_when_the_disk_is_back(
+    path: str, monkeypatch: pytest.MonkeyPatch, durability: Durability
+) -> None:
+    """The line of the failed append may be NULs then, in a file that is as long as it was: the next line must not stand behind them."""
+    log = AppendLog(path, durability=durability)
+    log.append({"n": 0})
+
+    def lose(fd: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(disk, "sync_file", lose)
+        broken.setattr(disk, "cut_back", lambda fd, size: lose(fd))
+        with pytest.raises(OSError, match="Input/output error") as caught:
+            log.append({"n": 1})
+    assert "may be in the file" in caught.value.__notes__[0]
+    with open(path, "r+b") as file:
+        content = file.read()
+        file.seek(content.index(b"\n") + 4)
+        file.write(bytes(len(content) - file.tell()))
+    log.append({"n": 2})
+    assert AppendLog(path).read() == [{"n": 0}, {"n": 2}]

@@ -35,7 +35,7 @@ class WritePass:
         self._is_grouped = durability == "group"
         self._is_durable = self._is_synced or self._is_grouped
         self._note_mended = note_mended
-        # Where the last pass ended, and in which file: while that is still its end, its tail is whole.
+        # Where the last pass ended, and in which file if all went well: while that is still its end, its tail is whole.
         self._end = self._inode = -1
 
     def __call__(self, lock: FileLock, lines: Sequence[bytes], /) -> Sequence[OSError | None]:
@@ -44,10 +44,12 @@ class WritePass:
         Returns each line's error, or nothing when all are well. What it raises concerns all of them.
         """
         end = lock.size
+        known = self._end if lock.inode == self._inode else 0
+        self._inode = -1  # until all has gone well: what was not synced may be gone, or NULs, when a disk that failed comes back
         if end == 0:
             self._sync_name(lock.fd)
-        elif end != self._end or lock.inode != self._inode:  # somebody else wrote since
-            end = self._mend(lock.fd, self._end if lock.inode == self._inode else 0, end)
+        elif end != known:  # somebody else wrote since
+            end = self._mend(lock.fd, known, end)
         # `lock.fd`, each time: a signal handler may fork in between, and then it is -1 in the child.
         try:
             errors: Sequence[OSError | None] = ()
@@ -63,9 +65,9 @@ class WritePass:
             self._take_back(lock, end, error)
             raise
         self._end = lock.size = end + written
-        self._inode = lock.inode
         if self._is_grouped:
             self._sync_after_release(lock)
+        self._inode = lock.inode
         return errors
 
     def _sync_after_release(self, lock: FileLock) -> None:
