@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import random
 import shutil
 import sys
@@ -19,6 +20,7 @@ from .doors import DOORS
 from .profile import DURABILITIES, START_METHODS, Profile
 from .test_failing_disk import lose_the_disk, pass_the_quota, run_out_of_inodes, write_to_a_read_only_disk
 from .test_file_size_limit import pass_the_limit
+from .test_following import WAYS, follow_through
 from .test_forks import fork_under_threads, outlive_parents
 from .test_full_disk import fill_the_disk
 from .test_kill_storm import kill_in_storms
@@ -26,6 +28,7 @@ from .test_many_writers import write_with_many
 from .test_pools import append_from_pool
 from .test_power_cut import DURABLE, cut_power
 from .test_readers import read_all_the_while
+from .test_repairing import repair_under_writers
 from .test_rotating import rotate_and_kill
 from .test_rotating_power_cut import cut_rotations
 from .test_rotation import rotate_under_writers
@@ -80,6 +83,8 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "readers": _any_durability(read_all_the_while),
     "rotation": _any_durability(rotate_under_writers),
     "rotating": _any_durability(rotate_and_kill),
+    "following": lambda directory, profile, chance: follow_through(directory, profile, chance.choice(WAYS)),
+    "repair": lambda directory, profile, chance: repair_under_writers(directory, profile, is_rough=chance.random() < 0.5),
     "forks": _any_durability(fork_under_threads),
     "killed parents": _any_durability(outlive_parents),
     "kill storm": _any_durability(kill_in_storms),
@@ -104,6 +109,7 @@ def soak(hours: float, seed: int | None = None, rounds: int | None = None) -> in
 
     The seed is the first round's, and decides all that can be decided about it; each further round draws a new one.
     """
+    logging.getLogger("metrics_appender").addHandler(logging.NullHandler())  # as in the workers: see `writers.prepare`
     started = time.monotonic()
     for number in itertools.count(1):
         drawn = random.SystemRandom().randrange(_SEEDS) if seed is None or number > 1 else seed

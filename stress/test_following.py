@@ -11,6 +11,8 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import pytest
+
 from metrics_appender import AppendLog, Rotation
 
 from . import verifier
@@ -118,12 +120,18 @@ def _seal(path: str, chance: Random) -> int:
     return AppendLog(path).rotate() is not None if chance.random() < 0.3 else 0
 
 
-def test_followers_through_renaming_get_every_line_once(tmp_path: Path, profile: Profile) -> None:
-    """Files renamed and compressed by another program."""
-    assert follow_under_rotation(tmp_path, profile, None, _rename) >= LEAST_ROTATIONS
+# Files renamed and compressed by another program; segments sealed by the writers and by hand, and compressed in the background.
+WAYS = ("renaming", "sealing")
 
 
-def test_followers_through_sealing_get_every_line_once(tmp_path: Path, profile: Profile) -> None:
-    """Segments sealed by the writers and by hand, and compressed in the background."""
-    rotation = Rotation(max_bytes=SEGMENT_BYTES, compress="gzip")
-    assert follow_under_rotation(tmp_path, profile, rotation, _seal) >= LEAST_ROTATIONS
+def follow_through(directory: Path, profile: Profile, way: str) -> int:
+    """Follow through one way of rotation."""
+    if way == "renaming":
+        return follow_under_rotation(directory, profile, None, _rename)
+    return follow_under_rotation(directory, profile, Rotation(max_bytes=SEGMENT_BYTES, compress="gzip"), _seal)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_followers_get_every_line_once(tmp_path: Path, profile: Profile, way: str) -> None:
+    """Through rotations, kills of writers and kills of followers, which go on from their cursors."""
+    assert follow_through(tmp_path, profile, way) >= LEAST_ROTATIONS

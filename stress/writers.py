@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import faulthandler
+import logging
 import math
 import os
 import resource
@@ -143,6 +144,7 @@ def append_one(door: Door, voice: Voice, task: Task, caller: int, number: int) -
 def prepare(way: str = "") -> None:
     """Make a worker that dies with its parent, tells its stacks when aborted, and breaks its engine if asked to."""
     faulthandler.enable(file=2, all_threads=True)
+    logging.getLogger("metrics_appender").addHandler(logging.NullHandler())  # torn lines are what a scenario is about, not news
     die_with_parent()
     sabotage.commit(way)
 

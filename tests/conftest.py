@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import signal
 import time
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,10 @@ from metrics_appender import AppendLog
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+# Where the tests run in the background of a shell, SIGINT is ignored, in what they start as well; some of them send it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 HANG_SECONDS = 60.0  # a guard against hanging, never a matter of correctness
 
