@@ -41,6 +41,25 @@ def test_rotate_compresses_and_deletes_what_the_options_say(path: str) -> None:
     assert len(list_segments(path)) == 1
 
 
+@pytest.mark.parametrize("arguments", [("--keep-segments", "1"), ("--keep-age", "1d")])
+def test_rotate_leaves_what_a_named_cursor_has_still_to_read(path: str, arguments: tuple[str, str]) -> None:
+    """From the segment on in which the cursor stands; once it is dropped, nothing is kept for it."""
+    fill(path, 4)
+    log = AppendLog(path)
+    with log.follow("beginning") as follower:
+        cursor = [next(follower).cursor for _ in range(2)][-1]
+    log.save_cursor("overseer", cursor)
+    for segment in list_segments(path):
+        os.utime(segment.path, (1, 1))
+    assert invoke("rotate", path, *arguments).exit_code == 0
+    assert [segment.start for segment in list_segments(path)] == [8, 16, 24, 32]
+    with log.follow(cursor) as follower:
+        assert [next(follower).record["n"] for _ in range(3)] == [2, 3, 4]
+    log.drop_cursor("overseer")
+    assert invoke("rotate", path, *arguments).exit_code == 0
+    assert [segment.start for segment in list_segments(path)] == [32]
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [

@@ -7,6 +7,7 @@ import typer
 
 from ..append_log import DEFAULT_LOCK_TIMEOUT, AppendLog
 from ..maintenance import maintain
+from ..named_cursors import first_unread
 from ..rotation import Rotation
 from .durations import seconds_of
 from .failures import fail
@@ -32,5 +33,5 @@ def rotate(
     with AppendLog(file, lock_timeout=lock_timeout) as log:
         sealed = log.rotate()
     typer.echo(f"{file}: no line to seal" if sealed is None else sealed)
-    if rotation.is_upkeep and not maintain(log.path, rotation):
+    if rotation.is_upkeep and not maintain(log.path, rotation, first_unread):
         fail(f"{file}: another process is compressing or deleting its segments; it was left to that one")
