@@ -15,6 +15,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
+from . import fork
 from .errors import Fault, InvalidRecordError
 from .ndjson import show
 
@@ -41,13 +42,16 @@ class Waker:
         usual = _LOOK_SECONDS_WHEN_NOTIFIED if self._notifier else _LOOK_SECONDS
         self._poll_seconds = usual if poll_seconds is None else poll_seconds
         self._watch: Watch | None = None
-        self._mutex = threading.RLock()  # nobody pulls a rope whose number is another's by now; a signal handler may be inside
-        self._bell, self._rope = os.pipe()
-        os.set_blocking(self._rope, False)
-        self._poll = select.poll()
-        self._poll.register(self._bell, select.POLLIN)
-        if self._notifier:
-            self._poll.register(self._notifier.fd, select.POLLIN)
+        self._bell = self._rope = -1
+        self._hang_bell()
+        fork.register(self)
+
+    def forget(self) -> None:
+        """In a forked child: have a bell of its own, for the other one, rung for good, would keep the parent's follower running."""
+        if self._rope >= 0:
+            os.close(self._bell)
+            os.close(self._rope)
+            self._hang_bell()
 
     @property
     def is_notified(self) -> bool:
@@ -92,6 +96,15 @@ class Waker:
         os.close(rope)
         if self._notifier:
             self._notifier.close()
+
+    def _hang_bell(self) -> None:
+        self._mutex = threading.RLock()  # nobody pulls a rope whose number is another's by now; a signal handler may be inside
+        self._bell, self._rope = os.pipe()
+        os.set_blocking(self._rope, False)
+        self._poll = select.poll()
+        self._poll.register(self._bell, select.POLLIN)
+        if self._notifier:
+            self._poll.register(self._notifier.fd, select.POLLIN)
 
 
 def check_poll_seconds(poll_seconds: Any) -> None:
