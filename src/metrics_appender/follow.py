@@ -102,12 +102,18 @@ class Follower:
         Raises `CorruptLineError` for a whole line that is no JSON object (the next call goes on behind it), `CursorGoneError`
         when segments were deleted before they were read.
         """
+        for followed in self.take(1):
+            return followed
+        raise StopIteration
+
+    def take(self, most: int) -> list[Followed]:
+        """Return the next record as `next` does, and those behind it that were read with it, `most` together; none at the end.
+
+        A corrupt line behind some records is raised by the next call.
+        """
         with self._mutex:
             try:
-                return self._next()
-            except StopIteration:
-                self._is_closed = True
-                raise
+                return self._take(most)
             finally:
                 if self._is_closed:
                     self._release()
@@ -161,15 +167,23 @@ class Follower:
             before.close()
         self._waker.watch(file)  # before the first look, so that no write falls between the look and the sleep
 
-    def _next(self) -> Followed:
-        while not (self._is_closed or (self._stop and self._stop.is_set())):
+    def _take(self, most: int) -> list[Followed]:
+        taken: list[Followed] = []
+        while len(taken) < most and not self._has_ended():
             if self._lines:
                 record = self._decode(self._lines.popleft())
                 if record is not None:
-                    return record
+                    taken.append(record)
+            elif taken:  # all that was read is given, or a line behind it is suspect: the next call reads that again
+                break
             elif not (self._take_lines() or self._move_on()):
                 self._waker.sleep(self._most_seconds())
-        raise StopIteration
+        return taken
+
+    def _has_ended(self) -> bool:
+        if self._stop and self._stop.is_set():
+            self._is_closed = True
+        return self._is_closed
 
     def _most_seconds(self) -> float | None:
         if self._has_writer:

@@ -3,7 +3,8 @@
 from ..file_lock import load_flock
 from .append_log import AsyncAppendLog
 from .appender import AsyncMetricsAppender
+from .follow import AsyncFollower
 
-__all__ = ["AsyncAppendLog", "AsyncMetricsAppender"]
+__all__ = ["AsyncAppendLog", "AsyncFollower", "AsyncMetricsAppender"]
 
 load_flock()  # what a first append would import, and keep its event loop waiting for

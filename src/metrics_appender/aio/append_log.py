@@ -8,6 +8,7 @@ from .. import reader
 from ..append_log import DEFAULT_LOCK_TIMEOUT, AppendLog, check_line, join_lines, note_acknowledged
 from ..ndjson import encode_each, encode_line
 from .chunks import iterate_in_chunks
+from .follow import AsyncFollower, Followers
 from .gathering import Gathering
 from .loop_threads import LoopThreads
 from .turns import chunked_in_turns
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from ..append_log import Durability
+    from ..follow import Stop
     from ..rotation import Rotation
     from ..skipped import OnError
 
@@ -58,6 +60,7 @@ class AsyncAppendLog:
         self._options = (durability, lock_timeout, rotation)
         self._threads = LoopThreads()
         self._lines = Gathering(self._log, lock_timeout, self._threads)
+        self._followers = Followers(self._threads)
 
     @property
     def path(self) -> str:
@@ -119,12 +122,58 @@ class AsyncAppendLog:
         """Seal the file now, and return the name of the segment, as `AppendLog.rotate` does."""
         return await self._threads.run(self._log.rotate)
 
+    def follow(
+        self,
+        start: str = "end",
+        *,
+        poll_seconds: float | None = None,
+        stop: Stop | None = None,
+        on_error: OnError = "raise",
+        notify: bool | None = None,
+    ) -> AsyncFollower:
+        """Yield each record from `start` on, once and in order, as soon as its line is whole: `(record, cursor)`, for ever.
+
+            >>> import asyncio
+            >>> async def main():
+            ...     log = AsyncAppendLog("events.ndjson")
+            ...     await log.append({"any": "record"})
+            ...     async with log, log.follow("beginning") as records:
+            ...         async for record, cursor in records:
+            ...             return record
+            >>> asyncio.run(main())
+            {'any': 'record'}
+
+        The parameters, errors and what is followed through are those of `AppendLog.follow`; `"end"` is where the file ends when
+        `async with` is entered, or without it when the first record is asked for, and errors of the arguments come there too. It ends with
+        `stop`, with `aclose()` of what is returned or of this log, and when the task that waits is cancelled.
+        """
+        return self._followers.add(
+            lambda: self._log.follow(start, poll_seconds=poll_seconds, stop=stop, on_error=on_error, notify=notify),
+        )
+
+    async def save_cursor(self, name: str, cursor: str) -> None:
+        """Store a cursor by name, durably, as `AppendLog.save_cursor` does; cancelled, it may be stored."""
+        await self._threads.run(self._log.save_cursor, name, cursor)
+
+    async def load_cursor(self, name: str) -> str | None:
+        """Return the cursor that is stored under a name, `None` when there is none."""
+        return await self._threads.run(self._log.load_cursor, name)
+
+    async def drop_cursor(self, name: str) -> None:
+        """Forget a stored cursor, so that retention no longer waits for it; nothing happens when there is none."""
+        await self._threads.run(self._log.drop_cursor, name)
+
+    async def cursors(self) -> dict[str, str]:
+        """Return every stored cursor by its name."""
+        return await self._threads.run(self._log.cursors)
+
     async def aclose(self) -> None:
         """Refuse appends from now on, and return when those under way are durable or have their errors.
 
-        The upkeep of segments is finished too. No thread is left then. Closing again does nothing. Reading goes on.
+        The upkeep of segments is finished too, and followers end. No thread is left then. Closing again does nothing. Reading goes on.
         """
         await self._lines.close()
+        await self._followers.close()
         await self._threads.close()
 
     async def __aenter__(self) -> Self:

@@ -8,7 +8,7 @@ import os
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec
 
-from .. import naming, reader
+from .. import named_cursors, naming, reader
 from ..append_log import DEFAULT_LOCK_TIMEOUT, AppendLog, check_durability, check_lock_timeout
 from ..appender import note_acknowledged_files, remake_directory
 from ..errors import ClosedError
@@ -16,6 +16,7 @@ from ..housekeeping import check_rotation
 from ..records import FiledLine, by_file, encode_records
 from ..typed_methods import TypedMethods
 from .chunks import iterate_in_chunks
+from .follow import AsyncFollower, Followers
 from .gathering import Gathering
 from .loop_threads import LoopThreads
 from .turns import chunked_in_turns
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from ..append_log import Durability
+    from ..follow import Stop
     from ..records import Record
     from ..rotation import Rotation
     from ..skipped import OnError
@@ -114,6 +116,7 @@ class AsyncMetricsAppender:
         self._maker = _LineMaker()
         self._writers = LoopThreads()
         self._readers = LoopThreads()  # others than those, which may all wait for locks
+        self._followers = Followers(self._readers)
         self._files: dict[str, Gathering] = {}
 
     append_performance_metric = _as_coroutine(TypedMethods.append_performance_metric)
@@ -158,15 +161,48 @@ class AsyncMetricsAppender:
         """Seal a file of the directory now, and return the name of the segment, as `MetricsAppender.rotate` does."""
         return await self._readers.run(self._rotate, self._path_of(filename))
 
+    def follow(
+        self,
+        filename: str,
+        start: str = "end",
+        *,
+        poll_seconds: float | None = None,
+        stop: Stop | None = None,
+        on_error: OnError = "raise",
+        notify: bool | None = None,
+    ) -> AsyncFollower:
+        """Yield each record of a file of the directory from `start` on, as soon as it is whole; see `AsyncAppendLog.follow`."""
+        log = self._new_log(self._path_of(filename))
+        return self._followers.add(
+            lambda: log.follow(start, poll_seconds=poll_seconds, stop=stop, on_error=on_error, notify=notify),
+        )
+
+    async def save_cursor(self, filename: str, name: str, cursor: str) -> None:
+        """Store a cursor by name, durably, as `MetricsAppender.save_cursor` does; cancelled, it may be stored."""
+        await self._readers.run(named_cursors.save_cursor, self._path_of(filename), name, cursor)
+
+    async def load_cursor(self, filename: str, name: str) -> str | None:
+        """Return the cursor that is stored under a name, `None` when there is none."""
+        return await self._readers.run(named_cursors.load_cursor, self._path_of(filename), name)
+
+    async def drop_cursor(self, filename: str, name: str) -> None:
+        """Forget a stored cursor, so that retention no longer waits for it; nothing happens when there is none."""
+        await self._readers.run(named_cursors.drop_cursor, self._path_of(filename), name)
+
+    async def cursors(self, filename: str) -> dict[str, str]:
+        """Return every stored cursor by its name."""
+        return await self._readers.run(named_cursors.list_cursors, self._path_of(filename))
+
     async def aclose(self) -> None:
         """Refuse appends from now on, and return when those under way are durable or have their errors.
 
-        The upkeep of segments is finished too. No thread is left then. Closing again does nothing. Reading goes on.
+        The upkeep of segments is finished too, and followers end. No thread is left then. Closing again does nothing. Reading goes on.
         """
         self._writers.adopt(asyncio.get_running_loop())
         self._is_closed = True
         for file in list(self._files.values()):
             await file.close()
+        await self._followers.close()
         await self._writers.close()
         await self._readers.close()
 

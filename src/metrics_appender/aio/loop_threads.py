@@ -100,15 +100,19 @@ class LoopThreads:
         self.start(job)
         return await future
 
-    async def close(self) -> None:
-        """Let the threads end as soon as they have nothing to do rather than in a second, and return when they have."""
+    def dismiss(self) -> None:
+        """Let the threads end as soon as they have nothing to do, rather than in a second."""
         with self._mutex:
             self._is_closing = True
-            posts = list(self._posts)
             idle, self._idle = self._idle, []
-            self._posts.difference_update(idle)
-        for post in idle:
-            post.bell.release()
+            for post in idle:
+                post.bell.release()
+
+    async def close(self) -> None:
+        """Dismiss the threads, and return when they have ended; whatever is started later finds new ones."""
+        with self._mutex:
+            posts = list(self._posts)
+        self.dismiss()
         while self._posts:
             end = asyncio.get_running_loop().create_future()
             self._ends.append(end)
@@ -128,21 +132,24 @@ class LoopThreads:
     def _rest(self, post: _Post) -> None:
         """Give the thread its next job, or none when it is to end."""
         with self._mutex:
-            if self._backlog:
-                post.job = self._backlog.popleft()
-                return
-            if self._is_closing:
-                self._posts.discard(post)
+            if self._backlog or self._is_closing:
+                self._go_on_or_end(post)
                 return
             self._idle.append(post)
-        if post.bell.acquire(timeout=_LINGER_SECONDS):
-            return
+        is_called = post.bell.acquire(timeout=_LINGER_SECONDS)
         with self._mutex:
             if post in self._idle:
                 self._idle.remove(post)
-                self._posts.discard(post)
-                return
-        post.bell.acquire()  # it was called in the last moment
+            elif not is_called:
+                post.bell.acquire()  # it was called in the last moment
+            if post.job is None:
+                self._go_on_or_end(post)
+
+    def _go_on_or_end(self, post: _Post) -> None:
+        if self._backlog:
+            post.job = self._backlog.popleft()
+        else:
+            self._posts.discard(post)
 
     def _note_end(self) -> None:
         ends, self._ends = self._ends, []
