@@ -17,7 +17,7 @@ import pytest
 from crash_operations import read
 from system_calls import OneFault, die, die_after_part, fail_with, intercepted, perform_unsynced, write_part
 
-from metrics_appender import AppendLog, MetricsAppender, Rotation, compressed
+from metrics_appender import AppendLog, MetricsAppender, Rotation, compressed, maintenance
 from metrics_appender.beside import UNFINISHED, maintenance_lock_path
 from metrics_appender.compressed import ENDINGS, codec_of
 from metrics_appender.maintenance import Upkeep, maintain
@@ -73,6 +73,20 @@ def test_all_segments_but_the_newest_are_compressed(path: str, compression: Comp
     assert [os.stat(segment.path).st_mtime_ns for segment in list_segments(path)] == times
     assert stat.S_IMODE(os.stat(list_segments(path)[0].path).st_mode) == 0o640
     assert len([name for name in os.listdir(os.path.dirname(path)) if ".0" in name]) == 3
+
+
+def test_compression_tells_how_far_it_is(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In bytes of all the segments that are due, up to the last of them."""
+    monkeypatch.setattr(maintenance, "BLOCK_BYTES", 100)
+    fill(path, 3)
+    due = list_segments(path)[:-1]
+    told: list[tuple[int, int]] = []
+    maintain(path, Rotation(compress="gzip"), progress=lambda done, total: told.append((done, total)))
+    total = sum(segment.end - segment.start for segment in due)
+    assert {of for _, of in told} == {total}
+    assert [done for done, _ in told] == sorted({done for done, _ in told})
+    assert len(told) > len(due)
+    assert told[-1][0] == total
 
 
 def test_what_was_compressed_otherwise_stays_so(path: str) -> None:

@@ -26,9 +26,11 @@ if TYPE_CHECKING:
 
     # Returns the place in a log's stream from which on its named cursors have still to read; `None` where nobody waits.
     FirstUnread = Callable[[str], int | None]
+    # Is told how many bytes are compressed, and how many there are to be.
+    Progress = Callable[[int, int], object]
 
 
-def maintain(path: str, rotation: Rotation, first_unread: FirstUnread = lambda _: None) -> bool:
+def maintain(path: str, rotation: Rotation, first_unread: FirstUnread = lambda _: None, *, progress: Progress | None = None) -> bool:
     """Delete and compress what is due of the sealed segments of the log at `path`; `False` where another process is at it.
 
     `first_unread` is asked for what retention has to leave, when anything is to be deleted. Raises `OSError` when the disk fails:
@@ -41,9 +43,7 @@ def maintain(path: str, rotation: Rotation, first_unread: FirstUnread = lambda _
             _finish_what_was_begun(path)
             _delete_surplus(path, rotation, first_unread)
             if rotation.compress is not None:
-                for segment in list_segments(path)[:-1]:
-                    if segment.compression is None:
-                        _compress(segment, rotation.compress)
+                _compress_all(list_segments(path)[:-1], rotation.compress, progress)
     except Timeout:
         return False
     return True
@@ -64,7 +64,17 @@ def _finish_what_was_begun(path: str) -> None:
             _replace_plain(Segment(os.path.join(directory, plain), sealed.start, sealed.end, None), compressions[sealed.ending])
 
 
-def _compress(segment: Segment, compression: Compression) -> None:
+def _compress_all(segments: list[Segment], compression: Compression, progress: Progress | None) -> None:
+    plain = [segment for segment in segments if segment.compression is None]
+    total = sum(segment.end - segment.start for segment in plain)
+    done = 0
+    for segment in plain:
+        begin = done
+        _compress(segment, compression, lambda place: progress and progress(begin + place, total))  # noqa: B023 - called within the round
+        done += segment.end - segment.start
+
+
+def _compress(segment: Segment, compression: Compression, tell_place: Callable[[int], object]) -> None:
     """Compress a segment; it is there under either name at every moment, and under both in between."""
     target = segment.path + ENDINGS[compression]
     unfinished = target + beside.UNFINISHED
@@ -75,8 +85,9 @@ def _compress(segment: Segment, compression: Compression) -> None:
             return
         copy = disk.create(unfinished)
         try:
-            for block in _blocks(source):
+            for place, block in _placed_blocks(source):
                 disk.write_all(copy, codec.pack(block))
+                tell_place(place + len(block))
             disk.copy_attributes(source.fd, copy)
             disk.sync_file(copy)
         finally:
@@ -110,10 +121,6 @@ def _placed_blocks(source: Source) -> Iterator[tuple[int, bytes]]:
     while block := source.read_at(BLOCK_BYTES, place):
         yield place, block
         place += len(block)
-
-
-def _blocks(source: Source) -> Iterator[bytes]:
-    return (block for _, block in _placed_blocks(source))
 
 
 def _delete_surplus(path: str, rotation: Rotation, first_unread: FirstUnread) -> None:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..check import check as check_path
 from ..errors import InvalidRecordError
@@ -16,10 +13,9 @@ from ..naming import default_directory
 from ..records import iso_utc
 from ..repair import repair as repair_path
 from .failures import describe
+from .progress import progress_bar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from ..check.report import CheckReport, FileReport
 
 _CANNOT = 2
@@ -41,7 +37,7 @@ def check(
     """
     path = default_directory() if path is None else path
     try:
-        with _progress("checking") as progress:
+        with progress_bar("checking") as progress:
             report = check_path(path, progress=progress)
     except OSError as error:
         _refuse("checked", error)
@@ -67,7 +63,7 @@ def repair(
     Ends with status 0 (nothing is wrong any more), 1 (something was left, or a dry run found something) or 2 (not repaired).
     """
     try:
-        with _progress("reading") as progress:
+        with progress_bar("reading") as progress:
             report = repair_path(path, dry_run=dry_run, keep=keep or (), progress=progress)  # type: ignore[arg-type]  # it is checked there
     except InvalidRecordError as error:
         raise typer.BadParameter(error.faults[0].reason, param_hint="--keep") from None
@@ -82,16 +78,6 @@ def repair(
         done = "to repair (dry run: nothing was changed)" if dry_run else "repaired"
         typer.echo(f"{_number(len(report.changes) - left, 'fault')} {done}{f', {left:,} left' if left else ''}")
     raise typer.Exit(report.exit_status)
-
-
-@contextmanager
-def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar on a terminal's standard error while something takes its time."""
-    console = Console(stderr=True)
-    columns = (TextColumn(what), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _show(report: CheckReport) -> None:

@@ -11,6 +11,7 @@ from ..named_cursors import first_unread
 from ..rotation import Rotation
 from .durations import seconds_of
 from .failures import fail
+from .progress import progress_bar
 
 KeepSegments = typer.Option(min=1, help="Delete the oldest sealed segments beyond so many.", show_default=False)
 KeepAge = typer.Option(parser=seconds_of, metavar="AGE", help="Delete segments whose last line is older: 36h, 30d, 4w.", show_default=False)
@@ -33,5 +34,9 @@ def rotate(
     with AppendLog(file, lock_timeout=lock_timeout) as log:
         sealed = log.rotate()
     typer.echo(f"{file}: no line to seal" if sealed is None else sealed)
-    if rotation.is_upkeep and not maintain(log.path, rotation, first_unread):
+    if not rotation.is_upkeep:
+        return
+    with progress_bar("compressing") as progress:
+        is_done = maintain(log.path, rotation, first_unread, progress=progress)
+    if not is_done:
         fail(f"{file}: another process is compressing or deleting its segments; it was left to that one")
