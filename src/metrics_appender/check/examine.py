@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..file_lock import is_free
 from ..segments import PlainFile
-from .files import logs_at, parts_of, size_of
+from .files import count_bytes, logs_at, parts_of
 from .report import MOST_FAULTS, CheckReport, FileReport
 from .scan import Scan
 from .schema import schema_for
@@ -17,26 +17,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ..segments import Source
-    from .files import Part
+    from .files import Part, Progress
     from .report import FaultKind, LineFault
     from .scan import Found
     from .schema import Schema
-
-    Progress = Callable[[int, int], None]
 
 
 def examine(path: str, progress: Progress | None = None) -> CheckReport:
     """Check a file with its sealed segments, or all logs of a directory; `progress` is told the bytes read, and those there are."""
     logs = logs_at(path)
-    total = sum(map(size_of, logs))
-    done = 0
-
-    def count(length: int) -> None:
-        nonlocal done
-        done += length
-        if progress is not None:
-            progress(done, max(done, total))
-
+    count = count_bytes(logs, progress)
     reports: list[FileReport] = []
     for log in logs:
         schema, ids = schema_for(log), set[str]()

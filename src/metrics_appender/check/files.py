@@ -12,10 +12,12 @@ from .. import beside, disk, naming, stream
 from ..segments import base_of_active, list_segments, open_segment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from contextlib import ExitStack
 
     from ..segments import Source
+
+    Progress = Callable[[int, int], None]
 
 # What is a log in a directory where other files may lie too; a file that is named itself may have any name.
 SUFFIXES: Final = (naming.PERFORMANCE, naming.OUTCOMES, naming.FIDELITY, naming.PROMOTION_LOG, ".ndjson", ".jsonl")
@@ -74,6 +76,20 @@ def size_of(path: str) -> int:
     """Return how many bytes a log has, in all of its files, unpacked."""
     size = sum(segment.end - segment.start for segment in list_segments(path))
     return size + os.stat(path).st_size if os.path.exists(path) else size
+
+
+def count_bytes(logs: Iterable[str], progress: Progress | None) -> Callable[[int], None]:
+    """Return what is to be told of each length that was read of the logs; it tells `progress` the bytes read, and those there are."""
+    total = sum(map(size_of, logs))
+    done = 0
+
+    def count(length: int) -> None:
+        nonlocal done
+        done += length
+        if progress is not None:
+            progress(done, max(done, total))
+
+    return count
 
 
 def _refuse(error: OSError) -> Source:

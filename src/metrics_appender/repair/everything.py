@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Final
 
-from ..check.files import logs_at, size_of
+from ..check.files import count_bytes, logs_at
 from ..check.report import KINDS
 from ..errors import Fault, InvalidRecordError
 from ..ndjson import show
@@ -33,15 +33,7 @@ def repair_all(
     """Repair what is at `path`; see `repair`."""
     _check_keep(keep)
     logs = logs_at(path)
-    total = sum(map(size_of, logs))
-    done = 0
-
-    def count(length: int) -> None:
-        nonlocal done
-        done += length
-        if progress is not None:
-            progress(done, max(done, total))
-
+    count = count_bytes(logs, progress)
     changes: list[Change] = []
     for log in logs:
         try:
