@@ -10,7 +10,7 @@ from . import reader
 from .errors import ClosedError, Fault, InvalidRecordError
 from .group_commit import GroupCommit, Patience
 from .housekeeping import Housekeeping, check_rotation
-from .ndjson import chunked, encode_each, encode_line, show
+from .ndjson import encode_blocks, encode_line, show
 from .write_pass import WritePass
 
 if TYPE_CHECKING:
@@ -158,9 +158,9 @@ class AppendLog:
         """
         appended = 0
         try:
-            for lines in chunked(encode_each(records, encode_line), CHUNK_BYTES, len):
-                self.append_lines(lines)
-                appended += len(lines)
+            for block in encode_blocks(records, CHUNK_BYTES):
+                self.append_block(block.lines)
+                appended += block.records
         except BaseException as error:
             if appended:
                 note_acknowledged(error, self._path, appended)

@@ -6,10 +6,11 @@ ended by a newline. A newline within a text is written as `\\n`, so a line of th
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from types import NoneType
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, TypeVar
 
 import msgspec
 
@@ -23,6 +24,9 @@ _U = TypeVar("_U")
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
+_encode_lines: Final = msgspec.json.Encoder().encode_lines
+# So many are encoded in one go: enough to pay, few enough for large ones to fit in memory.
+_BATCH_RECORDS: Final = 64
 _SCALARS: Final = frozenset({str, int, bool, NoneType})
 _SHOWN_CHARACTERS: Final = 60
 
@@ -46,9 +50,40 @@ def encode_line(record: Mapping[str, Any]) -> bytes:
     return _encode(plain_object(record)) + b"\n"
 
 
-def encode_each(records: Iterable[_T], encode: Callable[[_T], _U]) -> Iterator[_U]:
-    """Yield each record encoded; an error names the record by its place, from 0."""
-    for number, record in enumerate(records):
+class Block(NamedTuple):
+    """Records as lines that are joined, and how many they are."""
+
+    lines: bytes
+    records: int
+
+
+def encode_blocks(records: Iterable[Mapping[str, Any]], most_bytes: int) -> Iterator[Block]:
+    """Yield the lines of many records in blocks of so many bytes, or a little more; an error names the record by its place."""
+    source = iter(records)
+    encoded: list[bytes] = []
+    start = count = 0
+    while batch := list(itertools.islice(source, _BATCH_RECORDS)):
+        encoded.append(_encode_batch(batch, start + count))
+        count += len(batch)
+        if sum(map(len, encoded)) >= most_bytes:
+            yield Block(b"".join(encoded), count)
+            encoded, start, count = [], start + count, 0
+    if encoded:
+        yield Block(b"".join(encoded), count)
+
+
+def _encode_batch(records: list[Any], start: int) -> bytes:
+    try:
+        if all(type(record) is dict and _is_plain_object(record) for record in records):
+            return _encode_lines(records)
+    except (ValueError, RecursionError):
+        pass  # told apart and named below
+    return b"".join(encode_each(records, encode_line, start))
+
+
+def encode_each(records: Iterable[_T], encode: Callable[[_T], _U], start: int = 0) -> Iterator[_U]:
+    """Yield each record encoded; an error names the record by its place, counted from `start`."""
+    for number, record in enumerate(records, start):
         try:
             encoded = encode(record)
         except InvalidRecordError as error:
