@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import os
 import threading
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 from metrics_appender import disk, file_lock, fork, group_commit, rotation, tail
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
 _EVERY: Final = 7
 _PIECE_BYTES: Final = 256
+_LATE_SECONDS: Final = 0.002
 
 
 def commit(way: str) -> None:
@@ -108,6 +111,8 @@ def _check_no_name() -> None:
 
     def lock(fd: int, flags: int) -> None:
         here.fd = fd
+        if flags & fcntl.LOCK_EX:
+            time.sleep(_LATE_SECONDS)  # between the open and the lock, where a rotation may come
         flock(fd, flags)
 
     _put(file_lock, "load_flock", lambda: lock)
