@@ -76,10 +76,7 @@ class WritePass:
             lock.unlock()
             disk.sync_file(lock.fd)
         except BaseException as error:  # others may have written behind these lines: they cannot be taken back any more
-            if isinstance(error, OSError):
-                explain(error, self._path, MAY_BE_WRITTEN)
-            else:
-                add_outcome(error, self._path, MAY_BE_WRITTEN)
+            self._note_outcome(error, MAY_BE_WRITTEN)
             raise
 
     def _mend(self, fd: int, known: int, size: int) -> int:
@@ -118,10 +115,8 @@ class WritePass:
 
     def _write_whole(self, fd: int, data: bytes) -> int:
         """Write all of `data`, in one call unless it is large, and return its length."""
-        size = len(data)
-        if size <= _PIECE_BYTES or not self._is_durable:
-            written = disk.write(fd, data)
-            return size if written == size else written + disk.write_all(fd, memoryview(data)[written:])
+        if len(data) <= _PIECE_BYTES or not self._is_durable:
+            return disk.write_all(fd, data)
         written = 0
         while written < len(data):
             if written:
@@ -136,6 +131,9 @@ class WritePass:
             disk.cut_back(lock.fd, end)
         except OSError:
             outcome = MAY_BE_WRITTEN
+        self._note_outcome(error, outcome)
+
+    def _note_outcome(self, error: BaseException, outcome: str) -> None:
         if isinstance(error, OSError):
             explain(error, self._path, outcome)
         else:
