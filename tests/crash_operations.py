@@ -63,7 +63,7 @@ def append_in_new_directories(log: AppendLog, report: Report) -> None:
 def append_together(log: AppendLog, report: Report, lines: tuple[bytes, ...] = LINES) -> None:
     """Append from threads while somebody else holds the lock; they meet, and the waiter writes for all of them."""
     appends = log._appends
-    appends._pauses = ()  # even without a sync the waiter is called at once
+    appends._patience = appends._patience._replace(pauses=())  # even without a sync the waiter is called at once
     threads = [threading.Thread(target=append, args=(log, line, report)) for line in lines]
     other = os.open(log.path, os.O_RDWR)
     fcntl.flock(other, fcntl.LOCK_EX)

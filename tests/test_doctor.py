@@ -223,18 +223,18 @@ class NoLock(FileLock):
 
 class OldFileLock(FileLock):
     "Does not look whether the file was renamed."
-    def acquire(self, *, wait):
+    def acquire(self, how):
         if self.fd < 0:
             self.fd = disk.open_append(self.path)
         try:
-            self._flock(self.fd, 2 if wait else 6)
+            self._flock(self.fd, how)
         except BlockingIOError:
             return False
         self.size = disk.size_of(self.fd)
         return True
 
 class NeverLock(FileLock):
-    def acquire(self, *, wait):
+    def acquire(self, how):
         time.sleep(3600)
 
 class UnsupportedLock(FileLock):

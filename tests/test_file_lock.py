@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from metrics_appender import disk
-from metrics_appender.file_lock import FileLock
+from metrics_appender.file_lock import TRY, WAIT, FileLock
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def hold_until_killed(path: str, sender: Connection) -> None:
     """Take the lock, tell, and sleep."""
     lock = FileLock(path)
-    assert lock.acquire(wait=False)
+    assert lock.acquire(TRY)
     sender.send("held")
     signal.pause()
 
@@ -28,11 +28,11 @@ def hold_until_killed(path: str, sender: Connection) -> None:
 def test_there_is_one_holder_at_a_time(path: str) -> None:
     """Within a process too: a second lock is refused until the first is released."""
     first, second = FileLock(path), FileLock(path)
-    assert first.acquire(wait=False)
-    assert not second.acquire(wait=False)
+    assert first.acquire(TRY)
+    assert not second.acquire(TRY)
     first.release()
     first.release()
-    assert second.acquire(wait=False)
+    assert second.acquire(TRY)
     second.release()
 
 
@@ -44,10 +44,10 @@ def test_the_death_of_a_holder_frees_the_lock(path: str) -> None:
     holder.start()
     assert receiver.recv() == "held"
     lock = FileLock(path)
-    assert not lock.acquire(wait=False)
+    assert not lock.acquire(TRY)
     holder.kill()
     holder.join()
-    assert lock.acquire(wait=True)
+    assert lock.acquire(WAIT)
     lock.release()
 
 
@@ -55,10 +55,10 @@ def test_the_death_of_a_holder_frees_the_lock(path: str) -> None:
 def test_who_waited_for_a_file_that_was_rotated_gets_the_new_one(path: str, method: str) -> None:
     """The lock that counts is the one of the file that has the name when it is ours."""
     holder, waiting = FileLock(path), FileLock(path)
-    assert holder.acquire(wait=False)
+    assert holder.acquire(TRY)
     old = os.stat(path)
-    assert not waiting.acquire(wait=False)
-    thread = threading.Thread(target=waiting.acquire, kwargs={"wait": True})
+    assert not waiting.acquire(TRY)
+    thread = threading.Thread(target=waiting.acquire, args=(WAIT,))
     thread.start()
     assert waiting.is_for_named_file()
     if method == "rename":
@@ -76,17 +76,14 @@ def test_a_file_that_never_keeps_its_name_is_told(path: str, monkeypatch: pytest
     """On a file system where no open file is the named one, trying ends with an error, not never."""
     real = os.lstat
 
-    class Another:
-        def __init__(self, found: os.stat_result) -> None:
-            self.st_dev, self.st_ino = found.st_dev + 1, found.st_ino
-
-    def lie(name: Any) -> Any:
-        return Another(real(name))
+    def lie(name: Any) -> os.stat_result:
+        mode, inode, device, *rest = real(name)
+        return os.stat_result((mode, inode, device + 1, *rest[:7]))
 
     monkeypatch.setattr(disk, "stat_named", lie)
     lock = FileLock(path)
     with pytest.raises(OSError, match="replaced"):
-        lock.acquire(wait=False)
+        lock.acquire(TRY)
     with pytest.raises(OSError, match="replaced"):
-        lock.acquire(wait=True)
+        lock.acquire(WAIT)
     assert lock.fd == -1

@@ -6,7 +6,7 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
-from metrics_appender.file_lock import FileLock
+from metrics_appender.file_lock import TRY, FileLock
 from metrics_appender.waiter import Waiter
 
 if TYPE_CHECKING:
@@ -19,19 +19,21 @@ if TYPE_CHECKING:
 class Work:
     """Work for a waiter: served one piece at a time, always with the lock held."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, keeps_to_queue: bool = False) -> None:
         """Begin with nothing to do."""
         self.path = path
         self.pieces = 0
         self.served = 0
         self.roused = 0
         self.stepped_aside = 0
-        self.waiter = Waiter(path, serve=self.serve, has_work=lambda: self.pieces, step_aside=self.step_aside)
+        self.waiter = Waiter(
+            path, serve=self.serve, has_work=lambda: self.pieces, step_aside=self.step_aside, keeps_to_queue=keeps_to_queue
+        )
 
     def serve(self, lock: FileLock) -> Sequence[Work]:
         """Do one piece."""
         other = FileLock(self.path)
-        assert not other.acquire(wait=False)
+        assert not other.acquire(TRY)
         other.release()
         self.served += bool(self.pieces)
         self.pieces = max(0, self.pieces - 1)
@@ -48,7 +50,7 @@ class Work:
     def call(self) -> None:
         """Call the waiter as a caller does who found the lock taken."""
         lock = FileLock(self.path)
-        assert not lock.acquire(wait=False)
+        assert not lock.acquire(TRY)
         self.pieces += 1
         self.waiter.call(lock)
         lock.release()
@@ -71,7 +73,7 @@ def test_it_serves_all_work_with_the_lock_held_and_ends(
         assert work.served == 0
     wait.until(lambda: work.served == 3 and work.roused >= 3)
     wait.until(lambda: not threads())
-    assert not work.waiter.is_called
+    assert not work.waiter.goes_first
 
 
 def test_it_is_called_again_while_it_lingers(path: str, hold: Callable[[str], AbstractContextManager[int]], wait: Waiting) -> None:
@@ -80,7 +82,7 @@ def test_it_is_called_again_while_it_lingers(path: str, hold: Callable[[str], Ab
     for round_number in range(1, 4):
         with hold(path):
             work.call()
-        wait.until(lambda: not work.waiter.is_called)
+        wait.until(lambda: not work.waiter.goes_first)
         assert work.served == round_number
     assert threads() <= 1
 
@@ -90,7 +92,7 @@ def test_close_ends_an_idle_thread_at_once(path: str, hold: Callable[[str], Abst
     work = Work(path)
     with hold(path):
         work.call()
-    wait.until(lambda: not work.waiter.is_called)
+    wait.until(lambda: not work.waiter.goes_first)
     work.waiter.close()
     wait.until(lambda: not threads())
     with hold(path):
@@ -109,26 +111,30 @@ def test_it_steps_aside_when_the_lock_cannot_be_asked_for(
         post = work.waiter._post
         assert post is not None
         post.lock.path = path + "/gone/file"
-    wait.until(lambda: work.stepped_aside and not work.waiter.is_called)
+    wait.until(lambda: work.stepped_aside and not work.waiter.goes_first)
     assert work.served == 0
 
 
-def test_contention_lasts_until_nobody_else_wrote_for_some_turns(
+def test_it_goes_first_until_nobody_else_wrote_for_some_turns(
     path: str, hold: Callable[[str], AbstractContextManager[int]], wait: Waiting
 ) -> None:
-    """Found taken, the lock is contended; while others go on writing it stays so, and when they have ended it is over."""
-    work = Work(path)
+    """Where the queue is kept to: while others go on writing, work is left to the thread that waits in it."""
+    work = Work(path, keeps_to_queue=True)
 
     def take_turns(*, while_others_write: bool) -> None:
-        for _ in range(40):
+        for turn in range(work.served + 1, work.served + 41):
             with hold(path) as other:
                 work.call()
                 if while_others_write:
                     os.pwrite(other, b"{}\n", os.fstat(other).st_size)
-            wait.until(lambda: not work.waiter.is_called)
+            wait.until(lambda: work.served == turn)  # noqa: B023 - called within the round
 
-    assert not work.waiter.is_contended
+    assert not work.waiter.goes_first
+    assert not work.waiter.ring()
     take_turns(while_others_write=True)
-    assert work.waiter.is_contended
+    assert work.waiter.goes_first
+    work.pieces += 1
+    assert work.waiter.ring()
+    wait.until(lambda: not work.pieces)
     take_turns(while_others_write=False)
-    assert not work.waiter.is_contended
+    wait.until(lambda: not work.waiter.goes_first)

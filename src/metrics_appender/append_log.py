@@ -31,9 +31,9 @@ DEFAULT_LOCK_TIMEOUT: Final = 30.0
 # naps a little, about 20 ms in all, before a thread is woken to wait for it. Where a sync goes with it that thread is
 # worth its wake sooner, and from then on the kernel's queue is kept to: first come, first served.
 _PATIENCE: Final[dict[str, Patience]] = {
-    "fsync": Patience(pauses=(), keeps_to_queue=True),
-    "group": Patience(pauses=(0.00005, 0.0001), keeps_to_queue=True),
-    "os": Patience(pauses=(*(0.0,) * 20, 0.00005, 0.0001, 0.0002, 0.0004, *(0.001,) * 19), keeps_to_queue=False),
+    "fsync": Patience(),
+    "group": Patience(pauses=(0.00005, 0.0001)),
+    "os": Patience(pauses=(*(0.0,) * 100, 0.00005, 0.0001, 0.0002, 0.0004, *(0.001,) * 19), keeps_to_queue=False, nap=0.002),
 }
 # So much of an `append_many` is all or nothing.
 CHUNK_BYTES: Final = 16 << 20
@@ -80,8 +80,8 @@ class AppendLog:
         self._is_closed = False
         self._housekeeping = Housekeeping(self._path, rotation)
         self._due = self._housekeeping.due
-        write_lines = WritePass(self._path, durability, self._housekeeping.note_mended)
-        self._appends = GroupCommit(self._path, write_lines, lock_timeout, _PATIENCE[durability], self._housekeeping.seal)
+        write = WritePass(self._path, durability, self._housekeeping.note_mended).run
+        self._appends = GroupCommit(self._path, write, lock_timeout, _PATIENCE[durability], self._housekeeping.seal)
 
     @property
     def path(self) -> str:

@@ -14,6 +14,7 @@ import errno
 import fcntl
 import functools
 import os
+from stat import ST_DEV, ST_INO, ST_SIZE
 from typing import TYPE_CHECKING, Any, Final
 
 from . import disk, fork
@@ -25,10 +26,13 @@ if TYPE_CHECKING:
     # Renames the locked file if it is due; whether it did.
     Seal = Callable[["FileLock"], bool]
 
-_TRY: Final = fcntl.LOCK_EX | fcntl.LOCK_NB
-_WAIT: Final = fcntl.LOCK_EX
+TRY: Final = fcntl.LOCK_EX | fcntl.LOCK_NB
+WAIT: Final = fcntl.LOCK_EX
 _UNLOCK: Final = fcntl.LOCK_UN
+_APPEND: Final = disk.APPEND
+_MODE: Final = disk.MODE
 _MOST_TRIES: Final = 1000
+_NO_FILE: Final = os.stat_result((0,) * 10)
 
 
 @functools.cache
@@ -56,14 +60,14 @@ class FileLock:
         self.size = 0
         self.inode = 0
         self._is_held = False
-        self._opened: Any = None  # what fstat says of `fd`
+        self._opened = _NO_FILE  # what fstat says of `fd`
         self._flock = load_flock()
         fork.register(self)
 
-    def acquire(self, *, wait: bool) -> bool:
+    def acquire(self, how: int) -> bool:
         """Take the lock, of the file that is open already if one is; the file is made if it is not there.
 
-        With `wait`, in the kernel's queue and for as long as it takes. Without, `False` at once when another
+        With `WAIT`, in the kernel's queue and for as long as it takes. With `TRY`, `False` at once when another
         holds the lock; the file stays open then.
         """
         tries = 0
@@ -71,22 +75,25 @@ class FileLock:
             fd = self.fd
             if fd < 0:
                 with fork.descriptors:
-                    self.fd = fd = disk.open(self.path, disk.APPEND, disk.MODE)
-                self._opened = disk.stat_open(fd)  # before the lock: which file it is does not change, and others wait once it is ours
-            opened = self._opened
+                    self.fd = fd = disk.open(self.path, _APPEND, _MODE)
+                # Before the lock: which file it is does not change, and others wait once the lock is taken.
+                self._opened = opened = disk.stat_open(fd)
+            else:
+                opened = self._opened
             try:
-                self._flock(fd, _WAIT if wait else _TRY)
+                self._flock(fd, how)
             except BlockingIOError:
                 return False
             self._is_held = True
             try:
                 named = disk.stat_named(self.path)
             except FileNotFoundError:
-                named = None
-            # Does the file still have the name? It may have been rotated before the lock was ours.
-            if named and named.st_ino == opened.st_ino and named.st_dev == opened.st_dev:
-                self.inode = named.st_ino
-                self.size = named.st_size
+                named = _NO_FILE
+            inode = named[ST_INO]
+            # Does the file still have the name? It may have been rotated before the lock was taken.
+            if inode == opened[ST_INO] and named[ST_DEV] == opened[ST_DEV]:
+                self.inode = inode
+                self.size = named[ST_SIZE]
                 if self._seal is None or not self._seal(self):
                     return True
             self.release()
@@ -124,12 +131,14 @@ class FileLock:
         Unlocked before the close: where a child made without `os.fork`'s hooks still shares the descriptor,
         closing alone would not free the lock. An `OSError` leaves the file closed, and says that a line may be in it.
         """
-        if self.fd < 0:
+        fd = self.fd
+        if fd < 0:
             return
         try:
             try:
                 if self._is_held:
-                    self.unlock()
+                    self._is_held = False
+                    self._flock(fd, _UNLOCK)
             finally:
                 with fork.descriptors:
                     fd, self.fd = self.fd, -1

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from . import fork
 from .errors import MAY_BE_WRITTEN, NOTHING_WRITTEN, LockTimeoutError, add_outcome, explain, restate
-from .file_lock import FileLock
+from .file_lock import TRY, FileLock
 from .tail import LOOK_BACK_BYTES
 from .waiter import Waiter
 
@@ -41,27 +41,34 @@ _PASS_BYTES: Final = LOOK_BACK_BYTES
 
 
 class Patience(NamedTuple):
-    """What to do when another process holds the lock.
+    """What to do when somebody else is at it.
 
-    `pauses` are the seconds to sleep between tries before the waiter is called, where waking a thread takes longer than an
-    append does. `keeps_to_queue`: while there is contention the waiter is called at once, so that nobody jumps the kernel's queue.
+    `pauses` are the seconds to sleep between tries for a lock that another process holds, before the waiter is called, where
+    waking a thread takes longer than an append does. `keeps_to_queue`: while there is contention the waiter is called at once, so
+    that nobody jumps the kernel's queue. `nap` is how many seconds to leave another thread of this process to its appends before the
+    queue is joined, where they take less time than waking one another does.
     """
 
-    pauses: Sequence[float]
-    keeps_to_queue: bool
+    pauses: Sequence[float] = ()
+    keeps_to_queue: bool = True
+    nap: float = 0.0
 
-    def pauses_within(self, timeout_seconds: float | None) -> Sequence[float]:
-        """Return the pauses that end before the deadline."""
+    def within(self, timeout_seconds: float | None) -> Patience:
+        """Return what of it ends before the deadline."""
+        if timeout_seconds is None:
+            return self
         ends = itertools.accumulate(self.pauses)
-        return [pause for pause, end in zip(self.pauses, ends, strict=True) if timeout_seconds is None or end < timeout_seconds]
+        pauses = [pause for pause, end in zip(self.pauses, ends, strict=True) if end < timeout_seconds]
+        return self._replace(pauses=pauses, nap=min(self.nap, timeout_seconds / _LOOKS_IN_A_TIMEOUT))
 
 
-class WriteLines(Protocol):
+class Write(Protocol):
     """What a pass does under the lock: steps 4 to 6 of an append."""
 
-    def __call__(self, lock: FileLock, lines: Sequence[bytes], /) -> Sequence[OSError | None]:
-        """Write the lines to the locked file, durably; return each one's error, nothing when all are well.
+    def __call__(self, lock: FileLock, block: bytes, lines: Sequence[bytes] = (), /) -> Sequence[OSError | None]:
+        """Write the block to the locked file, durably.
 
+        Where several `lines` are joined in it, each may fail by itself: returns each one's error, nothing when all are well.
         Raises what concerns them all, with none of them in the file.
         """
 
@@ -71,9 +78,9 @@ class Entry:
 
     __slots__ = ("error", "is_settled", "line", "wake")
 
-    def __init__(self, line: bytes) -> None:
-        """Take the line; nothing became of it yet."""
-        self.line = line
+    def __init__(self) -> None:
+        """Nothing became of it yet."""
+        self.line = b""
         self.error: OSError | None = None
         self.is_settled = False
         self.wake = threading.Lock()
@@ -90,22 +97,27 @@ class Entry:
 class GroupCommit:
     """The queue of those who append to one file from this process."""
 
-    def __init__(
-        self, path: str, write_lines: WriteLines, timeout_seconds: float | None, patience: Patience, seal: Seal | None = None
-    ) -> None:
+    def __init__(self, path: str, write: Write, timeout_seconds: float | None, patience: Patience, seal: Seal | None = None) -> None:
         """Name the file, what to do under its lock, how to wait for it, and how to seal it when it is due."""
         self._path = path
-        self._write_lines = write_lines
+        self._write = write
         self._timeout_seconds = timeout_seconds
         self._longest_nap = _LOOK_AROUND_SECONDS
         if timeout_seconds:
             self._longest_nap = min(_LOOK_AROUND_SECONDS, timeout_seconds / _LOOKS_IN_A_TIMEOUT)
-        self._pauses = patience.pauses_within(timeout_seconds)
-        self._keeps_to_queue = patience.keeps_to_queue
+        self._patience = patience.within(timeout_seconds)
         self._lock = FileLock(path, seal)
         self._queue: deque[Entry] = deque()
+        self._spare: list[Entry] = []  # entries that were settled well, to be used again
         self._forks = 0
-        self._waiter = Waiter(path, serve=self._serve, has_work=self._queue.__len__, step_aside=self._rouse_next, seal=seal)
+        self._waiter = Waiter(
+            path,
+            serve=self._serve,
+            has_work=self._queue.__len__,
+            step_aside=self._rouse_next,
+            keeps_to_queue=patience.keeps_to_queue,
+            seal=seal,
+        )
         self.forget()
         fork.register(self)
 
@@ -114,6 +126,7 @@ class GroupCommit:
         self._lead = threading.Lock()  # held while a pass is under way
         self._leader: int | None = None  # the thread that leads, for a signal handler to find itself
         self._queue.clear()
+        self._spare.clear()
         self._forks += 1
 
     def close(self) -> None:
@@ -121,63 +134,69 @@ class GroupCommit:
         self._waiter.close()
 
     def append(self, line: bytes, deadline: float | None = None) -> None:
-        """Return once the line is written as `write_lines` promises, or raise with it not in the file.
+        """Return once the line is written as `write` promises, or raise with it not in the file.
 
         A `deadline` (`time.monotonic`) goes before the timeout.
         """
+        entry: Entry | None = None
         try:
-            if self._queue or self._lead.locked() or self._waiter.is_called:
-                entry = self._append_with_others(line)
-            else:
-                alone = self._append_alone(line)
-                if alone is None:
+            waiter = self._waiter
+            if waiter.goes_first or self._queue or (self._lead.locked() and self._is_led_still()):
+                entry = self._join_queue(line)
+                self._lead_if_nobody_does(entry)
+            else:  # alone, as nearly every time
+                lock = self._lock
+                with self._lead:
+                    try:
+                        self._leader = get_ident()
+                        # Whoever led in the meantime may have called the waiter.
+                        if not self._waiter.goes_first and (lock.acquire(TRY) or self._try_again(lock)):
+                            self._write(lock, line)
+                        else:
+                            entry = self._join_queue(line)
+                            self._call_waiter(lock)
+                    except BaseException:
+                        if entry is not None:
+                            self._leave_queue(entry)
+                        raise
+                    finally:
+                        self._leader = None
+                        lock.release()
+                if entry is None:
+                    if self._queue:
+                        self._rouse_next()
                     return
-                entry = alone
             self._wait(entry, deadline)
         except OSError as error:
             explain(error, self._path, NOTHING_WRITTEN)
             raise
         if entry.error is not None:
             raise entry.error
+        self._spare.append(entry)
 
-    def _append_alone(self, line: bytes) -> Entry | None:
-        """Append the line, as nearly every time; or return its entry in the queue when another process holds the lock."""
-        lock = self._lock
-        entry = None
-        with self._lead:
-            try:
-                self._leader = get_ident()
-                if self._try(lock):
-                    self._write_lines(lock, (line,))
-                else:
-                    entry = self._join_queue(line)
-                    self._call_waiter(lock)
-            except BaseException:
-                if entry is not None:
-                    self._leave_queue(entry)
-                raise
-            finally:
-                self._leader = None
-                lock.release()
-        if self._queue and entry is None:
-            self._rouse_next()
-        return entry
-
-    def _append_with_others(self, line: bytes) -> Entry:
-        if self._leader == get_ident():
-            raise OSError(errno.EDEADLK, "append called by a signal handler in the middle of an append of the same thread")
-        entry = self._join_queue(line)
-        self._lead_if_nobody_does(entry)
-        return entry
+    def _is_led_still(self) -> bool:
+        """Whether somebody leads after a nap too, or none is to be taken."""
+        if self._patience.nap and self._leader != get_ident():
+            time.sleep(self._patience.nap)
+            return self._lead.locked()
+        return True
 
     def _join_queue(self, line: bytes) -> Entry:
-        entry = Entry(line)
+        try:
+            entry = self._spare.pop()
+        except IndexError:
+            entry = Entry()
+        entry.line = line
+        entry.is_settled = False
         self._queue.append(entry)
         return entry
 
     def _lead_if_nobody_does(self, entry: Entry) -> None:
         """Run a pass for all in the queue, unless somebody is about it."""
-        if self._waiter.is_called or self._lead.locked():
+        if self._lead.locked() and self._leader == get_ident():
+            self._leave_queue(entry)
+            raise OSError(errno.EDEADLK, "append called by a signal handler in the middle of an append of the same thread")
+        if self._waiter.ring() or self._lead.locked():
             return
         lock = self._lock
         taken: list[Entry] = []
@@ -186,7 +205,7 @@ class GroupCommit:
                 return
             try:
                 self._leader = get_ident()
-                if self._try(lock):
+                if lock.acquire(TRY) or self._try_again(lock):
                     taken = self._run_pass(lock, entry)
                 else:
                     self._call_waiter(lock)
@@ -200,6 +219,8 @@ class GroupCommit:
             other.rouse()
         if taken:
             self._rouse_next()
+        if self._patience.nap:
+            time.sleep(0)  # give up the interpreter's lock: those who were served have their turn to append alone
 
     def _serve(self, lock: FileLock) -> Sequence[Entry]:
         """Run a pass with the lock that the waiter got; return who is to be roused."""
@@ -208,25 +229,17 @@ class GroupCommit:
 
     def _run_pass(self, lock: FileLock, own: Entry | None) -> list[Entry]:
         """Write for those in the queue, release, and settle them; return them."""
-        taken: list[Entry] = []
-        queue = self._queue
-        room = _PASS_BYTES
-        try:
-            while queue and (not taken or len(queue[0].line) <= room):
-                entry = queue.popleft()
-                taken.append(entry)
-                room -= len(entry.line)
-        except IndexError:
-            pass  # its caller took the last line back between the look and the taking
-        if taken:
-            self._write_for(taken, own, lock)
-        return taken
-
-    def _write_for(self, taken: list[Entry], own: Entry | None, lock: FileLock) -> None:
+        taken = self._take()
+        if not taken:
+            return taken
         error: OSError | None = None
         errors: Sequence[OSError | None] = ()
         try:
-            errors = self._write_lines(lock, [entry.line for entry in taken])
+            if len(taken) == 1:
+                self._write(lock, taken[0].line)
+            else:
+                lines = [entry.line for entry in taken]
+                errors = self._write(lock, b"".join(lines), lines)
         except OSError as found:
             error = explain(found, self._path, NOTHING_WRITTEN)
         except BaseException as interruption:
@@ -243,6 +256,22 @@ class GroupCommit:
                     entry.error = outcome and restate(outcome)
             for entry in taken:
                 entry.is_settled = True
+        return taken
+
+    def _take(self) -> list[Entry]:
+        """Take those whose lines go next out of the queue."""
+        queue = self._queue
+        taken: list[Entry] = []
+        try:
+            taken.append(queue.popleft())
+            if queue:
+                room = _PASS_BYTES - len(taken[0].line)
+                while len(queue[0].line) <= room:
+                    taken.append(queue.popleft())
+                    room -= len(taken[-1].line)
+        except IndexError:
+            pass  # there is nobody more: that was the last, or its caller has taken the line back
+        return taken
 
     def _give_back(self, taken: list[Entry], own: Entry | None, interruption: BaseException) -> None:
         """After an interruption (Ctrl-C in the leader) that left nothing in the file: the others go on."""
@@ -265,17 +294,11 @@ class GroupCommit:
         entry.is_settled = True
         entry.rouse()
 
-    def _try(self, lock: FileLock) -> bool:
-        """Take the lock if it is free, or soon is, and nobody is passed over by that."""
-        if self._keeps_to_queue and self._waiter.is_contended:
-            return False
-        return lock.acquire(wait=False) or self._try_again(lock)
-
     def _try_again(self, lock: FileLock) -> bool:
-        for pause in self._pauses:
+        for pause in self._patience.pauses:
             if pause:
                 time.sleep(pause)
-            if lock.acquire(wait=False):
+            if lock.acquire(TRY):
                 return True
         return False
 
@@ -292,33 +315,34 @@ class GroupCommit:
     def _wait(self, entry: Entry, deadline: float | None) -> None:
         """Wait until the entry is settled; take it back when the deadline passes first."""
         timeout = self._timeout_seconds
+        remaining = math.inf if timeout is None else timeout
         if deadline is None:
-            deadline = math.inf if timeout is None else time.monotonic() + timeout
+            deadline = time.monotonic() + remaining
+        else:
+            remaining = deadline - time.monotonic()
         forks = self._forks
         try:
             while not entry.is_settled:
-                remaining = deadline - time.monotonic()
                 if remaining <= 0 and self._withdraw(entry):
                     raise LockTimeoutError(self._path, timeout or 0.0)
-                is_called = self._waiter.is_called
-                nap = self._longest_nap if is_called or self._lead.locked() else _NO_THREAD_PAUSE_SECONDS
+                nap = self._longest_nap if self._waiter.goes_first or self._lead.locked() else _NO_THREAD_PAUSE_SECONDS
                 # Once a pass has the line it is waited for, deadline or not: it is being written.
-                if entry.wake.acquire(timeout=min(remaining, nap) if remaining > 0 else nap) and entry.is_settled:
+                if entry.wake.acquire(timeout=nap if remaining <= 0 or nap < remaining else remaining) and entry.is_settled:
                     break
-                self._look_around(entry, forks, is_called=is_called)
+                self._look_around(entry, forks)
+                remaining = deadline - time.monotonic()
         except BaseException as error:
             is_withdrawn = self._leave_queue(entry)
             if not isinstance(error, OSError):  # Ctrl-C
                 add_outcome(error, self._path, NOTHING_WRITTEN if is_withdrawn else MAY_BE_WRITTEN)
             raise
 
-    def _look_around(self, entry: Entry, forks: int, *, is_called: bool) -> None:
+    def _look_around(self, entry: Entry, forks: int) -> None:
         """See, having slept without being settled, whether something has to be done about it."""
         if forks != self._forks:  # a signal handler forked here, and this is the child
             self._settle_as_lost(entry)
             return
-        if is_called:
-            self._waiter.dismiss_if_rotated()
+        self._waiter.dismiss_if_rotated()
         self._lead_if_nobody_does(entry)
 
     def _leave_queue(self, entry: Entry) -> bool:

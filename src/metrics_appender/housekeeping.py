@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from .maintenance import Upkeep
     from .rotation import Sealed
 
-_IN_THE_QUEUE = Patience(pauses=(), keeps_to_queue=True)
-
 
 class Housekeeping:
     """One log's: `seal` is what its lock calls (see `FileLock`), `due` holds what is to be done when the lock is free."""
@@ -58,7 +56,7 @@ class Housekeeping:
         if not disk.is_there(self.path):
             return None
         by_hand = ByHand()
-        sealing = GroupCommit(self.path, lambda *_: (), lock_timeout, _IN_THE_QUEUE, by_hand.seal)
+        sealing = GroupCommit(self.path, lambda *_: (), lock_timeout, Patience(), by_hand.seal)
         try:
             sealing.append(b"")
         except LockTimeoutError:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from . import beside, disk
 from .cursor import Cursor
 from .errors import Fault, InvalidRecordError, explain
-from .file_lock import FileLock
+from .file_lock import WAIT, FileLock
 from .naming import name_fault
 from .ndjson import show
 
@@ -33,7 +33,7 @@ def save_cursor(path: str, name: str, cursor: str) -> None:
     Cursor.parse(cursor, "cursor")
     lock = FileLock(target + beside.UNFINISHED)
     try:
-        lock.acquire(wait=True)
+        lock.acquire(WAIT)
         try:
             disk.cut_back(lock.fd, 0)  # what a dead writer left
             disk.write_all(lock.fd, cursor.encode() + b"\n")

@@ -276,19 +276,14 @@ def iso_utc(timestamp: float) -> str:
     """
     second = int(timestamp)
     microseconds = round((timestamp - second) * _MICROSECONDS)
-    if microseconds == 0:
-        return _iso_second(second) + "+00:00"
-    if microseconds == _MICROSECONDS:
-        return _iso_second(second + 1) + "+00:00"
-    return f"{_iso_second(second)}.{str(_MICROSECONDS + microseconds)[1:]}+00:00"
+    if 0 < microseconds < _MICROSECONDS:
+        return f"{_iso_second(second)}.{str(_MICROSECONDS + microseconds)[1:]}+00:00"
+    return _iso_second(second + microseconds // _MICROSECONDS) + "+00:00"
 
 
 @functools.lru_cache(maxsize=16)
 def _iso_second(second: int) -> str:
-    seconds = time.gmtime(second)
-    return (
-        f"{seconds.tm_year:04d}-{seconds.tm_mon:02d}-{seconds.tm_mday:02d}T{seconds.tm_hour:02d}:{seconds.tm_min:02d}:{seconds.tm_sec:02d}"
-    )
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
 
 
 class EventTokens:

@@ -11,7 +11,7 @@ import threading
 from typing import TYPE_CHECKING, Final, Protocol
 
 from . import fork
-from .file_lock import FileLock
+from .file_lock import WAIT, FileLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -49,9 +49,10 @@ class _Post:
 class Waiter:
     """Waits for the lock of the file at `path` when called, then calls `serve` with the lock held.
 
-    It goes on for as long as `has_work` says so, and rouses those whom `serve` returns. Whoever hands work in and sees
-    `is_called` true after that need not call. `is_contended` says that others want the lock too.
-    `step_aside` is called when the waiter cannot go on.
+    It goes on for as long as `has_work` says so, and rouses those whom `serve` returns. `step_aside` is called when it cannot go on.
+
+    While `goes_first`, whoever has work hands it in and rings, and does not try for the lock: the waiter is about to serve, or,
+    with `keeps_to_queue`, it was not long ago that others wanted the lock too.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Waiter:
         serve: Callable[[FileLock], Sequence[Sleeper]],
         has_work: Callable[[], int],
         step_aside: Callable[[], None],
+        keeps_to_queue: bool,
         seal: Seal | None = None,
     ) -> None:
         """Take what to do with the lock; no thread is made yet."""
@@ -68,6 +70,7 @@ class Waiter:
         self._serve = serve
         self._has_work = has_work
         self._step_aside = step_aside
+        self._keeps_to_queue = keeps_to_queue
         self._seal = seal
         self.forget()
         fork.register(self)
@@ -77,16 +80,18 @@ class Waiter:
         # Re-entrant, for a signal handler that appends while its thread is inside. Never held over a system call.
         self._mutex = threading.RLock()
         self._post: _Post | None = None
-        self.is_called = False
-        self.is_contended = False
+        self.goes_first = False
+        self._is_called = False
+        self._is_contended = False
         self._alone_in_a_row = 0
         self._size = -1
 
     def call(self, lock: FileLock) -> None:
-        """Have the work done; `lock` has the file open that is waited for. `is_called` stays false when no thread can be made."""
+        """Have the work done; `lock` has the file open that is waited for. `goes_first` stays false when no thread can be made."""
         with self._mutex:
-            is_idle = not self.is_called
-            self.is_called = self.is_contended = True
+            is_idle = not self._is_called
+            self.goes_first = self._is_called = True
+            self._is_contended = self._keeps_to_queue
             post = self._post
             if post is not None:
                 if is_idle:
@@ -101,6 +106,18 @@ class Waiter:
         except RuntimeError:  # out of threads, or the interpreter is ending
             post.lock.release()
             self._dismiss(post)
+
+    def ring(self) -> bool:
+        """Have the work done that was handed in; `False` where no thread goes first."""
+        if self._is_called:
+            return True
+        with self._mutex:
+            post = self._post
+            if post is None or not self.goes_first:
+                return False
+            self._is_called = True
+            post.ring()
+            return True
 
     def dismiss_if_rotated(self) -> None:
         """Let go of a thread that waits for a file which lost its name: its holder concerns nobody any more.
@@ -122,51 +139,56 @@ class Waiter:
         with self._mutex:
             if self._post is post:
                 self._post = None
-                self.is_called = self.is_contended = False
+                self.goes_first = self._is_called = self._is_contended = False
         self._step_aside()
 
     def _run(self, post: _Post) -> None:
+        lock = post.lock
         try:
             post.bell.acquire()
             while self._post is post:
-                served = self._wait_and_serve(post)
-                self._rest_if_idle(post, served)
+                served: Sequence[Sleeper] = ()
+                try:
+                    lock.acquire(WAIT)
+                    size = lock.size
+                    served = self._serve(lock)
+                    self._note_contention(size, lock.size)
+                except OSError:
+                    # The lock could not even be asked for. Whoever is next tries without this thread, and gets the error.
+                    self._dismiss(post)
+                finally:
+                    lock.release()
+                # They are roused last, right before this thread sleeps: they need the interpreter's lock that it holds.
+                is_idle = self._is_idle(post)
+                for sleeper in served:
+                    sleeper.rouse()
+                if is_idle and not post.bell.acquire(timeout=_LINGER_SECONDS):
+                    self._leave(post)
         finally:
             self._dismiss(post)
 
-    def _wait_and_serve(self, post: _Post) -> Sequence[Sleeper]:
-        try:
-            post.lock.acquire(wait=True)
-            self._note_contention(post.lock.size)
-            return self._serve(post.lock)
-        except OSError:
-            # The lock could not even be asked for. Whoever is next tries without this thread, and gets the error.
-            self._dismiss(post)
-            return ()
-        finally:
-            self._size = post.lock.size
-            post.lock.release()
+    def _note_contention(self, size: int, new_size: int) -> None:
+        """See by the file's size, before and after this thread's turn, whether others wrote since the last time."""
+        if size != self._size:
+            self._alone_in_a_row = 0
+        else:
+            self._alone_in_a_row += 1
+            if self._alone_in_a_row >= _PEACE:
+                self._is_contended = False
+        self._size = new_size
 
-    def _note_contention(self, size: int) -> None:
-        """See by the file's size whether others wrote since the last time."""
-        self._alone_in_a_row = self._alone_in_a_row + 1 if size == self._size else 0
-        if self._alone_in_a_row >= _PEACE:
-            self.is_contended = False
-
-    def _rest_if_idle(self, post: _Post, served: Sequence[Sleeper]) -> None:
-        """Rouse those who were served, and wait for a call unless there is work; leave when none comes for a while.
-
-        They are roused last, right before this thread sleeps: they need the interpreter's lock that it holds.
-        """
+    def _is_idle(self, post: _Post) -> bool:
+        """Whether there is nothing to do until the bell rings; the lock is not touched before that."""
         with self._mutex:
-            is_idle = self._post is post and not self._has_work()
-            if is_idle:
-                self.is_called = False  # from here on the lock is not touched before the bell rings
-        for sleeper in served:
-            sleeper.rouse()
-        if not is_idle or post.bell.acquire(timeout=_LINGER_SECONDS):
-            return
+            if self._post is not post or self._has_work():
+                return False
+            self._is_called = False
+            self.goes_first = self._is_contended
+            return True
+
+    def _leave(self, post: _Post) -> None:
+        """End the thread, unless it is called in the last moment."""
         with self._mutex:
             if not post.bell.acquire(blocking=False) and self._post is post:
                 self._post = None
-                self.is_contended = False
+                self.goes_first = self._is_contended = False

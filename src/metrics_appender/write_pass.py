@@ -38,25 +38,32 @@ class WritePass:
         # Where the last pass ended, and in which file if all went well: while that is still its end, its tail is whole.
         self._end = self._inode = -1
 
-    def __call__(self, lock: FileLock, lines: Sequence[bytes], /) -> Sequence[OSError | None]:
+    def run(self, lock: FileLock, block: bytes, lines: Sequence[bytes] = (), /) -> Sequence[OSError | None]:
         """Mend, write, sync.
 
-        Returns each line's error, or nothing when all are well. What it raises concerns all of them.
+        `lines` are what is joined in the block, where it is more than one. Returns each one's error, or nothing when all are well.
+        What it raises concerns all of them.
         """
         end = lock.size
-        known = self._end if lock.inode == self._inode else 0
+        inode = lock.inode
+        known = self._end if inode == self._inode else 0
         self._inode = -1  # until all has gone well: what was not synced may be gone, or NULs, when a disk that failed comes back
         if end == 0:
             self._sync_name(lock.fd)
         elif end != known:  # somebody else wrote since
-            end = self._mend(lock.fd, known, end)
+            others = disk.read_at(lock.fd, end - known, known) if 0 < end - known <= _PIECE_BYTES else b""
+            if b"\0" in others or others[-1:] != b"\n":
+                end = self._mend(lock.fd, known, end)
+        errors: Sequence[OSError | None] = ()
         # `lock.fd`, each time: a signal handler may fork in between, and then it is -1 in the child.
         try:
-            errors: Sequence[OSError | None] = ()
-            if len(lines) == 1:
-                written = self._write_whole(lock.fd, lines[0])
-            else:
-                errors, written = self._write_together(lock.fd, end, lines)
+            try:
+                size = len(block)
+                written = disk.write(lock.fd, block) if size <= _PIECE_BYTES else 0  # all of it, in the ordinary case
+                if written != size:
+                    written += self._write_rest(lock, block, written)
+            except OSError:
+                errors, written = self._write_each(lock, end, lines)
             if self._is_synced:
                 disk.sync_file(lock.fd)
             if lock.fd < 0:
@@ -67,11 +74,11 @@ class WritePass:
         self._end = lock.size = end + written
         if self._is_grouped:
             self._sync_after_release(lock)
-        self._inode = lock.inode
+        self._inode = inode
         return errors
 
     def _sync_after_release(self, lock: FileLock) -> None:
-        """Let others write while these lines are synced: their sync and ours become one flush of the file system's journal."""
+        """Let others write while these lines are synced: their sync and this one become one flush of the file system's journal."""
         try:
             lock.unlock()
             disk.sync_file(lock.fd)
@@ -92,37 +99,36 @@ class WritePass:
             raise OSError(errno.EINVAL, "not a regular file", self._path)
         disk.sync_directory(os.path.dirname(self._path))
 
-    def _write_together(self, fd: int, end: int, lines: Sequence[bytes]) -> tuple[Sequence[OSError | None], int]:
-        """Write all lines at once; where that fails, each by itself, so that the error reaches whom it concerns.
+    def _write_rest(self, lock: FileLock, data: bytes, written: int) -> int:
+        """Write what is not written yet of `data`, and return its length."""
+        if written == 0 and self._is_durable:
+            for start in range(0, len(data), _PIECE_BYTES):
+                if start:
+                    disk.sync_file(lock.fd)
+                disk.write_all(lock.fd, memoryview(data)[start : start + _PIECE_BYTES])
+        else:
+            disk.write_all(lock.fd, memoryview(data)[written:])
+        return len(data) - written
 
-        Returns each line's error (nothing when all are well), and how many bytes are written.
+    def _write_each(self, lock: FileLock, end: int, lines: Sequence[bytes]) -> tuple[list[OSError | None], int]:
+        """Write each line by itself, where that failed together, so that the error reaches whom it concerns.
+
+        Returns each line's error, and how many bytes are written. Raises the error that is being handled where it was one line.
         """
-        try:
-            return (), disk.write_all(fd, b"".join(lines))
-        except OSError:
-            disk.cut_back(fd, end)
+        if not lines:
+            raise  # noqa: PLE0704 - called while an error is handled
+        disk.cut_back(lock.fd, end)
         errors: list[OSError | None] = []
         written = 0
         for line in lines:
             try:
-                written += self._write_whole(fd, line)
+                written += self._write_rest(lock, line, 0)
             except OSError as error:
-                disk.cut_back(fd, end + written)
+                disk.cut_back(lock.fd, end + written)
                 errors.append(explain(error, self._path, NOTHING_WRITTEN))
             else:
                 errors.append(None)
         return errors, written
-
-    def _write_whole(self, fd: int, data: bytes) -> int:
-        """Write all of `data`, in one call unless it is large, and return its length."""
-        if len(data) <= _PIECE_BYTES or not self._is_durable:
-            return disk.write_all(fd, data)
-        written = 0
-        while written < len(data):
-            if written:
-                disk.sync_file(fd)
-            written += disk.write_all(fd, memoryview(data)[written : written + _PIECE_BYTES])
-        return written
 
     def _take_back(self, lock: FileLock, end: int, error: BaseException) -> None:
         """Cut the file back to where it ended before this pass, and note on the error what became of the lines."""

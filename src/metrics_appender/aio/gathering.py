@@ -7,25 +7,25 @@ go together: one lock, one write, one sync. (Group commit, see `group_commit`, w
 
 from __future__ import annotations
 
+import bisect
 import copy
 import errno
 import functools
+import itertools
 import math
-from asyncio import get_running_loop
-from collections import deque
+from asyncio import Future, InvalidStateError, get_running_loop
 from time import monotonic
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol
 
 from ..errors import NOTHING_WRITTEN, ClosedError, LockTimeoutError, explain, restate
 from .loop_threads import LoopThreads, call_back
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Sequence
-
 # One write takes what waits up to about so many bytes; the rest is for the next.
 _WRITE_BYTES: Final = 1 << 20
 # Errors that may be one long line's alone: a shorter one may still have room.
+_is_done: Final = Future.done
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -43,8 +43,41 @@ class File(Protocol):
         """Leave nothing behind; no append is under way."""
 
 
-# One caller's line, and when its caller stops waiting for it to be written. A bare tuple: a named one takes ten times as long to make.
-_Waiting: TypeAlias = "tuple[asyncio.Future[None], bytes, float]"
+class _Batch:
+    """Lines in the order of their calls, who waits for each, and when that one stops waiting for it to be written.
+
+    Three lists rather than one of threes: so many objects less to make, and for the garbage collector to look at.
+    """
+
+    __slots__ = ("deadlines", "futures", "lines")
+
+    def __init__(self, futures: list[asyncio.Future[None]], lines: list[bytes], deadlines: list[float]) -> None:
+        self.futures = futures
+        self.lines = lines
+        self.deadlines = deadlines
+
+    def __getitem__(self, part: slice) -> _Batch:
+        return _Batch(self.futures[part], self.lines[part], self.deadlines[part])
+
+    def __add__(self, other: _Batch) -> _Batch:
+        return _Batch(self.futures + other.futures, self.lines + other.lines, self.deadlines + other.deadlines)
+
+    def without_cancelled(self) -> _Batch:
+        """Return those for which somebody still waits."""
+        places = [place for place, future in enumerate(self.futures) if not future.done()]
+        return _Batch(
+            [self.futures[place] for place in places],
+            [self.lines[place] for place in places],
+            [self.deadlines[place] for place in places],
+        )
+
+    def count_late(self, now: float) -> int:
+        """Return how many, the first ones, wait no longer at an instant (`time.monotonic`)."""
+        return bisect.bisect_right(self.deadlines, now)
+
+    def count_within(self, size: int) -> int:
+        """Return how many, the first ones, hold so many bytes, or a little more."""
+        return bisect.bisect_left(list(itertools.accumulate(map(len, self.lines))), size) + 1
 
 
 class Gathering:
@@ -66,7 +99,7 @@ class Gathering:
     def _begin(self, loop: asyncio.AbstractEventLoop | None) -> None:
         """Begin in a loop, the first or one that follows it (in a forked child too): nobody waits, and no write is under way."""
         self._loop = loop
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting = _Batch([], [], [])
         self._is_under_way = False
         self._timer: asyncio.TimerHandle | None = None
         self._ends: list[asyncio.Future[None]] = []
@@ -87,7 +120,10 @@ class Gathering:
         if self._is_closed:
             raise ClosedError(self._path)
         future: asyncio.Future[None] = loop.create_future()
-        self._waiting.append((future, line, monotonic() + self._patience))
+        waiting = self._waiting
+        waiting.futures.append(future)
+        waiting.lines.append(line)
+        waiting.deadlines.append(monotonic() + self._patience)
         if not self._is_under_way:
             self._is_under_way = True
             loop.call_soon(self._go)  # not at once: whoever is about to run in this turn of the loop comes along
@@ -117,7 +153,7 @@ class Gathering:
     def _go(self) -> None:
         """Have written what waits; when nothing does, tell those who wait for that."""
         batch = self._take()
-        if batch:
+        if batch.lines:
             try:
                 self._threads.start(functools.partial(self._write, batch, get_running_loop()))
                 self._watch_deadlines()
@@ -130,77 +166,78 @@ class Gathering:
             if not end.done():
                 end.set_result(None)
 
-    def _take(self) -> list[_Waiting]:
+    def _take(self) -> _Batch:
         """Return those whose lines go next, without those who were cancelled."""
-        batch = []
-        waiting = self._waiting
-        room = _WRITE_BYTES
-        while waiting and room > 0:
-            entry = waiting.popleft()
-            if not entry[0].done():
-                batch.append(entry)
-                room -= len(entry[1])
+        batch, self._waiting = self._waiting, _Batch([], [], [])
+        if any(map(_is_done, batch.futures)):
+            batch = batch.without_cancelled()
+        if sum(map(len, batch.lines)) > _WRITE_BYTES:
+            count = batch.count_within(_WRITE_BYTES)
+            batch, self._waiting = batch[:count], batch[count:]
         return batch
 
-    def _write(self, batch: list[_Waiting], loop: asyncio.AbstractEventLoop) -> None:
+    def _write(self, batch: _Batch, loop: asyncio.AbstractEventLoop) -> None:
         """In a thread: write, and tell the loop of each line's error, of one that concerns all, or of none."""
         errors: list[BaseException | None] = []
         try:
             self._write_together(batch)
         except BaseException as error:  # noqa: BLE001 - it goes on in the tasks that wait
             errors = [error]
-            if len(batch) > 1 and isinstance(error, OSError) and error.errno in _NO_ROOM and _is_nothing_written(error):
-                errors = [self._error_of(waiting) for waiting in batch]
+            if len(batch.lines) > 1 and isinstance(error, OSError) and error.errno in _NO_ROOM and _is_nothing_written(error):
+                errors = [self._error_of(batch[place : place + 1]) for place in range(len(batch.lines))]
         call_back(loop, self._settle, batch, errors)
 
-    def _write_together(self, batch: Sequence[_Waiting]) -> None:
+    def _write_together(self, batch: _Batch) -> None:
         # The first to come is the first whose time is over. With a timeout of 0 or none, every write has it to itself.
-        deadline = batch[0][2] if self._lock_timeout else None
-        self._file.append_block(b"".join([line for _, line, _ in batch]), deadline)
+        deadline = batch.deadlines[0] if self._lock_timeout else None
+        self._file.append_block(b"".join(batch.lines), deadline)
 
-    def _error_of(self, waiting: _Waiting) -> BaseException | None:
+    def _error_of(self, batch: _Batch) -> BaseException | None:
         try:
-            self._write_together([waiting])
+            self._write_together(batch)
         except BaseException as error:  # noqa: BLE001 - as above
             return error
         return None
 
-    def _settle(self, batch: list[_Waiting], errors: list[BaseException | None]) -> None:
+    def _settle(self, batch: _Batch, errors: list[BaseException | None]) -> None:
         """In the loop: tell the callers, then go on with who has come meanwhile, and with who comes by being told."""
         if not errors:
-            for future, _, _ in batch:
-                if not future.done():
+            for future in batch.futures:
+                try:
                     future.set_result(None)
+                except InvalidStateError:
+                    pass  # its caller was cancelled
         elif len(errors) == 1 and isinstance(errors[0], LockTimeoutError):
             self._settle_in_time(batch)
         else:
             if len(errors) == 1:
-                errors *= len(batch)
-            for (future, _, _), error in zip(batch, errors, strict=True):
+                errors *= len(batch.futures)
+            for future, error in zip(batch.futures, errors, strict=True):
                 self._tell(future, error)
         if self._loop is not None:
             self._loop.call_soon(self._go)
 
-    def _settle_in_time(self, batch: list[_Waiting]) -> None:
+    def _settle_in_time(self, batch: _Batch) -> None:
         """After a lock that did not come and a write that was not: whoever has time left waits on."""
-        now = monotonic()
-        self._waiting.extendleft(waiting for waiting in reversed(batch) if waiting[2] > now)
-        for waiting in batch:
-            if waiting[2] <= now:
-                self._time_out(waiting[0])
+        count = batch.count_late(monotonic())
+        self._waiting = batch[count:] + self._waiting
+        for future in batch.futures[:count]:
+            self._time_out(future)
 
     def _watch_deadlines(self) -> None:
         """See to it that nobody waits beyond the deadline behind a write that is itself kept waiting.
 
         A timeout of 0 has no use for that: each write tries once.
         """
-        if self._timer is None and self._waiting and self._loop is not None and 0 < self._patience < math.inf:
-            self._timer = self._loop.call_later(self._waiting[0][2] - monotonic(), self._look_at_deadlines)
+        deadlines = self._waiting.deadlines
+        if self._timer is None and deadlines and self._loop is not None and 0 < self._patience < math.inf:
+            self._timer = self._loop.call_later(deadlines[0] - monotonic(), self._look_at_deadlines)
 
     def _look_at_deadlines(self) -> None:
-        now = monotonic()
-        while self._waiting and self._waiting[0][2] <= now:
-            self._time_out(self._waiting.popleft()[0])
+        count = self._waiting.count_late(monotonic())
+        late, self._waiting = self._waiting[:count], self._waiting[count:]
+        for future in late.futures:
+            self._time_out(future)
         self._timer = None
         self._watch_deadlines()
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .. import disk
 from ..append_log import AppendLog
+from ..file_lock import TRY, WAIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,8 +80,8 @@ class Probe:
         turns = 0
         while turns < least or time.monotonic() < end:
             lock = self._lock_class(path)
-            if not lock.acquire(wait=False):
-                lock.acquire(wait=True)
+            if not lock.acquire(TRY):
+                lock.acquire(WAIT)
             try:
                 last = disk.read_at(lock.fd, _TURN_BYTES, lock.size - _TURN_BYTES) if lock.size else b""
                 time.sleep(_HELD_SECONDS)  # a chance for those who should be waiting
@@ -104,12 +105,12 @@ class Probe:
     def try_lock(self, path: str) -> bool:
         """Take the lock of a file if it is free; else keep the file open."""
         self._lock = self._lock_class(path)
-        return self._lock.acquire(wait=False)
+        return self._lock.acquire(TRY)
 
     def wait_lock(self) -> bool:
         """Wait for the lock that was tried; return whether the file that is locked then is the one of that name."""
         lock = self._tried()
-        lock.acquire(wait=True)
+        lock.acquire(WAIT)
         return lock.is_for_named_file()
 
     def release(self) -> None:

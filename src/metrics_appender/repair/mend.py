@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from ..segments import Source
 
 _MOST_TRIES: Final = 100
-_IN_THE_QUEUE: Final = Patience(pauses=(), keeps_to_queue=True)
 _UNDER_WAY: Final = "every byte is in the file or in its .torn; repair again"
 _COMPRESSED: Final = "in a compressed segment; unpack it beside the log (gunzip, unzstd), then repair again"
 
@@ -94,7 +93,7 @@ def _run_under_lock(path: str, work: Callable[[FileLock], list[Change]], lock_ti
     """Do the work in the place of an append, which waits its turn and has a deadline; `None` when it has to be begun anew."""
     done: list[list[Change]] = []
 
-    def take_turn(lock: FileLock, lines: Sequence[bytes]) -> Sequence[OSError | None]:  # noqa: ARG001 - it has none to write
+    def take_turn(lock: FileLock, *_: object) -> Sequence[OSError | None]:
         try:
             done.append(work(lock))
         except _ChangedError:
@@ -104,7 +103,7 @@ def _run_under_lock(path: str, work: Callable[[FileLock], list[Change]], lock_ti
             raise
         return ()
 
-    turns = GroupCommit(path, take_turn, lock_timeout, _IN_THE_QUEUE)
+    turns = GroupCommit(path, take_turn, lock_timeout, Patience())
     try:
         turns.append(b"")
     finally:
