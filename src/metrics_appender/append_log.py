@@ -28,12 +28,13 @@ Durability = Literal["fsync", "group", "os"]
 
 DEFAULT_LOCK_TIMEOUT: Final = 30.0
 # Where the lock is held without a sync it is free again in microseconds, so who finds it taken tries again at once, then
-# naps a little, about 20 ms in all, before a thread is woken to wait for it. Where a sync goes with it that thread is
-# worth its wake sooner, and from then on the kernel's queue is kept to: first come, first served.
+# naps a little, about 20 ms in all, before a thread is woken to wait for it. Where the sync comes after the release nobody who finds
+# it free is kept from it, for it is soon free again. Where it is held over a sync that thread is worth its wake, and
+# from then on the kernel's queue is kept to: first come, first served.
 _PATIENCE: Final[dict[str, Patience]] = {
-    "fsync": Patience(),
-    "group": Patience(pauses=(0.00005, 0.0001)),
-    "os": Patience(pauses=(*(0.0,) * 100, 0.00005, 0.0001, 0.0002, 0.0004, *(0.001,) * 19), keeps_to_queue=False, nap=0.002),
+    "fsync": Patience(keeps_to_queue=True),
+    "group": Patience(),
+    "os": Patience(pauses=(*(0.0,) * 100, 0.00005, 0.0001, 0.0002, 0.0004, *(0.001,) * 19), nap=0.002),
 }
 # So much of an `append_many` is all or nothing.
 CHUNK_BYTES: Final = 16 << 20

@@ -50,7 +50,7 @@ class Patience(NamedTuple):
     """
 
     pauses: Sequence[float] = ()
-    keeps_to_queue: bool = True
+    keeps_to_queue: bool = False
     nap: float = 0.0
 
     def within(self, timeout_seconds: float | None) -> Patience:
@@ -229,16 +229,19 @@ class GroupCommit:
 
     def _run_pass(self, lock: FileLock, own: Entry | None) -> list[Entry]:
         """Write for those in the queue, release, and settle them; return them."""
-        taken = self._take()
-        if not taken:
-            return taken
+        taken: list[Entry] = []
         error: OSError | None = None
         errors: Sequence[OSError | None] = ()
         try:
-            if len(taken) == 1:
+            queue = self._queue
+            try:
+                taken.append(queue.popleft())
+            except IndexError:
+                return taken  # the last caller has taken its line back
+            if not queue:
                 self._write(lock, taken[0].line)
             else:
-                lines = [entry.line for entry in taken]
+                lines = self._take_more(taken)
                 errors = self._write(lock, b"".join(lines), lines)
         except OSError as found:
             error = explain(found, self._path, NOTHING_WRITTEN)
@@ -258,20 +261,18 @@ class GroupCommit:
                 entry.is_settled = True
         return taken
 
-    def _take(self) -> list[Entry]:
-        """Take those whose lines go next out of the queue."""
-        queue = self._queue
-        taken: list[Entry] = []
+    def _take_more(self, taken: list[Entry]) -> list[bytes]:
+        """Take out of the queue what goes in one pass with what was taken, and return the lines."""
+        lines = [taken[0].line]
+        room = _PASS_BYTES - len(lines[0])
         try:
-            taken.append(queue.popleft())
-            if queue:
-                room = _PASS_BYTES - len(taken[0].line)
-                while len(queue[0].line) <= room:
-                    taken.append(queue.popleft())
-                    room -= len(taken[-1].line)
+            while len(line := self._queue[0].line) <= room:
+                taken.append(self._queue.popleft())
+                lines.append(taken[-1].line)
+                room -= len(line)
         except IndexError:
-            pass  # there is nobody more: that was the last, or its caller has taken the line back
-        return taken
+            pass  # there is nobody more
+        return lines
 
     def _give_back(self, taken: list[Entry], own: Entry | None, interruption: BaseException) -> None:
         """After an interruption (Ctrl-C in the leader) that left nothing in the file: the others go on."""

@@ -56,7 +56,7 @@ class Housekeeping:
         if not disk.is_there(self.path):
             return None
         by_hand = ByHand()
-        sealing = GroupCommit(self.path, lambda *_: (), lock_timeout, Patience(), by_hand.seal)
+        sealing = GroupCommit(self.path, lambda *_: (), lock_timeout, Patience(keeps_to_queue=True), by_hand.seal)
         try:
             sealing.append(b"")
         except LockTimeoutError:

@@ -31,13 +31,15 @@ class Sleeper(Protocol):
 
 
 class _Post:
-    """What one thread holds: the lock it waits for, and the bell that calls it."""
+    """What one thread holds: the lock it waits for, and the bell that calls it, which is for who took `rest` from it."""
 
-    __slots__ = ("bell", "lock")
+    __slots__ = ("bell", "lock", "rest")
 
     def __init__(self, path: str, seal: Seal | None) -> None:
         self.lock = FileLock(path, seal)
         self.bell = threading.Lock()  # held while nobody calls
+        self.rest = threading.Lock()  # free while the thread rests, and touches the lock no more
+        self.rest.acquire()
 
     def ring(self) -> None:
         try:
@@ -81,22 +83,21 @@ class Waiter:
         self._mutex = threading.RLock()
         self._post: _Post | None = None
         self.goes_first = False
-        self._is_called = False
         self._is_contended = False
         self._alone_in_a_row = 0
         self._size = -1
 
     def call(self, lock: FileLock) -> None:
-        """Have the work done; `lock` has the file open that is waited for. `goes_first` stays false when no thread can be made."""
+        """Have the work done that was handed in; `lock` has the file open that is waited for.
+
+        `goes_first` stays false when no thread can be made.
+        """
         with self._mutex:
-            is_idle = not self._is_called
-            self.goes_first = self._is_called = True
+            self.goes_first = True
             self._is_contended = self._keeps_to_queue
             post = self._post
             if post is not None:
-                if is_idle:
-                    lock.hand_over(post.lock)
-                post.ring()
+                self._ring(post, lock)
                 return
             post = self._post = _Post(self._path, self._seal)
             lock.hand_over(post.lock)
@@ -104,20 +105,26 @@ class Waiter:
         try:
             thread.start()
         except RuntimeError:  # out of threads, or the interpreter is ending
-            post.lock.release()
             self._dismiss(post)
+            post.lock.release()
 
     def ring(self) -> bool:
-        """Have the work done that was handed in; `False` where no thread goes first."""
-        if self._is_called:
-            return True
-        with self._mutex:
-            post = self._post
-            if post is None or not self.goes_first:
-                return False
-            self._is_called = True
+        """Have the work done that was handed in just before; `False` where no thread goes first.
+
+        Without the mutex: a thread that is about to rest looks for work once more after it has said so, and one that leaves has who
+        is next see for itself after that (`step_aside`).
+        """
+        post = self._post
+        if post is None or not self.goes_first:
+            return False
+        self._ring(post, None)
+        return True
+
+    def _ring(self, post: _Post, lock: FileLock | None) -> None:
+        if post.rest.acquire(False):
+            if lock is not None:
+                lock.hand_over(post.lock)
             post.ring()
-            return True
 
     def dismiss_if_rotated(self) -> None:
         """Let go of a thread that waits for a file which lost its name: its holder concerns nobody any more.
@@ -139,7 +146,7 @@ class Waiter:
         with self._mutex:
             if self._post is post:
                 self._post = None
-                self.goes_first = self._is_called = self._is_contended = False
+                self.goes_first = self._is_contended = False
         self._step_aside()
 
     def _run(self, post: _Post) -> None:
@@ -158,14 +165,24 @@ class Waiter:
                     self._dismiss(post)
                 finally:
                     lock.release()
+                is_idle = not self._has_work() and self._rest(post)
                 # They are roused last, right before this thread sleeps: they need the interpreter's lock that it holds.
-                is_idle = self._is_idle(post)
                 for sleeper in served:
                     sleeper.rouse()
                 if is_idle and not post.bell.acquire(timeout=_LINGER_SECONDS):
                     self._leave(post)
         finally:
             self._dismiss(post)
+            lock.release()
+
+    def _rest(self, post: _Post) -> bool:
+        """Rest from here on, unless work has come; whether it has not."""
+        self.goes_first = self._is_contended
+        post.rest.release()
+        if self._has_work() and post.rest.acquire(False):
+            self.goes_first = True
+            return False
+        return True
 
     def _note_contention(self, size: int, new_size: int) -> None:
         """See by the file's size, before and after this thread's turn, whether others wrote since the last time."""
@@ -177,18 +194,7 @@ class Waiter:
                 self._is_contended = False
         self._size = new_size
 
-    def _is_idle(self, post: _Post) -> bool:
-        """Whether there is nothing to do until the bell rings; the lock is not touched before that."""
-        with self._mutex:
-            if self._post is not post or self._has_work():
-                return False
-            self._is_called = False
-            self.goes_first = self._is_contended
-            return True
-
     def _leave(self, post: _Post) -> None:
-        """End the thread, unless it is called in the last moment."""
-        with self._mutex:
-            if not post.bell.acquire(blocking=False) and self._post is post:
-                self._post = None
-                self.goes_first = self._is_contended = False
+        """End the thread, unless it is called in the last moment; whoever is about to call it is waited for, but not for ever."""
+        if post.rest.acquire(False) or not post.bell.acquire(timeout=_LINGER_SECONDS):
+            self._dismiss(post)

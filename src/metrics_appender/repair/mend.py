@@ -103,7 +103,7 @@ def _run_under_lock(path: str, work: Callable[[FileLock], list[Change]], lock_ti
             raise
         return ()
 
-    turns = GroupCommit(path, take_turn, lock_timeout, Patience())
+    turns = GroupCommit(path, take_turn, lock_timeout, Patience(keeps_to_queue=True))
     try:
         turns.append(b"")
     finally:
