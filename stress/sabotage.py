@@ -37,8 +37,8 @@ def _strike_writes(strike: Callable[[int, bytes], int]) -> Callable[[], None]:
         whole = disk.write
         count = itertools.count(1)
 
-        def write(fd: int, data: bytes) -> int:
-            return strike(fd, data) if next(count) % _EVERY == 0 else whole(fd, data)
+        def write(fd: int, data: bytes | memoryview) -> int:
+            return strike(fd, bytes(data)) if next(count) % _EVERY == 0 else whole(fd, data)
 
         _put(disk, "write", write)
 
