@@ -6,6 +6,7 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
+from metrics_appender import waiter
 from metrics_appender.file_lock import TRY, FileLock
 from metrics_appender.waiter import Waiter
 
@@ -13,13 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
+    import pytest
     from conftest import Waiting
 
 
 class Work:
     """Work for a waiter: served one piece at a time, always with the lock held."""
 
-    def __init__(self, path: str, *, keeps_to_queue: bool = False) -> None:
+    def __init__(self, path: str, *, keeps_queue_for: int = 2) -> None:
         """Begin with nothing to do."""
         self.path = path
         self.pieces = 0
@@ -27,7 +29,7 @@ class Work:
         self.roused = 0
         self.stepped_aside = 0
         self.waiter = Waiter(
-            path, serve=self.serve, has_work=lambda: self.pieces, step_aside=self.step_aside, keeps_to_queue=keeps_to_queue
+            path, serve=self.serve, has_work=lambda: self.pieces, step_aside=self.step_aside, keeps_queue_for=keeps_queue_for
         )
 
     def serve(self, lock: FileLock) -> Sequence[Work]:
@@ -116,10 +118,11 @@ def test_it_steps_aside_when_the_lock_cannot_be_asked_for(
 
 
 def test_it_goes_first_until_nobody_else_wrote_for_some_turns(
-    path: str, hold: Callable[[str], AbstractContextManager[int]], wait: Waiting
+    path: str, hold: Callable[[str], AbstractContextManager[int]], wait: Waiting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the queue is kept to: while others go on writing, work is left to the thread that waits in it."""
-    work = Work(path, keeps_to_queue=True)
+    monkeypatch.setattr(waiter, "_PEACE", 30)
+    work = Work(path, keeps_queue_for=1)
 
     def take_turns(*, while_others_write: bool) -> None:
         for turn in range(work.served + 1, work.served + 41):

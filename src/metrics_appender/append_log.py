@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from . import reader
 from .errors import ClosedError, Fault, InvalidRecordError
-from .group_commit import GroupCommit, Patience
+from .group_commit import GroupCommit
 from .housekeeping import Housekeeping, check_rotation
 from .ndjson import encode_blocks, encode_line, show
+from .patience import Patience
 from .write_pass import WritePass
 
 if TYPE_CHECKING:
@@ -28,13 +29,13 @@ Durability = Literal["fsync", "group", "os"]
 
 DEFAULT_LOCK_TIMEOUT: Final = 30.0
 # Where the lock is held without a sync it is free again in microseconds, so who finds it taken tries again at once, then
-# naps a little, about 20 ms in all, before a thread is woken to wait for it. Where the sync comes after the release nobody who finds
-# it free is kept from it, for it is soon free again. Where it is held over a sync that thread is worth its wake, and
-# from then on the kernel's queue is kept to: first come, first served.
+# naps a little, about 20 ms in all, before a thread is woken to wait for it. Where it is held over a sync that thread is worth its
+# wake, and from then on the kernel's queue is kept to: first come, first served. Where the sync comes after the release it is soon
+# free again too, and the queue is kept to by many threads, whose lines meet while their turn comes.
 _PATIENCE: Final[dict[str, Patience]] = {
-    "fsync": Patience(keeps_to_queue=True),
-    "group": Patience(),
-    "os": Patience(pauses=(*(0.0,) * 100, 0.00005, 0.0001, 0.0002, 0.0004, *(0.001,) * 19), nap=0.002),
+    "fsync": Patience(),
+    "group": Patience(keeps_queue_for=2),
+    "os": Patience((*(0.0,) * 100, 0.00005, 0.0001, 0.0002, 0.0004, *(0.001,) * 19), keeps_queue_for=sys.maxsize, nap=0.002),
 }
 # So much of an `append_many` is all or nothing.
 CHUNK_BYTES: Final = 16 << 20
@@ -179,7 +180,9 @@ class AppendLog:
         `SkippedLines()` it says so instead. Raises `ValueError` for a negative limit, `CorruptSegmentError` for a
         compressed segment that cannot be unpacked.
         """
-        return reader.read_last(self._path, limit, on_error)
+        from .reader import read_last
+
+        return read_last(self._path, limit, on_error)
 
     def iter_records(self, *, on_error: OnError = "raise") -> Iterator[dict[str, Any]]:
         """Yield every record from the first on, in constant memory; the same rules as `read`.
@@ -187,7 +190,9 @@ class AppendLog:
         They are those that are there when the first is asked for, or come while the last file is read; what
         retention deletes meanwhile is left out.
         """
-        return reader.iter_records(self._path, on_error)
+        from .reader import iter_records
+
+        return iter_records(self._path, on_error)
 
     def rotate(self) -> str | None:
         """Seal the file now, and return the name of the segment; `None` where there is no whole line to seal.

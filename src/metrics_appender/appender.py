@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
-from . import disk, naming, reader
+from . import disk, naming
 from .append_log import CHUNK_BYTES, DEFAULT_LOCK_TIMEOUT, AppendLog, Durability, check_durability, check_lock_timeout
 from .errors import NOTHING_WRITTEN, explain
 from .housekeeping import check_rotation
@@ -111,11 +111,15 @@ class MetricsAppender(TypedMethods):
         Raises `ValueError` for a negative limit or a name that leaves the directory, `CorruptLineError` (a
         `json.JSONDecodeError`) for a whole line that is no JSON object, unless `on_error` (see `AppendLog.read`) says otherwise.
         """
-        return reader.read_last(self._path_of(filename), limit, on_error)
+        from .reader import read_last
+
+        return read_last(self._path_of(filename), limit, on_error)
 
     def iter_metrics(self, filename: str, *, on_error: OnError = "raise") -> Iterator[dict[str, Any]]:
         """Yield every record of a file of the directory, oldest first, in constant memory; as `read_metrics` else."""
-        return reader.iter_records(self._path_of(filename), on_error)
+        from .reader import iter_records
+
+        return iter_records(self._path_of(filename), on_error)
 
     def rotate(self, filename: str) -> str | None:
         """Seal a file of the directory now, and return the name of the segment; as `AppendLog.rotate`."""

@@ -12,17 +12,17 @@ never written.
 from __future__ import annotations
 
 import errno
-import itertools
 import math
 import threading
 import time
 from collections import deque
 from threading import get_ident
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from . import fork
 from .errors import MAY_BE_WRITTEN, NOTHING_WRITTEN, LockTimeoutError, add_outcome, explain, restate
 from .file_lock import TRY, FileLock
+from .patience import LOOKS_IN_A_TIMEOUT
 from .tail import LOOK_BACK_BYTES
 from .waiter import Waiter
 
@@ -30,36 +30,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .file_lock import Seal
+    from .patience import Patience
 
 # How long somebody in the queue sleeps at most before looking around: whether the file was rotated away,
 # whether a leader was interrupted. In the ordinary course nobody sleeps so long. With a short timeout, a part of it.
 _LOOK_AROUND_SECONDS: Final = 1.0
-_LOOKS_IN_A_TIMEOUT: Final = 4
 _NO_THREAD_PAUSE_SECONDS: Final = 0.001
 # One pass joins lines of up to so many bytes, as far back as a look for what a power cut left goes; a longer line goes by itself.
 _PASS_BYTES: Final = LOOK_BACK_BYTES
-
-
-class Patience(NamedTuple):
-    """What to do when somebody else is at it.
-
-    `pauses` are the seconds to sleep between tries for a lock that another process holds, before the waiter is called, where
-    waking a thread takes longer than an append does. `keeps_to_queue`: while there is contention the waiter is called at once, so
-    that nobody jumps the kernel's queue. `nap` is how many seconds to leave another thread of this process to its appends before the
-    queue is joined, where they take less time than waking one another does.
-    """
-
-    pauses: Sequence[float] = ()
-    keeps_to_queue: bool = False
-    nap: float = 0.0
-
-    def within(self, timeout_seconds: float | None) -> Patience:
-        """Return what of it ends before the deadline."""
-        if timeout_seconds is None:
-            return self
-        ends = itertools.accumulate(self.pauses)
-        pauses = [pause for pause, end in zip(self.pauses, ends, strict=True) if end < timeout_seconds]
-        return self._replace(pauses=pauses, nap=min(self.nap, timeout_seconds / _LOOKS_IN_A_TIMEOUT))
 
 
 class Write(Protocol):
@@ -104,7 +82,7 @@ class GroupCommit:
         self._timeout_seconds = timeout_seconds
         self._longest_nap = _LOOK_AROUND_SECONDS
         if timeout_seconds:
-            self._longest_nap = min(_LOOK_AROUND_SECONDS, timeout_seconds / _LOOKS_IN_A_TIMEOUT)
+            self._longest_nap = min(_LOOK_AROUND_SECONDS, timeout_seconds / LOOKS_IN_A_TIMEOUT)
         self._patience = patience.within(timeout_seconds)
         self._lock = FileLock(path, seal)
         self._queue: deque[Entry] = deque()
@@ -115,7 +93,7 @@ class GroupCommit:
             serve=self._serve,
             has_work=self._queue.__len__,
             step_aside=self._rouse_next,
-            keeps_to_queue=patience.keeps_to_queue,
+            keeps_queue_for=patience.keeps_queue_for,
             seal=seal,
         )
         self.forget()
@@ -143,7 +121,6 @@ class GroupCommit:
             waiter = self._waiter
             if waiter.goes_first or self._queue or (self._lead.locked() and self._is_led_still()):
                 entry = self._join_queue(line)
-                self._lead_if_nobody_does(entry)
             else:  # alone, as nearly every time
                 lock = self._lock
                 with self._lead:
@@ -194,7 +171,6 @@ class GroupCommit:
     def _lead_if_nobody_does(self, entry: Entry) -> None:
         """Run a pass for all in the queue, unless somebody is about it."""
         if self._lead.locked() and self._leader == get_ident():
-            self._leave_queue(entry)
             raise OSError(errno.EDEADLK, "append called by a signal handler in the middle of an append of the same thread")
         if self._waiter.ring() or self._lead.locked():
             return
@@ -323,6 +299,7 @@ class GroupCommit:
             remaining = deadline - time.monotonic()
         forks = self._forks
         try:
+            self._lead_if_nobody_does(entry)
             while not entry.is_settled:
                 if remaining <= 0 and self._withdraw(entry):
                     raise LockTimeoutError(self._path, timeout or 0.0)

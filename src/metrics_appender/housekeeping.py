@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from . import disk, tail
 from .errors import Fault, InvalidRecordError, LockTimeoutError
-from .group_commit import GroupCommit, Patience
+from .group_commit import GroupCommit
 from .ndjson import show
+from .patience import Patience
 from .rotation import ByHand, Rotation, Rotator
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Housekeeping:
         if not disk.is_there(self.path):
             return None
         by_hand = ByHand()
-        sealing = GroupCommit(self.path, lambda *_: (), lock_timeout, Patience(keeps_to_queue=True), by_hand.seal)
+        sealing = GroupCommit(self.path, lambda *_: (), lock_timeout, Patience(), by_hand.seal)
         try:
             sealing.append(b"")
         except LockTimeoutError:

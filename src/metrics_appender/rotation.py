@@ -13,7 +13,7 @@ import threading
 import time
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from . import beside, disk, tail
 from .compressed import ENDINGS, Compression, codec_of
@@ -163,8 +163,7 @@ class ByHand:
             self._is_over = True
 
 
-@dataclass(frozen=True)
-class Sealed:
+class Sealed(NamedTuple):
     """What sealing did: the segment, if there was a whole line to seal, and how many torn bytes it put aside."""
 
     segment: Segment | None

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _LINGER_SECONDS: Final = 1.0
 # After so many turns in a row in which nobody else wrote, the lock is no longer contended.
-_PEACE: Final = 16
+_PEACE: Final = 1024
 
 
 class Sleeper(Protocol):
@@ -53,8 +53,8 @@ class Waiter:
 
     It goes on for as long as `has_work` says so, and rouses those whom `serve` returns. `step_aside` is called when it cannot go on.
 
-    While `goes_first`, whoever has work hands it in and rings, and does not try for the lock: the waiter is about to serve, or,
-    with `keeps_to_queue`, it was not long ago that others wanted the lock too.
+    While `goes_first`, whoever has work hands it in and rings, and does not try for the lock: the waiter is about to serve, or it
+    was not long ago that others wanted the lock too, and it served `keeps_queue_for` at once, or more.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Waiter:
         serve: Callable[[FileLock], Sequence[Sleeper]],
         has_work: Callable[[], int],
         step_aside: Callable[[], None],
-        keeps_to_queue: bool,
+        keeps_queue_for: int,
         seal: Seal | None = None,
     ) -> None:
         """Take what to do with the lock; no thread is made yet."""
@@ -72,7 +72,7 @@ class Waiter:
         self._serve = serve
         self._has_work = has_work
         self._step_aside = step_aside
-        self._keeps_to_queue = keeps_to_queue
+        self._keeps_queue_for = keeps_queue_for
         self._seal = seal
         self.forget()
         fork.register(self)
@@ -93,8 +93,7 @@ class Waiter:
         `goes_first` stays false when no thread can be made.
         """
         with self._mutex:
-            self.goes_first = True
-            self._is_contended = self._keeps_to_queue
+            self.goes_first = self._is_contended = True
             post = self._post
             if post is not None:
                 self._ring(post, lock)
@@ -165,7 +164,7 @@ class Waiter:
                     self._dismiss(post)
                 finally:
                     lock.release()
-                is_idle = not self._has_work() and self._rest(post)
+                is_idle = not self._has_work() and self._rest(post, len(served))
                 # They are roused last, right before this thread sleeps: they need the interpreter's lock that it holds.
                 for sleeper in served:
                     sleeper.rouse()
@@ -175,9 +174,9 @@ class Waiter:
             self._dismiss(post)
             lock.release()
 
-    def _rest(self, post: _Post) -> bool:
+    def _rest(self, post: _Post, served: int) -> bool:
         """Rest from here on, unless work has come; whether it has not."""
-        self.goes_first = self._is_contended
+        self.goes_first = self._is_contended and served >= self._keeps_queue_for
         post.rest.release()
         if self._has_work() and post.rest.acquire(False):
             self.goes_first = True

@@ -13,7 +13,8 @@ from ..check.files import parts_of
 from ..check.scan import Found, Scan
 from ..check.schema import schema_for
 from ..errors import LockTimeoutError, add_outcome
-from ..group_commit import GroupCommit, Patience
+from ..group_commit import GroupCommit
+from ..patience import Patience
 from ..segments import CompressedFile, PlainFile
 from .overwrite import carry_out
 from .plan import Plan, make_plan
@@ -103,7 +104,7 @@ def _run_under_lock(path: str, work: Callable[[FileLock], list[Change]], lock_ti
             raise
         return ()
 
-    turns = GroupCommit(path, take_turn, lock_timeout, Patience(keeps_to_queue=True))
+    turns = GroupCommit(path, take_turn, lock_timeout, Patience())
     try:
         turns.append(b"")
     finally:
