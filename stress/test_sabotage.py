@@ -38,11 +38,15 @@ WRITE = partial(write_with_many, durability="os")
 def expect_failure(scenario: Callable[..., Any], directory: Path, profile: Profile, way: str, complaint: str) -> None:
     """Run a scenario, small, with workers whose engine is broken in one way; again where chance has spared them."""
     small = replace(profile, processes=8, seconds=min(profile.seconds, 1.0), sabotage=way)
-    with pytest.raises(AssertionError, match=complaint):
+
+    def try_some_times() -> None:
         for attempt in range(_MOST_ATTEMPTS):
             place = directory / str(attempt)
             place.mkdir()
             scenario(place, replace(small, seed=profile.seed + attempt))
+
+    with pytest.raises(AssertionError, match=complaint):
+        try_some_times()
 
 
 def test_every_way_finds_what_it_breaks() -> None:
