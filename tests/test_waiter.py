@@ -141,3 +141,18 @@ def test_it_goes_first_until_nobody_else_wrote_for_some_turns(
     wait.until(lambda: not work.pieces)
     take_turns(while_others_write=False)
     wait.until(lambda: not work.waiter.goes_first)
+
+
+def test_a_thread_that_rests_is_not_taken_for_one_that_waits_for_a_rotated_file(
+    path: str, hold: Callable[[str], AbstractContextManager[int]], wait: Waiting
+) -> None:
+    """It has no file open; two callers who look around would else let go of one thread after the other."""
+    work = Work(path)
+    with hold(path):
+        work.call()
+    wait.until(lambda: not work.waiter.goes_first)
+    post = work.waiter._post
+    assert post is not None
+    work.waiter.dismiss_if_rotated()
+    assert work.waiter._post is post
+    assert not work.stepped_aside

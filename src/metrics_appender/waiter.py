@@ -135,7 +135,7 @@ class Waiter:
         It ends when it gets that lock. Who has work calls again, and another thread waits for the right file.
         """
         post = self._post
-        if post is not None and not post.lock.is_for_named_file():
+        if post is not None and post.lock.fd >= 0 and not post.lock.is_for_named_file():  # a thread that rests has none open
             self._dismiss(post)
 
     def close(self) -> None:
