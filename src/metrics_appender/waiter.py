@@ -181,7 +181,9 @@ class Waiter:
             lock.release()
 
     def _rest(self, post: _Post, served: int) -> bool:
-        """Rest from here on, unless work has come; whether it has not."""
+        """Rest from here on, unless work has come, or another thread in the place of this one; whether it does."""
+        if self._post is not post:
+            return False
         self.goes_first = self._is_contended and served >= self._keeps_queue_for
         post.rest.release()
         if self._has_work() and post.rest.acquire(False):
