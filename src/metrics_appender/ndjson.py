@@ -61,13 +61,15 @@ def encode_blocks(records: Iterable[Mapping[str, Any]], most_bytes: int) -> Iter
     """Yield the lines of many records in blocks of so many bytes, or a little more; an error names the record by its place."""
     source = iter(records)
     encoded: list[bytes] = []
-    start = count = 0
+    start = count = size = 0
     while batch := list(itertools.islice(source, _BATCH_RECORDS)):
-        encoded.append(_encode_batch(batch, start + count))
+        lines = _encode_batch(batch, start + count)
+        encoded.append(lines)
         count += len(batch)
-        if sum(map(len, encoded)) >= most_bytes:
+        size += len(lines)
+        if size >= most_bytes:
             yield Block(b"".join(encoded), count)
-            encoded, start, count = [], start + count, 0
+            encoded, start, count, size = [], start + count, 0, 0
     if encoded:
         yield Block(b"".join(encoded), count)
 
