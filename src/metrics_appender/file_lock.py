@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 TRY: Final = fcntl.LOCK_EX | fcntl.LOCK_NB
 WAIT: Final = fcntl.LOCK_EX
 _UNLOCK: Final = fcntl.LOCK_UN
-_APPEND: Final = disk.APPEND
-_MODE: Final = disk.MODE
 _MOST_TRIES: Final = 1000
 _NO_FILE: Final = os.stat_result((0,) * 10)
 
@@ -75,7 +73,7 @@ class FileLock:
             fd = self.fd
             if fd < 0:
                 with fork.descriptors:
-                    self.fd = fd = disk.open(self.path, _APPEND, _MODE)
+                    self.fd = fd = disk.open(self.path, disk.APPEND, disk.MODE)
                 # Before the lock: which file it is does not change, and others wait once the lock is taken.
                 self._opened = opened = disk.stat_open(fd)
             else:
@@ -131,14 +129,12 @@ class FileLock:
         Unlocked before the close: where a child made without `os.fork`'s hooks still shares the descriptor,
         closing alone would not free the lock. An `OSError` leaves the file closed, and says that a line may be in it.
         """
-        fd = self.fd
-        if fd < 0:
+        if self.fd < 0:
             return
         try:
             try:
                 if self._is_held:
-                    self._is_held = False
-                    self._flock(fd, _UNLOCK)
+                    self.unlock()
             finally:
                 with fork.descriptors:
                     fd, self.fd = self.fd, -1

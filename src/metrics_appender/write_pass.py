@@ -50,18 +50,18 @@ class WritePass:
         self._inode = -1  # until all has gone well: what was not synced may be gone, or NULs, when a disk that failed comes back
         if end == 0:
             self._sync_name(lock.fd)
-        elif end != known:  # somebody else wrote since
-            others = disk.read_at(lock.fd, end - known, known) if 0 < end - known <= _PIECE_BYTES else b""
-            if b"\0" in others or others[-1:] != b"\n":
-                end = self._mend(lock.fd, known, end)
+        elif end != known:  # somebody else wrote since, and may have died in the middle of it
+            end = tail.mend(lock.fd, self._path, known, end)
+            if end != lock.size:
+                self._note_mended(lock.size - end)
         errors: Sequence[OSError | None] = ()
         # `lock.fd`, each time: a signal handler may fork in between, and then it is -1 in the child.
         try:
             try:
-                size = len(block)
-                written = disk.write(lock.fd, block) if size <= _PIECE_BYTES else 0  # all of it, in the ordinary case
-                if written != size:
-                    written += self._write_rest(lock, block, written)
+                written = len(block)
+                begun = disk.write(lock.fd, block) if written <= _PIECE_BYTES else 0  # all of it, in the ordinary case
+                if begun != written:
+                    self._write_rest(lock, block, begun)
             except OSError:
                 errors, written = self._write_each(lock, end, lines)
             if self._is_synced:
@@ -86,21 +86,14 @@ class WritePass:
             self._note_outcome(error, MAY_BE_WRITTEN)
             raise
 
-    def _mend(self, fd: int, known: int, size: int) -> int:
-        """Put aside what a writer that died, or a power cut, left unfinished; return where the file ends then."""
-        end = tail.mend(fd, self._path, known, size)
-        if end != size:
-            self._note_mended(size - end)
-        return end
-
     def _sync_name(self, fd: int) -> None:
         """Make a new file's name durable before its first line, so that a file with lines never lacks one."""
         if not disk.is_regular(fd):
             raise OSError(errno.EINVAL, "not a regular file", self._path)
         disk.sync_directory(os.path.dirname(self._path))
 
-    def _write_rest(self, lock: FileLock, data: bytes, written: int) -> int:
-        """Write what is not written yet of `data`, and return its length."""
+    def _write_rest(self, lock: FileLock, data: bytes, written: int) -> None:
+        """Write what is not written yet of `data`."""
         if written == 0 and self._is_durable:
             for start in range(0, len(data), _PIECE_BYTES):
                 if start:
@@ -108,7 +101,6 @@ class WritePass:
                 disk.write_all(lock.fd, memoryview(data)[start : start + _PIECE_BYTES])
         else:
             disk.write_all(lock.fd, memoryview(data)[written:])
-        return len(data) - written
 
     def _write_each(self, lock: FileLock, end: int, lines: Sequence[bytes]) -> tuple[list[OSError | None], int]:
         """Write each line by itself, where that failed together, so that the error reaches whom it concerns.
@@ -122,11 +114,12 @@ class WritePass:
         written = 0
         for line in lines:
             try:
-                written += self._write_rest(lock, line, 0)
+                self._write_rest(lock, line, 0)
             except OSError as error:
                 disk.cut_back(lock.fd, end + written)
                 errors.append(explain(error, self._path, NOTHING_WRITTEN))
             else:
+                written += len(line)
                 errors.append(None)
         return errors, written
 

@@ -13,7 +13,8 @@ import errno
 import functools
 import itertools
 import math
-from asyncio import Future, InvalidStateError, get_running_loop
+from asyncio import InvalidStateError, get_running_loop
+from operator import methodcaller
 from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -22,11 +23,12 @@ from .loop_threads import LoopThreads, call_back
 
 if TYPE_CHECKING:
     import asyncio
+
 # One write takes what waits up to about so many bytes; the rest is for the next.
 _WRITE_BYTES: Final = 1 << 20
 # Errors that may be one long line's alone: a shorter one may still have room.
-_is_done: Final = Future.done
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_is_done: Final = methodcaller("done")  # of the event loop's own futures, whatever loop it is
 
 
 class File(Protocol):
