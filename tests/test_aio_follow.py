@@ -269,7 +269,8 @@ def test_a_task_that_is_cancelled_while_the_files_are_opened_leaves_nothing_open
 
     async def main() -> None:
         async with AsyncAppendLog(path) as log:
-            await take(log.follow("beginning"), 1)
+            async with log.follow("beginning") as earlier:  # so that all is loaded that a follower takes, and it is closed for certain
+                await take(earlier, 1)
             gc.collect()
             count = descriptors()
             with mock.patch.object(Follower, "_begin", begin):
