@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from metrics_appender import disk, file_lock, fork, group_commit, rotation, tail
+from metrics_appender.errors import NOTHING_WRITTEN, explain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,8 +101,19 @@ def _cut_nothing() -> None:
 
 
 def _withdraw_nothing() -> None:
-    """Let a line whose deadline has passed stay in the queue."""
+    """Put every line into the queue, and let it stay there when its caller gets an error."""
+
+    def append(self: Any, line: bytes, deadline: float | None = None) -> None:
+        entry = self._join_queue(line)
+        try:
+            self._wait(entry, deadline)
+        except OSError as error:
+            raise explain(error, self._path, NOTHING_WRITTEN) from None
+        if entry.error is not None:
+            raise entry.error
+
     _put(group_commit.GroupCommit, "_withdraw", lambda self, entry: True)
+    _put(group_commit.GroupCommit, "append", append)
 
 
 def _check_no_name() -> None:

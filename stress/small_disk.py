@@ -82,9 +82,10 @@ def unmount(place: Path) -> None:
     subprocess.run(["umount", str(place)], check=True)
 
 
-def remove_image(directory: Path) -> None:
-    """Remove an image that was kept as evidence."""
-    (directory / _IMAGE_NAME).unlink()
+def remove_images(directory: Path) -> None:
+    """Remove the images anywhere below that were kept as evidence."""
+    for image in directory.rglob(_IMAGE_NAME):
+        image.unlink()
 
 
 def device_of(place: Path) -> str:

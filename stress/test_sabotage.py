@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from .broken import expect_failure
 from .test_file_size_limit import pass_the_limit
 from .test_forks import outlive_parents
 from .test_full_disk import fill_the_disk
@@ -31,22 +32,13 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the scenarios that fail are those of Linux")
 
-_MOST_ATTEMPTS = 3
 WRITE = partial(write_with_many, durability="os")
 
 
-def expect_failure(scenario: Callable[..., Any], directory: Path, profile: Profile, way: str, complaint: str) -> None:
-    """Run a scenario, small, with workers whose engine is broken in one way; again where chance has spared them."""
-    small = replace(profile, processes=8, seconds=min(profile.seconds, 1.0), sabotage=way)
-
-    def try_some_times() -> None:
-        for attempt in range(_MOST_ATTEMPTS):
-            place = directory / str(attempt)
-            place.mkdir()
-            scenario(place, replace(small, seed=profile.seed + attempt))
-
-    with pytest.raises(AssertionError, match=complaint):
-        try_some_times()
+@pytest.fixture
+def small(profile: Profile) -> Profile:
+    """Few processes, for a short time."""
+    return replace(profile, processes=8, seconds=min(profile.seconds, 1.0))
 
 
 def test_every_way_finds_what_it_breaks() -> None:
@@ -66,9 +58,9 @@ def test_every_way_finds_what_it_breaks() -> None:
         ("no lock", "broken: |lost: "),
     ],
 )
-def test_the_judge_catches_writers_that(tmp_path: Path, profile: Profile, way: str, complaint: str) -> None:
+def test_the_judge_catches_writers_that(tmp_path: Path, small: Profile, way: str, complaint: str) -> None:
     """Lose, double, tear, alter or reorder lines, or take no lock."""
-    expect_failure(WRITE, tmp_path, profile, way, complaint)
+    expect_failure(WRITE, tmp_path, small, way, complaint)
 
 
 @pytest.mark.parametrize(
@@ -89,11 +81,11 @@ def test_the_judge_catches_writers_that(tmp_path: Path, profile: Profile, way: s
     ],
     ids=lambda value: value.func.__name__ if isinstance(value, partial) else None,
 )
-def test_every_scenario_can_fail(scenario: Callable[..., Any], tmp_path: Path, profile: Profile, way: str, complaint: str) -> None:
+def test_every_scenario_can_fail(scenario: Callable[..., Any], tmp_path: Path, small: Profile, way: str, complaint: str) -> None:
     """A scenario that nothing can fail would prove nothing."""
-    expect_failure(scenario, tmp_path, profile, way, complaint)
+    expect_failure(scenario, tmp_path, small, way, complaint)
 
 
-def test_the_full_disk_can_fail(small_disk: Path, profile: Profile) -> None:
+def test_the_full_disk_can_fail(small_disk: Path, small: Profile) -> None:
     """The same for the one that needs a disk."""
-    expect_failure(partial(fill_the_disk, durability="fsync"), small_disk, profile, "no cut", "broken: |torn: |left in the file")
+    expect_failure(partial(fill_the_disk, durability="fsync"), small_disk, small, "no cut", "broken: |torn: |left in the file")

@@ -1,0 +1,29 @@
+"""A scenario judged: with workers whose engine is broken on purpose it must fail."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from .profile import Profile
+
+_MOST_ATTEMPTS = 3
+
+
+def expect_failure(scenario: Callable[..., Any], directory: Path, profile: Profile, way: str, complaint: str) -> None:
+    """Run a scenario whose workers are broken in one way; again, with another seed, where chance has spared them."""
+
+    def try_some_times() -> None:
+        for attempt in range(_MOST_ATTEMPTS):
+            place = directory / str(attempt)
+            place.mkdir()
+            scenario(place, replace(profile, sabotage=way, seed=profile.seed + attempt))
+
+    with pytest.raises(AssertionError, match=complaint):
+        try_some_times()
