@@ -28,13 +28,15 @@ _LINE_REMEDY: Final = "pass one line, with a newline at its end only, and no NUL
 Durability = Literal["fsync", "group", "os"]
 
 DEFAULT_LOCK_TIMEOUT: Final = 30.0
+# Less than nearly every disk takes for a sync.
+_GATHER_SECONDS: Final = 0.0002
 # Where the lock is held without a sync it is free again in microseconds, so who finds it taken tries again at once, then
 # naps a little, about 20 ms in all, before a thread is woken to wait for it. Where it is held over a sync that thread is worth its
 # wake, and from then on the kernel's queue is kept to: first come, first served. Where the sync comes after the release it is soon
 # free again too, and the queue is kept to by many threads, whose lines meet while their turn comes.
 _PATIENCE: Final[dict[str, Patience]] = {
-    "fsync": Patience(),
-    "group": Patience(keeps_queue_for=2),
+    "fsync": Patience(gather=_GATHER_SECONDS),
+    "group": Patience(keeps_queue_for=2, gather=_GATHER_SECONDS),
     "os": Patience((*(0.0,) * 100, 0.00005, 0.0001, 0.0002, 0.0004, *(0.001,) * 19), keeps_queue_for=sys.maxsize, nap=0.002),
 }
 # So much of an `append_many` is all or nothing.

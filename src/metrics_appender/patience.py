@@ -19,12 +19,14 @@ class Patience(NamedTuple):
     waking a thread takes longer than an append does. `keeps_queue_for`: while there is contention the waiter is called
     at once, so that nobody jumps the kernel's queue, where it had so many lines, or more, to write the last time. `nap` is how many
     seconds to leave another thread of this process to its appends before the queue is joined, where they take less time than
-    waking one another does.
+    waking one another does. `gather` is how many to wait for threads to come back that were served together, where
+    one sync for all is worth it.
     """
 
     pauses: Sequence[float] = ()
     keeps_queue_for: int = 1
     nap: float = 0.0
+    gather: float = 0.0
 
     def within(self, timeout_seconds: float | None) -> Patience:
         """Return what of it ends before the deadline."""
@@ -32,4 +34,5 @@ class Patience(NamedTuple):
             return self
         ends = itertools.accumulate(self.pauses)
         pauses = [pause for pause, end in zip(self.pauses, ends, strict=True) if end < timeout_seconds]
-        return self._replace(pauses=pauses, nap=min(self.nap, timeout_seconds / LOOKS_IN_A_TIMEOUT))
+        longest = timeout_seconds / LOOKS_IN_A_TIMEOUT
+        return self._replace(pauses=pauses, nap=min(self.nap, longest), gather=min(self.gather, longest))
