@@ -1,9 +1,9 @@
 """Appends of one process that meet at a file become one pass; waiting with a deadline.
 
 Who comes first leads: takes the file's lock, writes the lines of all who came meanwhile, syncs once, and
-tells each of them. Who comes while somebody leads waits in the queue. (Group commit: DeWitt et al.,
-"Implementation Techniques for Main Memory Database Systems", SIGMOD 1984.) Those who were served together are
-likely to be back at once, so the next pass waits for them a moment: one sync for all, where there would be two.
+tells each of them. Who comes while somebody leads waits in the queue, and when they are back after that, they are
+waited for a moment (see `company`). (Group commit: DeWitt et al., "Implementation Techniques for Main Memory
+Database Systems", SIGMOD 1984.)
 
 When another process holds the lock, the lines are left to the `Waiter`, which writes for all in the queue once
 it has the lock. A caller whose deadline passes takes its line back, and a line that was taken back is
@@ -21,6 +21,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Final, Protocol
 
 from . import fork
+from .company import Company
 from .errors import MAY_BE_WRITTEN, NOTHING_WRITTEN, LockTimeoutError, add_outcome, explain, restate
 from .file_lock import TRY, FileLock
 from .patience import LOOKS_IN_A_TIMEOUT
@@ -85,6 +86,7 @@ class GroupCommit:
         if timeout_seconds:
             self._longest_nap = min(_LOOK_AROUND_SECONDS, timeout_seconds / LOOKS_IN_A_TIMEOUT)
         self._patience = patience.within(timeout_seconds)
+        self._company = Company(self._patience.gather)
         self._shortest_nap = max(_NO_THREAD_PAUSE_SECONDS, self._patience.gather)
         self._lock = FileLock(path, seal)
         self._queue: deque[Entry] = deque()
@@ -107,7 +109,7 @@ class GroupCommit:
         self._leader: int | None = None  # the thread that leads, for a signal handler to find itself
         self._queue.clear()
         self._spare.clear()
-        self._returning = 0  # how many the last pass served, where they were several
+        self._company.forget()
         self._forks += 1
 
     def close(self) -> None:
@@ -122,7 +124,7 @@ class GroupCommit:
         entry: Entry | None = None
         try:
             waiter = self._waiter
-            if self._returning or waiter.goes_first or self._queue or (self._lead.locked() and self._is_led_still()):
+            if self._company.expected or waiter.goes_first or self._queue or (self._lead.locked() and self._is_led_still()):
                 entry = self._join_queue(line)
             else:  # alone, as nearly every time
                 lock = self._lock
@@ -175,7 +177,7 @@ class GroupCommit:
         """Run a pass for all in the queue, unless somebody is about it."""
         if self._lead.locked() and self._leader == get_ident():
             raise OSError(errno.EDEADLK, "append called by a signal handler in the middle of an append of the same thread")
-        if self._waiter.ring() or self._lead.locked() or (self._returning and not self._gather(entry)):
+        if self._waiter.ring() or self._lead.locked() or not self._is_time_to_lead(entry):
             return
         lock = self._lock
         taken: list[Entry] = []
@@ -194,7 +196,7 @@ class GroupCommit:
             finally:
                 self._leader = None
                 lock.release()
-        self._returning = len(taken) if self._patience.gather and len(taken) > 1 else 0
+        self._company.expect(len(taken))
         for other in taken:
             if other is not entry:
                 other.rouse()
@@ -203,21 +205,9 @@ class GroupCommit:
         if self._patience.nap:
             time.sleep(0)  # give up the interpreter's lock: those who were served have their turn to append alone
 
-    def _gather(self, entry: Entry) -> bool:
-        """Wait a moment for those whom the last pass served; whether to lead then. Who comes last leads at once."""
-        entry.wake.acquire(blocking=False)  # a call that came too late for an earlier line
-        queue = self._queue
-        try:
-            if len(queue) < self._returning:
-                if queue[0] is not entry:
-                    return False  # the first of them waits for all
-                entry.wake.acquire(timeout=self._patience.gather)
-        except IndexError:
-            pass  # another has led meanwhile
-        if entry.is_settled:
-            return False
-        self._returning = 0
-        return not self._lead.locked()
+    def _is_time_to_lead(self, entry: Entry) -> bool:
+        company = self._company
+        return not company.expected or (company.has_come(self._queue, entry) and not self._lead.locked())
 
     def _serve(self, lock: FileLock) -> Sequence[Entry]:
         """Run a pass with the lock that the waiter got; return who is to be roused."""
@@ -343,7 +333,7 @@ class GroupCommit:
             return
         self._waiter.dismiss_if_rotated()
         if not entry.is_settled:
-            self._returning = 0  # this was the moment, also where a signal handler has come between
+            self._company.expected = 0  # this was the moment, also where a signal handler has come between
         self._lead_if_nobody_does(entry)
 
     def _leave_queue(self, entry: Entry) -> bool:

@@ -26,16 +26,23 @@ class Passes:
     """A queue whose passes write nothing, and how many lines each of them had."""
 
     def __init__(self, path: str, wait: Waiting, gather: float) -> None:
-        """Have the first pass last until three others wait, so that the second one serves them together."""
+        """Have three threads served together."""
         self._wait = wait
+        self._is_meeting = False
         self.lines: list[int] = []
         self.appends = GroupCommit(path, self._write, HANG_SECONDS, Patience(gather=gather))
-        self.append_with_threads(1 + TOGETHER)
+        self.meet()
         assert self.lines == [1, TOGETHER]
 
+    def meet(self) -> None:
+        """Have a pass last until three others wait, so that the next one serves them together."""
+        self._is_meeting = True
+        self.append_with_threads(1 + TOGETHER)
+
     def _write(self, lock: FileLock, block: bytes, lines: Sequence[bytes] = (), /) -> Sequence[OSError | None]:
-        if not self.lines:
+        if self._is_meeting:
             self._wait.until(lambda: self.count_queued() == TOGETHER)
+            self._is_meeting = False
         self.lines.append(block.count(b"\n"))
         return ()
 
@@ -49,7 +56,8 @@ class Passes:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join()
+            thread.join(HANG_SECONDS / 2)
+            assert not thread.is_alive(), "an append waits for threads that do not come"
 
 
 def test_those_served_together_are_served_together_again(path: str, wait: Waiting) -> None:
@@ -67,6 +75,17 @@ def test_one_who_comes_back_alone_waits_once(path: str, wait: Waiting) -> None:
     passes.appends._patience = Patience(gather=HANG_SECONDS)
     passes.append_with_threads(1)
     assert passes.lines == [1, TOGETHER, 1, 1]
+
+
+def test_after_a_wait_in_vain_nobody_waits_for_a_while(path: str, wait: Waiting) -> None:
+    """Threads with a rhythm of their own meet now and then, and are not held up each time."""
+    passes = Passes(path, wait, gather=0.01)
+    passes.append_with_threads(1)
+    passes.appends._patience = Patience(gather=HANG_SECONDS)
+    for _ in range(3):
+        passes.meet()
+        passes.append_with_threads(1)
+    assert passes.lines == [*[1, TOGETHER, 1] * 4]
 
 
 @pytest.mark.parametrize("timeout", [0.0, 0.04])

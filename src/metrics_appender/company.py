@@ -1,0 +1,64 @@
+"""Threads that one pass served are likely to be back at once: the next waits for them a moment.
+
+One sync is for all of them then, where the first to come back would have one of its own and the others the next.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Protocol
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Sequence
+
+# Threads that did not come back at once append at a rhythm of their own: so many passes that join lines do not wait for them.
+_PASSES_AFTER_VAIN: Final = 16
+
+
+class Comer(Protocol):
+    """A caller in the queue."""
+
+    wake: threading.Lock
+    is_settled: bool
+
+
+class Company:
+    """The threads that the last pass served, waited for `seconds` at the most; 0 waits for nobody."""
+
+    __slots__ = ("_not_awaited", "_seconds", "expected")
+
+    def __init__(self, seconds: float) -> None:
+        """Expect nobody yet."""
+        self._seconds = seconds
+        self.forget()
+
+    def forget(self) -> None:
+        """In a forked child: the other threads are not there."""
+        self.expected = 0  # how many are to be back, where they were several
+        self._not_awaited = 0  # by how many passes more nobody is waited for
+
+    def expect(self, served: int) -> None:
+        """Take note of how many a pass served; nobody is waited for, for a while, after that was in vain."""
+        self.expected = 0
+        if served > 1 and self._seconds:
+            if self._not_awaited:
+                self._not_awaited -= 1
+            else:
+                self.expected = served
+
+    def has_come(self, queue: Sequence[Comer], comer: Comer) -> bool:
+        """Wait for the others; whether `comer` is to begin the pass then. Who comes last begins it at once."""
+        comer.wake.acquire(blocking=False)  # a call that came too late for an earlier line
+        try:
+            if len(queue) < self.expected:
+                if queue[0] is not comer:
+                    return False  # the first of them waits for all
+                comer.wake.acquire(timeout=self._seconds)
+        except IndexError:
+            pass  # a pass has begun meanwhile
+        if comer.is_settled:
+            return False
+        if (len(queue) - 1) * 2 < self.expected - 1:  # fewer than half of the others
+            self._not_awaited = _PASSES_AFTER_VAIN
+        self.expected = 0
+        return True
