@@ -72,20 +72,23 @@ def test_one_who_comes_back_alone_waits_once(path: str, wait: Waiting) -> None:
     """The others are not waited for longer than a moment, and not again."""
     passes = Passes(path, wait, gather=0.01)
     passes.append_with_threads(1)
-    passes.appends._patience = Patience(gather=HANG_SECONDS)
+    passes.appends._company._seconds = HANG_SECONDS
     passes.append_with_threads(1)
     assert passes.lines == [1, TOGETHER, 1, 1]
 
 
-def test_after_a_wait_in_vain_nobody_waits_for_a_while(path: str, wait: Waiting) -> None:
-    """Threads with a rhythm of their own meet now and then, and are not held up each time."""
+def test_after_waits_in_vain_nobody_waits_for_a_while(path: str, wait: Waiting) -> None:
+    """Threads with a rhythm of their own meet now and then, and are held up the less, the oftener it was in vain."""
     passes = Passes(path, wait, gather=0.01)
-    passes.append_with_threads(1)
-    passes.appends._patience = Patience(gather=HANG_SECONDS)
-    for _ in range(3):
-        passes.meet()
+    for not_awaited in (1, 3, 7):
         passes.append_with_threads(1)
-    assert passes.lines == [*[1, TOGETHER, 1] * 4]
+        passes.appends._company._seconds = HANG_SECONDS
+        for _ in range(not_awaited):
+            passes.meet()
+            passes.append_with_threads(1)
+        passes.appends._company._seconds = 0.01
+        passes.meet()
+    assert passes.lines == [*[1, TOGETHER, 1] * 14, 1, TOGETHER]
 
 
 @pytest.mark.parametrize("timeout", [0.0, 0.04])

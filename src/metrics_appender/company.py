@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Sequence
 
-# Threads that did not come back at once append at a rhythm of their own: so many passes that join lines do not wait for them.
-_PASSES_AFTER_VAIN: Final = 16
+# Threads that did not come back at once append at a rhythm of their own: nobody waits for them at the next passes that join
+# lines, at 1 after the first time, at 3, 7, and so on up to 63 when it is in vain again and again.
+_MOST_DOUBLINGS: Final = 6
 
 
 class Comer(Protocol):
@@ -25,7 +26,7 @@ class Comer(Protocol):
 class Company:
     """The threads that the last pass served, waited for `seconds` at the most; 0 waits for nobody."""
 
-    __slots__ = ("_not_awaited", "_seconds", "expected")
+    __slots__ = ("_in_vain", "_not_awaited", "_seconds", "expected")
 
     def __init__(self, seconds: float) -> None:
         """Expect nobody yet."""
@@ -35,6 +36,7 @@ class Company:
     def forget(self) -> None:
         """In a forked child: the other threads are not there."""
         self.expected = 0  # how many are to be back, where they were several
+        self._in_vain = 0  # so many times in a row, at the last
         self._not_awaited = 0  # by how many passes more nobody is waited for
 
     def expect(self, served: int) -> None:
@@ -58,7 +60,8 @@ class Company:
             pass  # a pass has begun meanwhile
         if comer.is_settled:
             return False
-        if (len(queue) - 1) * 2 < self.expected - 1:  # fewer than half of the others
-            self._not_awaited = _PASSES_AFTER_VAIN
+        is_in_vain = (len(queue) - 1) * 2 < self.expected - 1  # fewer than half of the others have come
+        self._in_vain = min(self._in_vain + 1, _MOST_DOUBLINGS) if is_in_vain else 0
+        self._not_awaited = (1 << self._in_vain) - 1
         self.expected = 0
         return True
