@@ -282,6 +282,25 @@ def test_a_mended_tail_is_logged_once_with_its_bytes(path: str, caplog: pytest.L
     caplog.handler.removeFilter(append_too)
 
 
+def test_a_logging_handler_that_fails_makes_no_failure_of_an_append(
+    path: str, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its line is durable, and an error would have it appended again; what the handler raised is printed, as `logging` does it."""
+
+    def fail(_: object) -> bool:
+        raise RuntimeError("the log shipper is down")
+
+    with open(path, "wb") as file:
+        file.write(b"torn")
+    caplog.handler.addFilter(fail)
+    try:
+        AppendLog(path).append_line(LINE)
+    finally:
+        caplog.handler.removeFilter(fail)
+    assert "the log shipper is down" in capsys.readouterr().err
+    assert read(path) == LINE
+
+
 def test_the_doors_for_asyncio_rotate_too(path: str, tmp_path: Path) -> None:
     """By size and by hand, and closing waits for the upkeep."""
     option = Rotation(max_bytes=1, compress="gzip")

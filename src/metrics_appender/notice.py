@@ -6,6 +6,7 @@ failed. `logging` is imported when there is something to say, not with this pack
 
 from __future__ import annotations
 
+import traceback
 from typing import Final
 
 LOGGER: Final = "metrics_appender"
@@ -15,4 +16,8 @@ def warn(message: str, *arguments: object) -> None:
     """Log a warning; to be called with no lock held, for a handler may take its time or append to a log itself."""
     import logging
 
-    logging.getLogger(LOGGER).warning(message, *arguments)
+    try:
+        logging.getLogger(LOGGER).warning(message, *arguments)
+    except Exception:  # noqa: BLE001 - a handler that fails must not make a failure of what went well
+        if logging.raiseExceptions:  # as `logging` itself does with what its handlers raise
+            traceback.print_exc()
