@@ -163,6 +163,7 @@ def test_a_relative_path_is_fixed_when_the_log_is_made(tmp_path: Path, monkeypat
         ({"lock_timeout": float("nan")}, "lock_timeout"),
         ({"lock_timeout": "30"}, "lock_timeout"),
         ({"lock_timeout": True}, "lock_timeout"),
+        ({"lock_timeout": 10**400}, "lock_timeout"),
     ],
 )
 def test_wrong_arguments_are_refused_by_name(path: str, arguments: dict[str, Any], field: str) -> None:
@@ -170,6 +171,14 @@ def test_wrong_arguments_are_refused_by_name(path: str, arguments: dict[str, Any
     with pytest.raises(ValueError, match=field) as caught:
         AppendLog(path, **arguments)
     assert isinstance(caught.value, InvalidRecordError)
+
+
+def test_a_path_of_bytes_names_the_same_file(path: str) -> None:
+    """As it does for `open`; its torn tail is mended too."""
+    with open(path, "wb") as file:
+        file.write(b"torn")
+    AppendLog(os.fsencode(path)).append({})  # type: ignore[arg-type]  # what `open` takes and the signature does not name
+    assert AppendLog(path).read() == [{}]
 
 
 def test_a_record_that_json_cannot_hold_opens_nothing(log: AppendLog, path: str) -> None:
@@ -180,8 +189,8 @@ def test_a_record_that_json_cannot_hold_opens_nothing(log: AppendLog, path: str)
     assert not os.path.exists(path)
 
 
-@pytest.mark.parametrize("line", [b"", b"{}", b"{}\n{}\n", b"\n\n", b"{}\n "])
-def test_append_line_takes_one_line(log: AppendLog, path: str, line: bytes) -> None:
+@pytest.mark.parametrize("line", [b"", b"\n", b" \n", b"{}", b"{}\n{}\n", b"\n\n", b"{}\n ", "{}\n", memoryview(b"{}\n")])
+def test_append_line_takes_one_line(log: AppendLog, path: str, line: Any) -> None:
     """A newline at the end and nowhere else, or the line is refused before anything is opened."""
     with pytest.raises(InvalidRecordError, match="one line"):
         log.append_line(line)

@@ -114,11 +114,12 @@ def test_encoded_lines_are_appended_together(log: AppendLog, calls: list[str]) -
 
 
 @pytest.mark.parametrize(
-    "lines", [[b'{"n":1}'], [b'{"n":1}\n{"n":2}\n', b""], [b'{"n":1}\n', b"\n\n"], [b'{"n":"\0"}\n'], [b'{"n"', b":1}\n"]]
+    "lines",
+    [[b'{"n":1}'], [b'{"n":1}\n{"n":2}\n', b""], [b'{"n":1}\n', b"\n\n"], [b'{"n":"\0"}\n'], [b'{"n"', b":1}\n"], [b"\n"], ["{}\n"]],
 )
 def test_lines_that_are_not_one_line_each_are_refused(log: AppendLog, lines: list[bytes]) -> None:
-    """Before anything is written."""
-    with pytest.raises(InvalidRecordError, match="one line, with a newline at its end only"):
+    """Before anything is written; a blank one, too, which is no record."""
+    with pytest.raises(InvalidRecordError, match="one line as bytes, not blank, with a newline at its end only"):
         log.append_lines(lines)
     assert log.read() == [{"n": "first"}]
 

@@ -179,6 +179,22 @@ def test_numpy_spans_and_instants_that_python_has_no_type_for_are_refused(value:
         encode_line({"v": value})
 
 
+def test_an_instant_that_is_no_time_is_refused() -> None:
+    """As pandas has it: a `datetime` by its class, "NaT" by its text, and unequal to itself."""
+
+    class NotATime(datetime):
+        def __eq__(self, other: object) -> bool:
+            return False
+
+        __hash__ = datetime.__hash__
+
+        def isoformat(self, *_: Any, **__: Any) -> str:
+            return "NaT"
+
+    with pytest.raises(InvalidRecordError):
+        encode_line({"v": NotATime(2025, 1, 1, tzinfo=UTC)})
+
+
 def test_a_long_double_is_written_as_the_float_it_is_nearest_to() -> None:
     """NumPy's widest scalar is a scalar, too."""
     assert decode_line(encode_line({"v": np.longdouble(0.1)})) == {"v": 0.1}

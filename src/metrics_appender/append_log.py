@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .rotation import Rotation
     from .skipped import OnError
 
-_LINE_REMEDY: Final = "pass one line, with a newline at its end only, and no NUL"
+_LINE_REMEDY: Final = "pass one line as bytes, not blank, with a newline at its end only, and no NUL"
 
 Durability = Literal["fsync", "group", "os"]
 
@@ -78,7 +78,7 @@ class AppendLog:
         check_durability(durability)
         check_lock_timeout(lock_timeout)
         check_rotation(rotation)
-        self._path = os.path.abspath(os.fspath(path))
+        self._path = os.path.abspath(os.fsdecode(path))
         self._durability: Durability = durability
         self._lock_timeout = lock_timeout
         self._is_closed = False
@@ -293,15 +293,21 @@ class AppendLog:
 
 
 def check_line(line: bytes) -> None:
-    """Raise `InvalidRecordError` unless it ends in a newline, its only one, and has no NUL."""
-    if not line or line.find(b"\n") != len(line) - 1 or b"\0" in line:  # a NUL would be taken for what a power cut leaves
+    """Raise `InvalidRecordError` unless it is bytes that end in a newline, their only one, not blank, and without a NUL."""
+    # A NUL would be taken for what a power cut leaves.
+    if type(line) is not bytes or not line or line.isspace() or line.find(b"\n") != len(line) - 1 or b"\0" in line:
         raise InvalidRecordError((Fault("line", show(line), _LINE_REMEDY),))
 
 
 def join_lines(lines: Sequence[bytes]) -> bytes:
     """Return the lines as one block; raise `InvalidRecordError` unless each is a line, as `check_line` has it."""
-    joined = b"".join(lines)
-    if joined.count(b"\n") != len(lines) or b"\0" in joined or not all(line.endswith(b"\n") for line in lines):
+    try:
+        joined = b"".join(lines)
+        is_whole = joined.count(b"\n") == len(lines) and b"\0" not in joined
+        is_whole = is_whole and all(type(line) is bytes and line.endswith(b"\n") and not line.isspace() for line in lines)
+    except TypeError:
+        is_whole = False
+    if not is_whole:
         raise InvalidRecordError((Fault("lines", show(lines), f"for each: {_LINE_REMEDY}"),))
     return joined
 
@@ -321,8 +327,12 @@ def check_lock_timeout(lock_timeout: Any) -> None:
     """Raise `InvalidRecordError` unless it is seconds of 0 or more, or `None`."""
     if lock_timeout is None:
         return
-    if isinstance(lock_timeout, bool) or not isinstance(lock_timeout, int | float) or math.isnan(lock_timeout) or lock_timeout < 0:
+    if isinstance(lock_timeout, bool) or not isinstance(lock_timeout, int | float) or not _is_span(lock_timeout):
         raise InvalidRecordError((Fault("lock_timeout", show(lock_timeout), "pass seconds of 0 or more, or None to wait for ever"),))
+
+
+def _is_span(seconds: float) -> bool:
+    return 0 <= seconds <= sys.float_info.max or seconds == math.inf  # not an int that no float can hold
 
 
 def _remade(path: str, durability: Durability, lock_timeout: float | None, rotation: Rotation | None) -> AppendLog:

@@ -300,7 +300,7 @@ def _of_text(value: Any) -> tuple[Any] | None:
     import uuid
 
     if isinstance(value, dt.datetime | dt.date | dt.time):
-        return (value.isoformat(),)
+        return (value.isoformat(),) if value == value else None  # noqa: PLR0124 - "not a time" (pandas.NaT) does not equal itself
     if isinstance(value, os.PathLike):
         path = os.fspath(value)
         return (path,) if isinstance(path, str) else None
