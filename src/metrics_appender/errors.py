@@ -19,8 +19,7 @@ from __future__ import annotations
 
 import errno
 import json
-import os
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 NOTHING_WRITTEN = "nothing was written"
 MAY_BE_WRITTEN = "the line may be in the file"
@@ -174,7 +173,12 @@ def add_outcome(error: BaseException, path: str, outcome: str) -> None:
 
 def restate(error: OSError) -> OSError:
     """Make the same error anew, for another caller whom it concerns: a traceback belongs to one thread."""
-    twin = OSError(error.errno, os.strerror(error.errno) if error.errno else str(error), error.filename)
+    twin = OSError(error.errno, error.strerror, error.filename)
     for note in getattr(error, "__notes__", ()):
         twin.add_note(note)
     return twin
+
+
+def is_failure(error: BaseException) -> TypeGuard[OSError]:
+    """Whether the operating system failed, rather than a signal handler raised: its `TimeoutError("…")` has no errno."""
+    return isinstance(error, OSError) and error.errno is not None

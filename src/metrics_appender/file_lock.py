@@ -48,7 +48,7 @@ class FileLock:
     with the lock whenever it is taken; where it says that it has renamed the file, the lock is taken anew, of the next file.
     """
 
-    __slots__ = ("__weakref__", "_flock", "_is_held", "_opened", "_seal", "fd", "inode", "path", "size")
+    __slots__ = ("__weakref__", "_flock", "_opened", "_seal", "fd", "inode", "is_held", "is_wanted", "path", "size")
 
     def __init__(self, path: str, seal: Seal | None = None) -> None:
         """Name the file; nothing is opened yet."""
@@ -57,7 +57,8 @@ class FileLock:
         self.fd = -1
         self.size = 0
         self.inode = 0
-        self._is_held = False
+        self.is_held = False
+        self.is_wanted = _always  # asked before a file is made anew
         self._opened = _NO_FILE  # what fstat says of `fd`
         self._flock = load_flock()
         fork.register(self)
@@ -65,7 +66,8 @@ class FileLock:
     def acquire(self, how: int) -> bool:
         """Take the lock, of the file that is open already if one is; the file is made if it is not there.
 
-        With `WAIT`, in the kernel's queue and for as long as it takes. With `TRY`, `False` at once when another
+        With `WAIT`, in the kernel's queue and for as long as it takes; `False` where the file has lost its name
+        meanwhile, and the next one is not wanted any more. With `TRY`, `False` at once when another
         holds the lock; the file stays open then.
         """
         tries = 0
@@ -82,7 +84,7 @@ class FileLock:
                 self._flock(fd, how)
             except BlockingIOError:
                 return False
-            self._is_held = True
+            self.is_held = True
             try:
                 named = disk.stat_named(self.path)
             except FileNotFoundError:
@@ -95,6 +97,8 @@ class FileLock:
                 if self._seal is None or not self._seal(self):
                     return True
             self.release()
+            if not self.is_wanted():
+                return False
             tries += 1
             if tries == _MOST_TRIES:
                 raise OSError(errno.ESTALE, f"{os.strerror(errno.ESTALE)}: replaced {tries} times while it was being locked", self.path)
@@ -120,7 +124,7 @@ class FileLock:
 
     def unlock(self) -> None:
         """Let others have the lock; the file stays open, to be synced by who wrote to it."""
-        self._is_held = False
+        self.is_held = False
         self._flock(self.fd, _UNLOCK)
 
     def release(self) -> None:
@@ -133,7 +137,7 @@ class FileLock:
             return
         try:
             try:
-                if self._is_held:
+                if self.is_held:
                     self.unlock()
             finally:
                 with fork.descriptors:
@@ -147,6 +151,10 @@ class FileLock:
         if self.fd >= 0:
             fd, self.fd = self.fd, -1
             disk.close(fd)
+
+
+def _always() -> bool:
+    return True
 
 
 def is_free(fd: int) -> bool:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from . import fork
 from .company import Company
-from .errors import MAY_BE_WRITTEN, NOTHING_WRITTEN, LockTimeoutError, add_outcome, explain, restate
+from .errors import MAY_BE_WRITTEN, NOTHING_WRITTEN, LockTimeoutError, add_outcome, explain, is_failure, restate
 from .file_lock import TRY, FileLock
 from .patience import LOOKS_IN_A_TIMEOUT
 from .tail import LOOK_BACK_BYTES
@@ -121,40 +121,55 @@ class GroupCommit:
 
         A `deadline` (`time.monotonic`) goes before the timeout.
         """
-        entry: Entry | None = None
         try:
-            waiter = self._waiter
-            if self._company.expected or waiter.goes_first or self._queue or (self._lead.locked() and self._is_led_still()):
-                entry = self._join_queue(line)
-            else:  # alone, as nearly every time
-                lock = self._lock
-                with self._lead:
-                    try:
-                        self._leader = get_ident()
-                        # Whoever led in the meantime may have called the waiter.
-                        if not self._waiter.goes_first and (lock.acquire(TRY) or self._try_again(lock)):
-                            self._write(lock, line)
-                        else:
-                            entry = self._join_queue(line)
-                            self._call_waiter(lock)
-                    except BaseException:
-                        if entry is not None:
-                            self._leave_queue(entry)
-                        raise
-                    finally:
-                        self._leader = None
-                        lock.release()
-                if entry is None:
-                    if self._queue:
-                        self._rouse_next()
-                    return
+            if self._company.expected or self._waiter.goes_first or self._queue or (self._lead.locked() and self._is_led_still()):
+                entry: Entry | None = self._join_queue(line)
+            else:
+                entry = self._append_alone(line)
+            if entry is None:  # nearly every time
+                return
             self._wait(entry, deadline)
-        except OSError as error:
-            explain(error, self._path, NOTHING_WRITTEN)
+        except BaseException as error:
+            if is_failure(error):
+                explain(error, self._path, NOTHING_WRITTEN)
+            else:  # Ctrl-C, which may have come at any moment
+                add_outcome(error, self._path, MAY_BE_WRITTEN)
             raise
         if entry.error is not None:
             raise entry.error
         self._spare.append(entry)
+
+    def _append_alone(self, line: bytes) -> Entry | None:
+        """Write the line by itself; or put it into the queue, where another process holds the lock."""
+        entry: Entry | None = None
+        lock = self._lock
+        leader = get_ident()
+        try:
+            with self._lead:
+                self._leader = leader  # at once: no signal handler comes between this and the lock
+                try:
+                    # Whoever led in the meantime may have called the waiter.
+                    if not self._waiter.goes_first and (lock.acquire(TRY) or self._try_again(lock)):
+                        self._write(lock, line)
+                    else:
+                        entry = self._join_queue(line)
+                        self._call_waiter(lock)
+                except BaseException:
+                    if entry is not None:
+                        self._leave_queue(entry)
+                    raise
+                finally:
+                    try:
+                        lock.release()
+                    except BaseException:
+                        lock.release()  # a signal's exception may have come before its first step
+                        raise
+                    finally:
+                        self._leader = None
+        finally:
+            if entry is None and self._queue:
+                self._rouse_next()  # nobody leads any more
+        return entry
 
     def _is_led_still(self) -> bool:
         """Whether somebody leads after a nap too, or none is to be taken."""
@@ -179,23 +194,7 @@ class GroupCommit:
             raise OSError(errno.EDEADLK, "append called by a signal handler in the middle of an append of the same thread")
         if self._waiter.ring() or self._lead.locked() or not self._is_time_to_lead(entry):
             return
-        lock = self._lock
-        taken: list[Entry] = []
-        with self._lead:
-            if self._is_over(entry):
-                return
-            try:
-                self._leader = get_ident()
-                if lock.acquire(TRY) or self._try_again(lock):
-                    taken = self._run_pass(lock, entry)
-                else:
-                    self._call_waiter(lock)
-            except BaseException:
-                self._leave_queue(entry)  # before the next leads: a line whose caller gets an error is not written later
-                raise
-            finally:
-                self._leader = None
-                lock.release()
+        taken = self._lead_pass(entry)
         self._company.expect(len(taken))
         for other in taken:
             if other is not entry:
@@ -204,6 +203,32 @@ class GroupCommit:
             self._rouse_next()
         if self._patience.nap:
             time.sleep(0)  # give up the interpreter's lock: those who were served have their turn to append alone
+
+    def _lead_pass(self, entry: Entry) -> list[Entry]:
+        """Run a pass for all in the queue and return them; or call the waiter, where another process holds the lock."""
+        lock = self._lock
+        leader = get_ident()
+        with self._lead:
+            self._leader = leader
+            try:
+                if self._is_over(entry):
+                    return []
+                if lock.acquire(TRY) or self._try_again(lock):
+                    return self._run_pass(lock, entry)
+                self._call_waiter(lock)
+            except BaseException as error:
+                if self._leave_queue(entry):  # before the next leads: a line whose caller gets an error is not written later
+                    add_outcome(error, self._path, NOTHING_WRITTEN)
+                raise
+            finally:
+                try:
+                    lock.release()
+                except BaseException:
+                    lock.release()
+                    raise
+                finally:
+                    self._leader = None
+        return []
 
     def _is_time_to_lead(self, entry: Entry) -> bool:
         company = self._company
@@ -222,7 +247,7 @@ class GroupCommit:
         try:
             queue = self._queue
             try:
-                taken.append(queue.popleft())
+                taken.extend(map(deque.popleft, (queue,)))  # one step, in which no signal handler can lose an entry
             except IndexError:
                 return taken  # the last caller has taken its line back
             if not queue:
@@ -230,33 +255,40 @@ class GroupCommit:
             else:
                 lines = self._take_more(taken)
                 errors = self._write(lock, b"".join(lines), lines)
-        except OSError as found:
+        except BaseException as found:
+            if not is_failure(found):
+                self._give_back(taken, own, found)
+                raise
             error = explain(found, self._path, NOTHING_WRITTEN)
-        except BaseException as interruption:
-            self._give_back(taken, own, interruption)
-            raise
         try:
             lock.release()
-        except OSError as late:  # not raised but told to each: whoever waits would neither hear of it nor be roused
-            error = error or late
-        finally:
-            if error is not None or errors:
-                for entry, own_error in zip(taken, errors or [None] * len(taken), strict=True):
-                    outcome = own_error or error
-                    entry.error = outcome and restate(outcome)
-            for entry in taken:
-                entry.is_settled = True
+        except BaseException as late:
+            if not is_failure(late):
+                self._settle(taken, error, errors)
+                for entry in taken:
+                    entry.rouse()
+                raise
+            error = error or late  # not raised but told to each: whoever waits would neither hear of it nor be roused
+        self._settle(taken, error, errors)
         return taken
+
+    def _settle(self, taken: list[Entry], error: OSError | None, errors: Sequence[OSError | None]) -> None:
+        if error is not None or errors:
+            for entry, own_error in zip(taken, errors or [None] * len(taken), strict=True):
+                outcome = own_error or error
+                entry.error = outcome and restate(outcome)
+        for entry in taken:
+            entry.is_settled = True
 
     def _take_more(self, taken: list[Entry]) -> list[bytes]:
         """Take out of the queue what goes in one pass with what was taken, and return the lines."""
         lines = [taken[0].line]
         room = _PASS_BYTES - len(lines[0])
         try:
-            while len(line := self._queue[0].line) <= room:
-                taken.append(self._queue.popleft())
+            while len(self._queue[0].line) <= room:
+                taken.extend(map(deque.popleft, (self._queue,)))
                 lines.append(taken[-1].line)
-                room -= len(line)
+                room -= len(lines[-1])
         except IndexError:
             pass  # there is nobody more
         return lines
@@ -322,7 +354,7 @@ class GroupCommit:
                 remaining = deadline - time.monotonic()
         except BaseException as error:
             is_withdrawn = self._leave_queue(entry)
-            if not isinstance(error, OSError):  # Ctrl-C
+            if not isinstance(error, LockTimeoutError):
                 add_outcome(error, self._path, NOTHING_WRITTEN if is_withdrawn else MAY_BE_WRITTEN)
             raise
 

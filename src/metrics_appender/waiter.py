@@ -7,6 +7,8 @@ second after it has nothing to do.
 
 from __future__ import annotations
 
+import functools
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Final, Protocol
@@ -42,6 +44,7 @@ class _Post:
     def __init__(self, path: str, seal: Seal | None) -> None:
         self.lock = FileLock(path, seal)
         self.bell = threading.Lock()  # held while nobody calls
+        self.bell.acquire()
         self.rest = threading.Lock()  # free while the thread rests, and touches the lock no more
         self.rest.acquire()
 
@@ -96,20 +99,39 @@ class Waiter:
 
         `goes_first` stays false when no thread can be made.
         """
-        with self._mutex:
-            self.goes_first = self._is_contended = True
-            post = self._post
-            if post is not None:
-                self._ring(post, lock)
-                return
-            post = self._post = _Post(self._path, self._seal)
-            lock.hand_over(post.lock)
-        thread = threading.Thread(target=self._run, args=(post,), name="metrics-appender-waiter", daemon=True)
+        if sys.is_finalizing():  # a new thread would never run
+            return
+        made: _Post | None = None
         try:
-            thread.start()
-        except RuntimeError:  # out of threads, or the interpreter is ending
-            self._dismiss(post)
-            post.lock.release()
+            with self._mutex:
+                self.goes_first = self._is_contended = True
+                if self._post is not None:
+                    self._ring(self._post, lock)
+                    return
+                made = self._post = _Post(self._path, self._seal)
+                made.lock.is_wanted = functools.partial(self._is_wanted, made)
+                lock.hand_over(made.lock)
+            threading.Thread(target=self._run, args=(made,), name="metrics-appender-waiter", daemon=True).start()
+            made.ring()
+        except BaseException as error:
+            self._give_up(made)
+            if not isinstance(error, RuntimeError):  # that is out of threads; a signal's exception goes on
+                raise
+
+    def _is_wanted(self, post: _Post) -> bool:
+        """Whether a thread that got the lock of a file which had lost its name is to make the next one."""
+        return self._post is post and self._has_work() > 0
+
+    def _give_up(self, made: _Post | None) -> None:
+        """Be as before a call that failed; a thread that was made all the same has not been rung for, and ends when it is."""
+        if made is None:
+            with self._mutex:
+                if self._post is None:
+                    self.goes_first = self._is_contended = False
+            return
+        self._dismiss(made)
+        made.lock.release()
+        made.ring()
 
     def ring(self) -> bool:
         """Have the work done that was handed in just before; `False` where no thread goes first.
@@ -132,11 +154,16 @@ class Waiter:
     def dismiss_if_rotated(self) -> None:
         """Let go of a thread that waits for a file which lost its name: its holder concerns nobody any more.
 
-        It ends when it gets that lock. Who has work calls again, and another thread waits for the right file.
+        It ends when it gets that lock. Who has work calls again, and another thread waits for the right file. Where the
+        interpreter is ending, no thread runs any more, and it is let go of too.
         """
         post = self._post
-        if post is not None and post.lock.fd >= 0 and not post.lock.is_for_named_file():  # a thread that rests has none open
+        if post is not None and (sys.is_finalizing() or self._waits_in_vain(post)):
             self._dismiss(post)
+
+    @staticmethod
+    def _waits_in_vain(post: _Post) -> bool:
+        return post.lock.fd >= 0 and not post.lock.is_for_named_file()  # a thread that rests has none open
 
     def close(self) -> None:
         """Let an idle thread end now rather than in a second."""
@@ -159,10 +186,10 @@ class Waiter:
             while self._post is post:
                 served: Sequence[Sleeper] = ()
                 try:
-                    lock.acquire(WAIT)
-                    size = lock.size
-                    served = self._serve(lock)
-                    self._note_contention(size, lock.size)
+                    if lock.acquire(WAIT):
+                        size = lock.size
+                        served = self._serve(lock)
+                        self._note_contention(size, lock.size)
                 except OSError:
                     # The lock could not even be asked for. Whoever is next tries without this thread, and gets the error.
                     self._dismiss(post)

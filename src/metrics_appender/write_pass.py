@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from typing import TYPE_CHECKING, Final
 
 from . import disk, tail
-from .errors import MAY_BE_WRITTEN, NOTHING_WRITTEN, add_outcome, explain
+from .errors import MAY_BE_WRITTEN, NOTHING_WRITTEN, add_outcome, explain, is_failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -62,29 +63,22 @@ class WritePass:
                 begun = disk.write(lock.fd, block) if written <= _PIECE_BYTES else 0  # all of it, in the ordinary case
                 if begun != written:
                     self._write_rest(lock, block, begun)
-            except OSError:
-                errors, written = self._write_each(lock, end, lines)
+            except OSError as error:
+                errors, written = self._write_each(lock, end, lines, error)
             if self._is_synced:
                 disk.sync_file(lock.fd)
             if lock.fd < 0:
                 raise lock.error_of_child()
+            self._end = lock.size = end + written
+            if self._is_grouped:
+                # Others write while these lines are synced: their sync and this one become one flush of the file system's journal.
+                lock.unlock()
+                disk.sync_file(lock.fd)
         except BaseException as error:
             self._take_back(lock, end, error)
             raise
-        self._end = lock.size = end + written
-        if self._is_grouped:
-            self._sync_after_release(lock)
         self._inode = inode
         return errors
-
-    def _sync_after_release(self, lock: FileLock) -> None:
-        """Let others write while these lines are synced: their sync and this one become one flush of the file system's journal."""
-        try:
-            lock.unlock()
-            disk.sync_file(lock.fd)
-        except BaseException as error:  # others may have written behind these lines: they cannot be taken back any more
-            self._note_outcome(error, MAY_BE_WRITTEN)
-            raise
 
     def _sync_name(self, fd: int) -> None:
         """Make a new file's name durable before its first line, so that a file with lines never lacks one."""
@@ -102,13 +96,13 @@ class WritePass:
         else:
             disk.write_all(lock.fd, memoryview(data)[written:])
 
-    def _write_each(self, lock: FileLock, end: int, lines: Sequence[bytes]) -> tuple[list[OSError | None], int]:
+    def _write_each(self, lock: FileLock, end: int, lines: Sequence[bytes], failure: OSError) -> tuple[list[OSError | None], int]:
         """Write each line by itself, where that failed together, so that the error reaches whom it concerns.
 
-        Returns each line's error, and how many bytes are written. Raises the error that is being handled where it was one line.
+        Returns each line's error, and how many bytes are written. Raises the failure itself where it was one line, or a signal handler's.
         """
-        if not lines:
-            raise  # noqa: PLE0704 - called while an error is handled
+        if not lines or not is_failure(failure):
+            raise failure
         disk.cut_back(lock.fd, end)
         errors: list[OSError | None] = []
         written = 0
@@ -124,15 +118,15 @@ class WritePass:
         return errors, written
 
     def _take_back(self, lock: FileLock, end: int, error: BaseException) -> None:
-        """Cut the file back to where it ended before this pass, and note on the error what became of the lines."""
-        outcome = NOTHING_WRITTEN
-        try:
-            disk.cut_back(lock.fd, end)
-        except OSError:
-            outcome = MAY_BE_WRITTEN
-        self._note_outcome(error, outcome)
+        """Cut the file back to where it ended before this pass, and note on the error what became of the lines.
 
-    def _note_outcome(self, error: BaseException, outcome: str) -> None:
+        Not once the lock is free: others may have written behind them.
+        """
+        outcome = MAY_BE_WRITTEN
+        if lock.is_held:
+            with contextlib.suppress(OSError):
+                disk.cut_back(lock.fd, end)
+                outcome = NOTHING_WRITTEN
         if isinstance(error, OSError):
             explain(error, self._path, outcome)
         else:

@@ -1,0 +1,324 @@
+"""Appends into which a signal comes: whatever its handler raises, others go on, and the error says what became of the line."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from conftest import HANG_SECONDS, held
+
+from metrics_appender import AppendLog, disk
+from metrics_appender.file_lock import FileLock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from conftest import Waiting
+
+    Hold = Callable[[str], AbstractContextManager[int]]
+
+DURABILITIES = ["fsync", "group", "os"]
+
+
+class Team:
+    """Threads that append a number each to a log, all of which wait while the first leads."""
+
+    def __init__(self, log: AppendLog) -> None:
+        """Append to this log; whoever sleeps until he looks around sleeps so long that the test fails."""
+        self.log = log
+        self.log._appends._longest_nap = HANG_SECONDS
+        self.errors: dict[int, BaseException] = {}
+        self._threads: list[threading.Thread] = []
+
+    def start(self, *numbers: int) -> None:
+        """Start a thread for each number."""
+        for number in numbers:
+            thread = threading.Thread(target=self._append, args=(number,), daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _append(self, number: int) -> None:
+        try:
+            self.log.append({"n": number})
+        except BaseException as error:  # noqa: BLE001 - kept for the test to look at
+            self.errors[number] = error
+
+    def join(self) -> None:
+        """Wait for all of them."""
+        for thread in self._threads:
+            thread.join(HANG_SECONDS / 2)
+            assert not thread.is_alive(), "an append was not told that it is its turn"
+
+    def queued(self) -> int:
+        """Return how many wait in the queue."""
+        return len(self.log._appends._queue)
+
+
+def in_file(log: AppendLog) -> set[int]:
+    """Return the numbers in the file, of which each must be there once."""
+    numbers = [record["n"] for record in log.read()]
+    assert len(numbers) == len(set(numbers))
+    return set(numbers)
+
+
+def raise_once(real: Callable[..., Any], error: BaseException, *, first: Callable[[], object] = lambda: None) -> Callable[..., Any]:
+    """Return the function, which at its first call does `first`, then raises the error in its place."""
+    errors = [error]
+
+    def act(*arguments: Any) -> Any:
+        if errors:
+            found = errors.pop()
+            first()
+            raise found
+        return real(*arguments)
+
+    return act
+
+
+@pytest.mark.parametrize("failure", [OSError(errno.EFBIG, "too big"), TimeoutError("job took too long"), KeyboardInterrupt()], ids=repr)
+def test_after_an_error_those_who_came_meanwhile_have_their_turn_at_once(
+    log: AppendLog, wait: Waiting, monkeypatch: pytest.MonkeyPatch, failure: BaseException
+) -> None:
+    """They are not left to find out for themselves."""
+    team = Team(log)
+    monkeypatch.setattr(disk, "write", raise_once(disk.write, failure, first=lambda: wait.until(lambda: team.queued() == 3)))
+    team.start(0)
+    wait.until(log._appends._lead.locked)
+    team.start(1, 2, 3)
+    team.join()
+    assert team.errors == {0: failure}
+    assert "nothing was written" in failure.__notes__[0]
+    assert in_file(log) == {1, 2, 3}
+
+
+@pytest.mark.parametrize(
+    ("durability", "where"), [*((durability, "write") for durability in DURABILITIES), ("fsync", "sync_file"), ("group", "sync_file")]
+)
+def test_what_a_handler_raises_concerns_its_own_thread_alone(
+    path: str, wait: Waiting, monkeypatch: pytest.MonkeyPatch, where: str, durability: Any
+) -> None:
+    """A `TimeoutError` of a `SIGALRM` handler is no error of the disk: the leader of a joined pass has it, the others are well."""
+    alarm = TimeoutError("job took too long")
+    with AppendLog(path, durability=durability, lock_timeout=HANG_SECONDS) as log:
+        log.append({"n": 0})
+        monkeypatch.setattr(log._appends, "_patience", log._appends._patience._replace(nap=0))
+        team = Team(log)
+        real = getattr(disk, where)
+        calls: list[int] = []
+
+        def act(*arguments: Any) -> Any:
+            calls.append(1)
+            if len(calls) == 1:
+                wait.until(lambda: team.queued() == 3)
+            elif len(calls) == 2:
+                raise alarm
+            return real(*arguments)
+
+        monkeypatch.setattr(disk, where, act)
+        team.start(1)
+        wait.until(log._appends._lead.locked)
+        team.start(2, 3, 4)
+        team.join()
+        monkeypatch.undo()
+        (leader,) = [number for number, error in team.errors.items() if error is alarm]
+        others = {number: error for number, error in team.errors.items() if number != leader}
+        if durability == "group" and where == "sync_file":  # written, and not known to be synced: they are told so
+            assert set(others) == {2, 3, 4} - {leader}
+            assert all("may be in the file" in error.__notes__[0] for error in (alarm, *others.values()))
+            assert in_file(log) == {0, 1, 2, 3, 4}
+        else:
+            assert not others
+            assert "nothing was written" in alarm.__notes__[0]
+            assert in_file(log) == {0, 1, 2, 3, 4} - {leader}
+
+
+def test_what_is_raised_while_another_thread_writes_the_line_says_that_it_may_be_there(
+    log: AppendLog, wait: Waiting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Retrying would double it."""
+    log.append({"n": 0})
+    team = Team(log)
+    is_writing, is_told = threading.Event(), threading.Event()
+    real = disk.sync_file
+    calls: list[int] = []
+
+    def sync(fd: int) -> None:
+        calls.append(1)
+        if len(calls) == 1:
+            wait.until(lambda: team.queued() == 2)  # main's, and another's
+        else:
+            is_writing.set()
+            assert is_told.wait(HANG_SECONDS)
+        real(fd)
+
+    def handle(*_: object) -> None:
+        raise TimeoutError("job took too long")
+
+    def interrupt() -> None:
+        wait.until(lambda: team.queued() == 0 and is_writing.is_set())
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+
+    monkeypatch.setattr(disk, "sync_file", sync)
+    before = signal.signal(signal.SIGUSR1, handle)
+    try:
+        team.start(1)
+        wait.until(log._appends._lead.locked)
+        team.start(2)
+        wait.until(lambda: team.queued() == 1)  # before main, so that it leads for both
+        other = threading.Thread(target=interrupt)
+        other.start()
+        with pytest.raises(TimeoutError, match="job took too long") as caught:
+            log.append({"n": 3})
+        is_told.set()
+        other.join()
+    finally:
+        is_told.set()
+        signal.signal(signal.SIGUSR1, before)
+    team.join()
+    assert not team.errors
+    assert "may be in the file" in caught.value.__notes__[0]
+    assert in_file(log) == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("where", ["acquire", "write", "release", "close"])
+def test_an_append_by_a_handler_is_refused_at_every_step_of_the_one_it_interrupts(
+    log: AppendLog, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """Opening, writing, unlocking or closing: it could only wait for itself."""
+    owner = disk if where in {"write", "close"} else FileLock
+    errors: list[OSError] = []
+    real = getattr(owner, where)
+
+    def handle(*_: object) -> None:
+        try:
+            log.append({"n": 1})
+        except OSError as error:
+            errors.append(error)
+
+    def act(*arguments: Any) -> Any:
+        signal.raise_signal(signal.SIGUSR1)
+        return real(*arguments)
+
+    before = signal.signal(signal.SIGUSR1, handle)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, where, act)
+            log.append({"n": 0})
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert errors
+    assert {error.errno for error in errors} == {errno.EDEADLK}
+    assert in_file(log) == {0}
+
+
+@pytest.mark.parametrize("durability", DURABILITIES)
+def test_an_exception_at_the_door_of_the_release_leaves_nothing_locked(path: str, monkeypatch: pytest.MonkeyPatch, durability: Any) -> None:
+    """Python looks for signals when a function is entered, before the first of its steps."""
+    with AppendLog(path, durability=durability) as log:
+        monkeypatch.setattr(FileLock, "release", raise_once(FileLock.release, KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt) as caught:
+            log.append({"n": 0})
+        assert "may be in the file" in caught.value.__notes__[0]
+        with AppendLog(path, lock_timeout=0) as other:
+            other.append({"n": 1})
+        assert in_file(log) == {0, 1}
+
+
+def test_an_exception_at_the_door_of_the_unlock_doubles_nobodys_line(path: str, wait: Waiting, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With "group": the lock is held still, so that all is taken back, and the others' lines are written again."""
+    with AppendLog(path, durability="group", lock_timeout=HANG_SECONDS) as log:
+        log.append({"n": 0})
+        team = Team(log)
+        real = FileLock.unlock
+        calls: list[int] = []
+
+        def unlock(lock: FileLock) -> None:
+            calls.append(1)
+            if len(calls) == 1:
+                wait.until(lambda: team.queued() == 3)
+            elif len(calls) == 2:
+                raise KeyboardInterrupt
+            real(lock)
+
+        monkeypatch.setattr(FileLock, "unlock", unlock)
+        team.start(1)
+        wait.until(log._appends._lead.locked)
+        team.start(2, 3, 4)
+        team.join()
+        ((interrupted, error),) = team.errors.items()
+        assert "nothing was written" in error.__notes__[0]
+        assert in_file(log) == {0, 1, 2, 3, 4} - {interrupted}
+
+
+@pytest.mark.parametrize("made", [False, True], ids=["not made", "made"])
+def test_an_exception_while_the_waiting_thread_is_made_leaves_the_log_alive(
+    path: str, hold: Hold, monkeypatch: pytest.MonkeyPatch, made: bool
+) -> None:
+    """The next append does not wait for a thread that is not there."""
+
+    class Interrupted(threading.Thread):
+        def start(self) -> None:
+            if made:
+                super().start()
+            raise KeyboardInterrupt
+
+    with AppendLog(path, lock_timeout=HANG_SECONDS) as log:
+        with hold(path), monkeypatch.context() as patch:
+            patch.setattr(threading, "Thread", Interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                log.append({"n": 0})
+        Team(log)
+        log.append({"n": 1})
+        assert in_file(log) == {1}
+
+
+def test_an_append_while_the_interpreter_ends_does_not_wait_for_a_thread_that_runs_no_more(tmp_path: Path) -> None:
+    """Daemon threads stand still then; the append takes the lock itself."""
+    code = """
+import fcntl, os, sys, threading
+from metrics_appender import AppendLog
+
+class Last:
+    def __init__(self, log):
+        self.log = log
+
+    def __del__(self):
+        self.log.append({"n": 1})
+        os.write(1, b"appended while it ends: %d" % sys.is_finalizing())
+
+log = AppendLog(sys.argv[1], lock_timeout=None)
+fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+fcntl.flock(fd, fcntl.LOCK_EX)
+other = threading.Thread(target=log.append, args=({"n": 0},))
+other.start()
+while not any(thread.name == "metrics-appender-waiter" for thread in threading.enumerate()):
+    pass
+fcntl.flock(fd, fcntl.LOCK_UN)
+other.join()
+log._appends._waiter.goes_first = True
+last = Last(log)
+"""
+    path = tmp_path / "events.ndjson"
+    done = subprocess.run([sys.executable, "-c", code, str(path)], check=True, capture_output=True, timeout=HANG_SECONDS)
+    assert done.stdout == b"appended while it ends: 1", done.stderr.decode()
+    assert in_file(AppendLog(path)) == {0, 1}
+
+
+def test_a_waiting_thread_does_not_make_a_file_that_nobody_wants_any_more(path: str, wait: Waiting) -> None:
+    """It waited for an append that timed out; then the log was closed, and the file removed."""
+    log = AppendLog(path, lock_timeout=0.05)
+    with held(path):
+        with pytest.raises(TimeoutError):
+            log.append({"n": 0})
+        log.close()
+        os.unlink(path)
+    wait.until(lambda: not any(thread.name == "metrics-appender-waiter" for thread in threading.enumerate()))
+    assert not os.path.exists(path)
