@@ -68,6 +68,17 @@ def test_half_a_line_is_not_there_yet(path: str, wait: Waiting, notify: bool) ->
         wait.until(lambda: listening.records() == [1, 2, 3])
 
 
+def test_a_first_line_that_is_half_there_is_followed_from_its_beginning(path: str, log: AppendLog) -> None:
+    """Whether it is ended after the follower began, or put aside because its writer died."""
+    put(path, b'{"n"')
+    with Follower(path, "end") as one, Follower(path, "end") as other:
+        put(path, b":0}\n")
+        assert take(one, 1) == [0]
+        os.truncate(path, 4)
+        log.append({"n": 1})
+        assert take(other, 1) == [1]
+
+
 def test_a_follower_may_begin_some_lines_in_front_of_the_end(path: str, log: AppendLog) -> None:
     """They may stand in several segments."""
     for number in range(9):

@@ -36,8 +36,8 @@ def iter_blocks(source: Source, start: int) -> Iterator[tuple[int, list[bytes]]]
 
 
 def last_lines(source: Source, limit: int) -> tuple[int, list[bytes]]:
-    """Return the last whole lines, at most `limit`, and the offset of the first of them."""
-    end = size = source.size
+    """Return the last whole lines, at most `limit`, and the offset of the first of them; 0 where no line has ended yet."""
+    end = source.size
     blocks: list[bytes] = []
     newlines = 0
     step = min(max(_BACKWARD_BYTES, limit * _LIKELY_LINE_BYTES), _LARGEST_STEP_BYTES)
@@ -45,7 +45,6 @@ def last_lines(source: Source, limit: int) -> tuple[int, list[bytes]]:
         start = max(0, end - step)
         block = source.read_at(end - start, start)
         if len(block) < end - start:  # the file was cut shorter meanwhile
-            size = start + len(block)
             blocks.clear()
             newlines = 0
         blocks.append(block)
@@ -56,7 +55,7 @@ def last_lines(source: Source, limit: int) -> tuple[int, list[bytes]]:
     data = b"".join(blocks)
     whole = data.rfind(b"\n")
     if whole < 0:
-        return size, []
+        return 0, []
     start, lines = _keep_last(end, data[:whole].split(b"\n"), limit)
     if len(blocks) > 1:
         # Several reads found where the lines begin; one read gives them, so that halves of two never meet.
