@@ -189,6 +189,20 @@ def test_a_corrupt_line_is_raised_once_and_the_next_record_can_be_asked_for(path
         assert take(follower, 1) == [1]
 
 
+def test_records_in_front_of_a_corrupt_line_are_given_first(path: str) -> None:
+    """Also where one stood at the same place of the file before."""
+    lines = b'{"n":0}\n{"n":1}\nbad\n{"n":2}\n'
+    put(path, lines)
+    with Follower(path, "beginning", notify=False, poll_seconds=0.01) as follower:
+        for _ in range(2):
+            assert [followed.record["n"] for followed in follower.take(9)] == [0, 1]
+            with pytest.raises(CorruptLineError):
+                follower.take(9)
+            assert [followed.record["n"] for followed in follower.take(9)] == [2]
+            os.rename(path, path + ".1")
+            put(path, lines)
+
+
 def test_a_line_that_is_read_while_it_is_written_anew_is_read_again(path: str, log: AppendLog) -> None:
     """A read may meet a line being taken back and another one taking its place."""
     log.append({"n": 0})

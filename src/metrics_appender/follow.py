@@ -163,6 +163,7 @@ class Follower:
         if file is None:
             return
         before, self._passage = self._passage, Passage(self._path, file, offset)
+        self._suspect = -1
         if before:
             before.close()
         self._waker.watch(file)  # before the first look, so that no write falls between the look and the sleep
@@ -221,23 +222,30 @@ class Follower:
             record = decode_line(line)
         except json.JSONDecodeError as error:
             if is_blank(line[:-1]):
-                self._passage.advance(line)
+                self._pass(self._passage, line)
             else:
                 self._judge(self._passage, line, error)
             return None
-        self._passage.advance(line)
+        self._pass(self._passage, line)
         self._cursor = self._passage.cursor()
         return Followed(record, str(self._cursor))
 
+    def _pass(self, passage: Passage, line: bytes) -> None:
+        passage.advance(line)
+        self._suspect = -1  # no line behind it was read twice: another one may stand at the same place of another file
+
     def _judge(self, passage: Passage, line: bytes, error: json.JSONDecodeError) -> None:
-        """Have a line that is no object read once more, for a writer may have taken it back under the reader; then it is corrupt."""
+        """Have a line that is no object read once more, for a writer may have taken it back under the reader; then it is corrupt.
+
+        So it is the first that its call takes, and none is lost that was taken in front of it.
+        """
         if self._suspect != passage.place:
             self._suspect = passage.place
             self._lines.clear()
             return
         source, offset = passage.file.source, passage.offset
         corrupt = CorruptLineError(error.msg, error.doc, error.pos, source.path, line_number(source, offset), offset)
-        passage.advance(line)
+        self._pass(passage, line)
         if self._skipped is None:
             raise corrupt from error
         self._skipped.count += 1
