@@ -15,6 +15,7 @@ from metrics_appender.follow import Follower
 from metrics_appender.segments import PlainFile
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from conftest import Waiting
@@ -158,6 +159,33 @@ def test_close_ends_a_follower_that_waits_in_another_thread(path: str, log: Appe
     assert not open_files(path)
     with pytest.raises(StopIteration):
         next(listening.follower)
+
+
+class _LockWithGuest:
+    """A lock, and a function that is called once by another thread, just before the lock is let go."""
+
+    def __init__(self, lock: Any, guest: Callable[[], object]) -> None:
+        self.acquire, self.release = lock.acquire, lock.release
+        self._guests = [guest]
+
+    def __enter__(self) -> None:
+        self.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        while self._guests:
+            thread = threading.Thread(target=self._guests.pop())
+            thread.start()
+            thread.join(SECONDS)
+        self.release()
+
+
+def test_a_follower_that_is_closed_while_a_thread_leaves_it_keeps_nothing_open(path: str, log: AppendLog) -> None:
+    """Who closes it finds the thread inside, which has everything but to let go."""
+    log.append({"n": 0})
+    follower = Follower(path, "beginning")
+    with mock.patch.object(follower, "_mutex", _LockWithGuest(follower._mutex, follower.close)):
+        assert take(follower, 1) == [0]
+    assert not open_files(path)
 
 
 def test_a_forgotten_follower_leaves_nothing_open(path: str, log: AppendLog) -> None:

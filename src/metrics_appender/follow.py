@@ -111,22 +111,18 @@ class Follower:
 
         A corrupt line behind some records is raised by the next call.
         """
-        with self._mutex:
-            try:
+        try:
+            with self._mutex:
                 return self._take(most)
-            finally:
-                if self._is_closed:
-                    self._release()
+        finally:
+            if self._is_closed:  # looked at when the mutex is free again: whoever closes it later takes that
+                self._release()
 
     def close(self) -> None:
         """End it, from any thread, and close what is open; closing again does nothing."""
         self._is_closed = True
         self._waker.ring()
-        if self._mutex.acquire(blocking=False):  # else whoever is inside sees to it
-            try:
-                self._release()
-            finally:
-                self._mutex.release()
+        self._release()
 
     def __enter__(self) -> Self:
         """Return the follower itself."""
@@ -142,11 +138,17 @@ class Follower:
             self.close()
 
     def _release(self) -> None:
-        passage, self._passage = self._passage, None
-        self._lines.clear()
-        if passage:
-            passage.close()
-        self._waker.close()
+        """Close what is open, unless a thread is inside, which sees to it when it leaves."""
+        if not self._mutex.acquire(blocking=False):
+            return
+        try:
+            passage, self._passage = self._passage, None
+            self._lines.clear()
+            if passage:
+                passage.close()
+            self._waker.close()
+        finally:
+            self._mutex.release()
 
     def _begin(self, start: str, last: int) -> None:
         if start == "beginning":
