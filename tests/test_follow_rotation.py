@@ -12,9 +12,10 @@ import pytest
 from conftest import held
 from followers import NOTIFY, SECONDS, WAYS, Listening, compress, cut, rest, shift, take
 
-from metrics_appender import AppendLog, CursorGoneError, Rotation, disk
+from metrics_appender import AppendLog, CorruptSegmentError, CursorGoneError, Rotation, disk
 from metrics_appender.follow import Follower
 from metrics_appender.log_file import LogFile
+from metrics_appender.maintenance import maintain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -212,6 +213,96 @@ def test_a_file_that_came_and_was_rotated_before_the_first_look_is_not_missed(pa
         shift(path, ".gz")
         fill(log, 3, 4)
         assert take(follower, 3) == [1, 2, 3]
+
+
+def seal(log: AppendLog, path: str, *, are_packed: bool) -> None:
+    """Seal what there is; with another segment behind it, if it is to be compressed, for the newest stays as it is."""
+    log.rotate()
+    if are_packed:
+        log.append({"n": 99})
+        log.rotate()
+        maintain(path, Rotation(compress="gzip"))
+
+
+PACKED = pytest.mark.parametrize("are_packed", [False, True], ids=["plain", "compressed"])
+
+
+@PACKED
+@pytest.mark.parametrize("count", [2, 3])
+def test_a_file_that_was_removed_is_not_taken_for_the_one_that_was_sealed_in_its_place(
+    path: str, log: AppendLog, count: int, are_packed: bool
+) -> None:
+    """Though it may be just as long."""
+    fill(log, 0, 2)
+    with Follower(path, "beginning", notify=False, poll_seconds=0.01) as follower:
+        assert take(follower, 2) == [0, 1]
+        os.unlink(path)
+        for number in range(2, 2 + count):
+            log.append({"n": number, "text": "x" * (number % 2)})
+        seal(log, path, are_packed=are_packed)
+        assert take(follower, count) == list(range(2, 2 + count))
+
+
+@PACKED
+def test_a_file_that_is_sealed_when_it_was_read_is_not_read_again(path: str, log: AppendLog, are_packed: bool) -> None:
+    """Before the follower looks for it by its name."""
+    fill(log, 0, 2)
+    with Follower(path, "beginning", notify=False, poll_seconds=0.01) as follower:
+        assert take(follower, 2) == [0, 1]
+        seal(log, path, are_packed=are_packed)
+        fill(log, 2, 3)
+        assert take(follower, 1 + are_packed)[-1] == 2
+
+
+@PACKED
+@pytest.mark.parametrize("is_behind", [False, True], ids=["at its end", "with more behind it"])
+def test_a_cursor_does_not_go_on_in_another_file_that_was_sealed_in_place_of_its_own(
+    path: str, log: AppendLog, are_packed: bool, is_behind: bool
+) -> None:
+    """Where a line with the same last record ends at the same place of it."""
+    log.append({"n": 0})
+    log.append({"beat": 1})
+    with Follower(path, "beginning") as follower:
+        cursor = [next(follower).cursor for _ in range(2)][-1]
+    os.rename(path, f"{path}.old")  # so that its number is not given out again
+    log.append({"n": 1})
+    log.append({"beat": 1})
+    if is_behind:
+        log.append({"n": 2})
+    seal(log, path, are_packed=are_packed)
+    log.append({"n": 3})
+    with pytest.raises(CursorGoneError):
+        Follower(path, cursor)
+
+
+def test_what_others_rotated_away_before_the_log_was_sealed_is_not_followed(path: str, log: AppendLog) -> None:
+    """And what they rotate away behind a segment comes between that and the active file."""
+    fill(log, 0, 1)
+    shift(path)
+    fill(log, 1, 2)
+    with Follower(path, "beginning", notify=False, poll_seconds=0.01) as follower:
+        for number in range(2, 4):
+            log.rotate()
+            fill(log, number, number + 1)
+        log.rotate()
+        fill(log, 4, 5)
+        shift(path)
+        fill(log, 5, 6)
+        assert take(follower, 5) == [1, 2, 3, 4, 5]
+
+
+def test_a_segment_that_cannot_be_unpacked_is_told_and_not_left_open(path: str, log: AppendLog) -> None:
+    """By whoever looks for a cursor in it."""
+    fill(log, 0, 1)
+    with Follower(path, "beginning") as follower:
+        cursor = next(follower).cursor
+    seal(log, path, are_packed=True)
+    (packed,) = (entry.path for entry in os.scandir(os.path.dirname(path)) if entry.name.endswith(".gz"))
+    os.truncate(packed, 30)
+    count = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(CorruptSegmentError):
+        Follower(path, cursor)
+    assert len(os.listdir("/proc/self/fd")) == count
 
 
 def remake_with_same_inode(path: str, data: bytes) -> bool:

@@ -18,26 +18,26 @@ if TYPE_CHECKING:
     from .segments import Segment
 
 _COPY_BYTES: Final = 1 << 20
+_COMPARED_BYTES: Final = 1 << 16
 
 
 class LogFile:
     """An open file of whole lines that starts at `start` in the log's stream.
 
-    `inode` and `generation` are those of the file on the disk, 0 for a sealed segment, which is known by its start. With `is_final`, nobody
-    writes to it any more, by what it is.
+    `descriptor` is that of the file on the disk, `inode` and `generation` its own. With `is_final`, nobody writes to it any more, by what
+    it is; with `is_sealed` because it is a segment, whose name says which stretch of the stream it holds.
     """
 
-    def __init__(self, source: Source, start: int, fd: int = -1, *, is_final: bool) -> None:
-        """Take what is open; `fd` is the descriptor of the file on the disk, where its identity counts."""
+    def __init__(self, source: Source, start: int, fd: int, *, is_final: bool, is_sealed: bool = False) -> None:
+        """Take what is open; `fd` is the descriptor of the file on the disk."""
         self.source = source
         self.start = start
         self.is_final = is_final
-        self.device = self.inode = self.generation = self._mtime_ns = 0
+        self.is_sealed = is_sealed
         self.descriptor = fd
-        if fd >= 0:
-            found = disk.stat_open(fd)
-            self.device, self.inode, self._mtime_ns = found.st_dev, found.st_ino, found.st_mtime_ns
-            self.generation = disk.generation_of(fd)
+        found = disk.stat_open(fd)
+        self.device, self.inode, self._mtime_ns = found.st_dev, found.st_ino, found.st_mtime_ns
+        self.generation = disk.generation_of(fd)
 
     @property
     def end(self) -> int:
@@ -55,8 +55,6 @@ class LogFile:
 
     def has_name(self, path: str) -> bool:
         """Whether this is the file that has the name now."""
-        if self.descriptor < 0:
-            return False
         try:
             named = disk.stat_followed(path)  # a reader may come through a link
         except FileNotFoundError:
@@ -65,7 +63,15 @@ class LogFile:
 
     def is_same(self, other: Rotated | LogFile) -> bool:
         """Whether another is this very file; certain, for the number of an open file is not given out again."""
-        return self.inode != 0 and (other.device, other.inode) == (self.device, self.inode)
+        return (other.device, other.inode) == (self.device, self.inode)
+
+    def has_bytes_of(self, other: LogFile) -> bool:
+        """Whether it begins and ends with the same bytes, at the same places."""
+        size = self.source.size
+        places = (0, max(0, size - _COMPARED_BYTES))
+        return size == other.source.size and all(
+            self.source.read_at(_COMPARED_BYTES, place) == other.source.read_at(_COMPARED_BYTES, place) for place in places
+        )
 
     def has_writer(self) -> bool:
         """Whether somebody may be in the middle of a write, though the file has lost its name."""
@@ -73,11 +79,14 @@ class LogFile:
 
     def is_of(self, cursor: Cursor) -> bool:
         """Whether number and generation are those of the cursor's file."""
-        return self.inode != 0 and (cursor.inode, cursor.generation) == (self.inode, self.generation)
+        return (cursor.inode, cursor.generation) == (self.inode, self.generation)
 
-    def holds(self, cursor: Cursor, *, is_certain: bool) -> bool:
-        """Whether it holds what stood in front of the cursor when that was made; see `Cursor.fits`."""
-        return cursor.fits(self.source.read_at, is_certain=is_certain)
+    def holds(self, cursor: Cursor) -> bool:
+        """Whether it holds what stood in front of the cursor when that was made; see `Cursor.fits`.
+
+        A number by itself makes nothing certain, for it is given out again.
+        """
+        return cursor.fits(self.source.read_at, is_certain=self.generation != 0 and self.is_of(cursor))
 
     def close(self) -> None:
         """Close it."""
@@ -92,7 +101,8 @@ def open_active(path: str) -> LogFile | None:
 
 def open_sealed(segment: Segment) -> LogFile:
     """Open a sealed segment; `FileNotFoundError` if it is gone."""
-    return LogFile(segments.open_segment(segment), segment.start, is_final=True)
+    source = segments.open_segment(segment)
+    return LogFile(source, segment.start, source.fd, is_final=True, is_sealed=True)
 
 
 def open_rotated(rotated: Rotated, start: int) -> LogFile:

@@ -135,7 +135,7 @@ def base_of_active(path: str) -> int:
     return segments[-1].end if segments else 0
 
 
-def open_segment(segment: Segment) -> Source:
+def open_segment(segment: Segment) -> PlainFile:
     """Open a sealed segment for reading, under the name that it has now: it may have been compressed since it was listed.
 
     Raises `FileNotFoundError` when retention has deleted it, `ImportError` when it is compressed by what is not installed.
@@ -153,7 +153,7 @@ def open_segment(segment: Segment) -> Source:
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), segment.path)
 
 
-def _opened(segment: Segment) -> Source:
+def _opened(segment: Segment) -> PlainFile:
     return CompressedFile(segment, segment.compression) if segment.compression else PlainFile(segment.path)
 
 

@@ -6,6 +6,7 @@ deleted at any moment, so each answer is given only when the names still stand a
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -18,6 +19,7 @@ from .segments import base_of_active, list_segments
 if TYPE_CHECKING:
     from .cursor import Cursor
     from .rotated import Rotated
+    from .segments import Segment
 
 
 _TICK_NS: Final = 20_000_000  # by which the clock of the files may lag behind ours
@@ -132,7 +134,7 @@ def open_next(path: str, current: LogFile, cursor: Cursor) -> LogFile | None:
 def _sealed_after(path: str, current: LogFile, cursor: Cursor) -> LogFile | None:
     end = current.end
     for segment in list_segments(path):
-        is_in_its_place = segment.start == current.start and segment.end != end  # `current` itself was not sealed
+        is_in_its_place = segment.start == current.start and not (segment.end == end and _is_sealed_as(segment, current))
         if segment.start == end or is_in_its_place:
             return open_sealed(segment)
         if segment.start > end:
@@ -141,13 +143,27 @@ def _sealed_after(path: str, current: LogFile, cursor: Cursor) -> LogFile | None
     return None
 
 
+def _is_sealed_as(segment: Segment, current: LogFile) -> bool:
+    """Whether a segment with the stretch of `current` is that file itself, and not one that was begun when that was removed.
+
+    Once it was compressed, its bytes tell; where it cannot be unpacked there is nothing to go on with anyway.
+    """
+    if current.is_sealed:
+        return True  # both names say the same
+    try:
+        with contextlib.closing(open_sealed(segment)) as sealed:
+            return sealed.is_same(current) or (segment.compression is not None and sealed.has_bytes_of(current))
+    except (CorruptSegmentError, ImportError):
+        return True
+
+
 def _rotated_after(path: str, current: LogFile, cursor: Cursor) -> LogFile | None:
     """Open the oldest file that was rotated away after `current`."""
     rotated = list_rotated(path)
     newer = rotated[_place_of(current, cursor, rotated) + 1 :]
     if not newer:
         return None
-    return open_rotated(newer[0], current.start)
+    return open_rotated(newer[0], current.end if current.is_sealed else current.start)
 
 
 def _place_of(current: LogFile, cursor: Cursor, rotated: list[Rotated]) -> int:
@@ -163,21 +179,28 @@ def _place_of(current: LogFile, cursor: Cursor, rotated: list[Rotated]) -> int:
 
 
 def _is_held_by(rotated: Rotated, cursor: Cursor) -> bool:
-    file = _holding(rotated, cursor, is_certain=False)
+    file = _holding(rotated, cursor)
     _close(file)
     return file is not None
 
 
-def _holding(rotated: Rotated, cursor: Cursor, *, is_certain: bool) -> LogFile | None:
+def _holding(rotated: Rotated, cursor: Cursor) -> LogFile | None:
     """Open a file that was rotated away if it holds a cursor; one that cannot be unpacked holds none."""
     try:
-        file = open_rotated(rotated, cursor.start)
+        return _if_it_holds(cursor, open_rotated(rotated, cursor.start))
     except CorruptSegmentError:
         return None
-    if file.holds(cursor, is_certain=is_certain and file.generation != 0):
-        return file
-    file.close()
-    return None
+
+
+def _if_it_holds(cursor: Cursor, file: LogFile) -> LogFile | None:
+    """Return a file that holds a cursor, and close one that does not."""
+    is_found = False
+    try:
+        is_found = file.holds(cursor)
+    finally:
+        if not is_found:
+            file.close()
+    return file if is_found else None
 
 
 def open_copy(path: str, cursor: Cursor) -> LogFile | None:
@@ -212,15 +235,14 @@ def _names(path: str) -> tuple[object, ...]:
 def _holder(path: str, cursor: Cursor) -> tuple[LogFile, int] | None:
     for segment in list_segments(path):
         if segment.start == cursor.start and segment.start + cursor.offset <= segment.end:
-            sealed = open_sealed(segment)
-            if sealed.holds(cursor, is_certain=True):
+            sealed = _if_it_holds(cursor, open_sealed(segment))
+            if sealed:
                 return sealed, cursor.offset
-            sealed.close()
     active = open_active(path)
     is_cut = False
     if active:
         if active.start == cursor.start and active.is_of(cursor):
-            if active.holds(cursor, is_certain=active.generation != 0):
+            if _if_it_holds(cursor, active):
                 return active, cursor.offset
             is_cut = True
         active.close()
@@ -232,7 +254,7 @@ def _rotated_original(path: str, cursor: Cursor) -> LogFile | None:
     """Open the file of a cursor where it was rotated away and is as it was."""
     for rotated in list_rotated(path):
         if rotated.inode == cursor.inode:
-            found = _holding(rotated, cursor, is_certain=True)
+            found = _holding(rotated, cursor)
             if found and found.is_of(cursor):
                 return found
             _close(found)
@@ -256,6 +278,8 @@ def _beginning_at(path: str, place: int) -> tuple[LogFile, int] | None:
     if not place:
         return None
     for segment in list_segments(path):
+        if segment.end == place:  # it stands where the cursor's file stood, and is another
+            return None
         if segment.start == place:
             return open_sealed(segment), 0
     active = open_active(path)
