@@ -12,10 +12,11 @@ import pytest
 from conftest import held
 from followers import NOTIFY, SECONDS, WAYS, Listening, compress, cut, rest, shift, take
 
-from metrics_appender import AppendLog, CorruptSegmentError, CursorGoneError, Rotation, disk
+from metrics_appender import AppendLog, CorruptSegmentError, CursorGoneError, Rotation, disk, log_file
 from metrics_appender.follow import Follower
 from metrics_appender.log_file import LogFile
 from metrics_appender.maintenance import maintain
+from metrics_appender.waking import Waker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -200,6 +201,22 @@ def test_old_rotated_files_are_not_followed_anew_when_the_file_is_removed(path: 
         os.unlink(path)
         fill(log, 3, 4)
         wait.until(lambda: listening.records() == [2, 3])
+
+
+def test_a_compressed_file_is_unpacked_once_while_nothing_comes(path: str, log: AppendLog) -> None:
+    """However often the follower looks."""
+    fill(log, 0, 2)
+    with Follower(path, "beginning", notify=False) as follower:
+        assert take(follower, 2) == [0, 1]
+        shift(path, ".gz")
+        looks = iter(range(9))
+        with (
+            mock.patch.object(Waker, "sleep", side_effect=lambda *_: next(looks, None) is None and follower.close()),
+            mock.patch.object(log_file, "_unpack", wraps=log_file._unpack) as unpack,
+        ):
+            assert follower.take(1) == []
+        assert next(looks, None) is None
+        assert unpack.call_count == 1
 
 
 def test_a_file_that_came_and_was_rotated_before_the_first_look_is_not_missed(path: str, log: AppendLog) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from metrics_appender import CorruptSegmentError, disk
+from metrics_appender import CorruptSegmentError, disk, segments
 from metrics_appender.beside import UNFINISHED, sealed_path, torn_path
 from metrics_appender.compressed import ENDINGS, codec_of
 from metrics_appender.segments import Segment, base_of_active, list_segments, open_segment
@@ -101,6 +101,18 @@ def test_a_segment_that_was_deleted_since_it_was_listed_is_not_found(path: str) 
         with pytest.raises(FileNotFoundError, match="000000000000005") as caught:
             open_segment(segment)
         assert caught.value.filename == segment.path
+
+
+@pytest.mark.parametrize("most", [1, 3, 4, 8, 16, 17])
+def test_a_file_is_read_to_its_end_though_one_read_returns_less(path: str, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As pread(2) does beyond 2 GiB."""
+    segment = put(path, 0, len(CONTENT), None, CONTENT)
+    monkeypatch.setattr(segments, "_MOST_BYTES", most)
+    monkeypatch.setattr(disk, "read_at", lambda fd, length, offset: os.pread(fd, min(length, most), offset))
+    with open_segment(segment) as source:
+        for length in range(20):
+            assert source.read_at(length, 2) == CONTENT[2 : 2 + length]
+            assert source.read_at(length, 0) == CONTENT[:length]
 
 
 def test_a_damaged_segment_is_named(path: str) -> None:

@@ -34,14 +34,20 @@ def list_rotated(path: str) -> list[Rotated]:
     """Return the rotated files of the log at `path`, oldest first.
 
     Where one is there plain and compressed (its compressor is at work), the plain one is given. A rotation renames the files one
-    after the other and can hide one from a listing in the meantime; so the listing is repeated until two are equal.
+    after the other and can hide one from a listing in the meantime; so the listing is repeated until two show the same files. That
+    somebody writes to one of them changes its time, and nothing that matters here.
     """
     before = _listed(path)
     while True:
         now = _listed(path)
-        if now == before:
+        if identities(now) == identities(before):
             return now
         before = now
+
+
+def identities(listed: list[Rotated]) -> set[tuple[str, int, int]]:
+    """Return which file has which name."""
+    return {rotated[:3] for rotated in listed}
 
 
 def _listed(path: str) -> list[Rotated]:

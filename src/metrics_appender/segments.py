@@ -20,6 +20,8 @@ from .errors import CorruptSegmentError
 if TYPE_CHECKING:
     from typing import Self
 
+# What is read at once by any system (pread(2): Linux transfers 2 GiB less a page at the most, macOS refuses to).
+_MOST_BYTES: Final = 1 << 30
 _COMPRESSIONS: Final[dict[str, Compression | None]] = {"": None, **{ending: name for name, ending in ENDINGS.items()}}
 
 
@@ -72,7 +74,16 @@ class PlainFile:
 
     def read_at(self, length: int, offset: int) -> bytes:
         """Return so many bytes from there on; fewer only where the file ends."""
-        return disk.read_at(self.fd, length, offset)
+        if length <= _MOST_BYTES:
+            return disk.read_at(self.fd, length, offset)
+        pieces = []
+        while length > 0:
+            pieces.append(disk.read_at(self.fd, min(length, _MOST_BYTES), offset))
+            if len(pieces[-1]) < _MOST_BYTES:
+                break
+            length -= _MOST_BYTES
+            offset += _MOST_BYTES
+        return b"".join(pieces)
 
     def close(self) -> None:
         """Close the file."""

@@ -7,13 +7,14 @@ deleted at any moment, so each answer is given only when the names still stand a
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .errors import CorruptSegmentError, CursorGoneError
 from .log_file import LogFile, open_active, open_rotated, open_sealed
-from .rotated import list_rotated
+from .rotated import identities, list_rotated
 from .segments import base_of_active, list_segments
 
 if TYPE_CHECKING:
@@ -173,9 +174,15 @@ def _place_of(current: LogFile, cursor: Cursor, rotated: list[Rotated]) -> int:
             return index
     last_written_ns = current.last_written_ns()
     for index, file in reversed(list(enumerate(rotated))):
-        if (file.is_compressed and _is_held_by(file, cursor)) or file.mtime_ns <= last_written_ns:
+        if (file.is_compressed and _is_packed_in(file, cursor)) or file.mtime_ns <= last_written_ns:
             return index
     return -1
+
+
+@functools.lru_cache(maxsize=128)
+def _is_packed_in(rotated: Rotated, cursor: Cursor) -> bool:
+    """Whether a compressed file holds a cursor: asked at every look of who waits, and so unpacked once. When it is written anew its time is another."""
+    return _is_held_by(rotated, cursor)
 
 
 def _is_held_by(rotated: Rotated, cursor: Cursor) -> bool:
@@ -229,7 +236,7 @@ def open_holder(path: str, cursor: Cursor) -> tuple[LogFile, int]:
 def _names(path: str) -> tuple[object, ...]:
     active = open_active(path)
     _close(active)
-    return active and active.inode, list_rotated(path), list_segments(path)
+    return active and active.inode, identities(list_rotated(path)), list_segments(path)
 
 
 def _holder(path: str, cursor: Cursor) -> tuple[LogFile, int] | None:
