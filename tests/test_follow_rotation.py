@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import threading
@@ -209,14 +210,39 @@ def test_a_compressed_file_is_unpacked_once_while_nothing_comes(path: str, log: 
     with Follower(path, "beginning", notify=False) as follower:
         assert take(follower, 2) == [0, 1]
         shift(path, ".gz")
-        looks = iter(range(9))
+        sleeps: list[object] = []
+
+        def sleep(*_: object) -> None:
+            sleeps.append(_)
+            if len(sleeps) == 9:
+                follower.close()
+
         with (
-            mock.patch.object(Waker, "sleep", side_effect=lambda *_: next(looks, None) is None and follower.close()),
+            mock.patch.object(Waker, "sleep", sleep),
             mock.patch.object(log_file, "_unpack", wraps=log_file._unpack) as unpack,
         ):
             assert follower.take(1) == []
-        assert next(looks, None) is None
         assert unpack.call_count == 1
+
+
+@pytest.mark.parametrize(
+    ("failing", "code"),
+    [("tempfile.TemporaryFile", errno.ENOENT), ("tempfile.TemporaryFile", errno.ENOSPC), ("shutil.copyfileobj", errno.ENOSPC)],
+)
+def test_a_compressed_file_that_there_is_no_room_to_unpack_is_told(path: str, log: AppendLog, failing: str, code: int) -> None:
+    """And nothing stays open."""
+    fill(log, 0, 2)
+    with Follower(path, "beginning") as follower:
+        cursor = next(follower).cursor
+    shift(path, ".gz")
+    count = len(os.listdir("/proc/self/fd"))
+    with (
+        mock.patch(failing, side_effect=[OSError(code, os.strerror(code))]),  # once: it is not tried again
+        pytest.raises(OSError, match="TMPDIR" if code == errno.ENOENT else os.strerror(code)),
+    ):
+        Follower(path, cursor)
+    assert len(os.listdir("/proc/self/fd")) == count
+    assert rest(path, cursor) == [1]
 
 
 def test_a_file_that_came_and_was_rotated_before_the_first_look_is_not_missed(path: str, log: AppendLog) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -108,14 +109,15 @@ def open_sealed(segment: Segment) -> LogFile:
 def open_rotated(rotated: Rotated, start: int) -> LogFile:
     """Open a file that was rotated away; `FileNotFoundError` where its name is another's by now."""
     source = PlainFile(rotated.path)
-    opened = disk.stat_open(source.fd)
-    if (opened.st_dev, opened.st_ino) != (rotated.device, rotated.inode):
+    try:
+        opened = disk.stat_open(source.fd)
+        if (opened.st_dev, opened.st_ino) != (rotated.device, rotated.inode):
+            raise FileNotFoundError(rotated.path)
+        content = _Unpacked(source) if rotated.is_compressed else source
+        return LogFile(content, start, source.fd, is_final=rotated.is_compressed)
+    except BaseException:
         source.close()
-        raise FileNotFoundError(rotated.path)
-    if rotated.is_compressed:
-        unpacked = _Unpacked(source)
-        return LogFile(unpacked, start, unpacked.packed.fd, is_final=True)
-    return LogFile(source, start, source.fd, is_final=False)
+        raise
 
 
 class _Unpacked(PlainFile):
@@ -124,13 +126,21 @@ class _Unpacked(PlainFile):
     def __init__(self, packed: PlainFile) -> None:
         self.path = packed.path
         self.packed = packed
-        with tempfile.TemporaryFile() as unpacked:
+        with _open_temporary(packed.path) as unpacked:
             _unpack(packed, unpacked)
             self.fd = os.dup(unpacked.fileno())
 
     def close(self) -> None:
         self.packed.close()
         super().close()
+
+
+def _open_temporary(path: str) -> IO[bytes]:
+    try:
+        return tempfile.TemporaryFile()
+    except FileNotFoundError as error:  # which would say of the log's file that it is gone
+        reason = "no temporary directory, into which it would have to be unpacked, can be written to; set TMPDIR to one"
+        raise NotADirectoryError(errno.ENOTDIR, reason, path) from error
 
 
 def _unpack(packed: PlainFile, target: IO[bytes]) -> None:
@@ -142,5 +152,4 @@ def _unpack(packed: PlainFile, target: IO[bytes]) -> None:
             shutil.copyfileobj(reader, target, _COPY_BYTES)
         target.flush()
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        packed.close()
         raise CorruptSegmentError(packed.path, str(error)) from error

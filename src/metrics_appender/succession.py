@@ -181,7 +181,7 @@ def _place_of(current: LogFile, cursor: Cursor, rotated: list[Rotated]) -> int:
 
 @functools.lru_cache(maxsize=128)
 def _is_packed_in(rotated: Rotated, cursor: Cursor) -> bool:
-    """Whether a compressed file holds a cursor: asked at every look of who waits, and so unpacked once. When it is written anew its time is another."""
+    """Whether a compressed file holds a cursor; unpacked once, for who waits asks at every look. Written anew, it has another time."""
     return _is_held_by(rotated, cursor)
 
 
