@@ -346,3 +346,19 @@ def test_a_check_while_writers_write_finds_nothing(tmp_path: Path) -> None:
     while any(thread.is_alive() for thread in threads):
         assert check(tmp_path).is_clean
     assert check(tmp_path).files[0].lines == 601
+
+
+def test_a_log_that_is_sealed_while_its_size_is_asked_for_is_checked(path: str, log: AppendLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file that was there has another name a moment later."""
+    log.append({"n": 1})
+    exists = os.path.exists
+
+    def exists_and_is_sealed(name: str) -> bool:
+        if name == path and exists(name):
+            log.rotate()
+            os.unlink(path)  # the next file, which is empty yet
+            return True
+        return exists(name)
+
+    monkeypatch.setattr(os.path, "exists", exists_and_is_sealed)
+    assert check(path).is_clean

@@ -75,7 +75,10 @@ def parts_of(path: str, opened: ExitStack) -> list[Part]:
 def size_of(path: str) -> int:
     """Return how many bytes a log has, in all of its files, unpacked."""
     size = sum(segment.end - segment.start for segment in list_segments(path))
-    return size + os.stat(path).st_size if os.path.exists(path) else size
+    try:
+        return size + disk.stat_followed(path).st_size
+    except OSError:  # all of it is sealed, or was a moment ago; what else it may be is told when it is opened
+        return size
 
 
 def count_bytes(logs: Iterable[str], progress: Progress | None) -> Callable[[int], None]:
