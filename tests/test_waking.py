@@ -14,7 +14,7 @@ import pytest
 from followers import NOTIFY, SECONDS
 
 from metrics_appender.log_file import open_active
-from metrics_appender.waking import Waker
+from metrics_appender.waking import Waker, check_poll_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +48,16 @@ def test_a_write_a_rename_and_a_removal_wake(path: str) -> None:
         waker.close()
         assert active is not None
         active.close()
+
+
+@pytest.mark.parametrize("seconds", [1e7, 1e300, 10**400])
+def test_a_sleeper_of_any_patience_is_rung_awake(path: str, seconds: float) -> None:
+    """Also of more than the system can count."""
+    check_poll_seconds(seconds)
+    waker = Waker(path, poll_seconds=seconds, notify=False)
+    waker.ring()
+    waker.sleep()
+    waker.close()
 
 
 @LINUX

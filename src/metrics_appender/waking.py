@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _LOOK_SECONDS: Final = 0.1
 _LOOK_SECONDS_WHEN_NOTIFIED: Final = 1.0
+_LONGEST_SECONDS: Final = 86_400.0  # poll(2) counts milliseconds in an int; one look more a day costs nothing
 
 
 class Waker:
@@ -75,7 +76,7 @@ class Waker:
 
     def sleep(self, most_seconds: float | None = None) -> None:
         """Return when there may be something, at the latest after `most_seconds` or when it is time to look."""
-        seconds = self._poll_seconds if most_seconds is None else min(most_seconds, self._poll_seconds)
+        seconds = min(self._poll_seconds, _LONGEST_SECONDS if most_seconds is None else most_seconds)
         if self._poll.poll(seconds * 1000) and self._notifier:
             for _ in self._notifier:  # what happened does not matter: the follower looks at everything
                 pass
