@@ -309,6 +309,22 @@ def test_a_line_that_is_taken_back_and_written_again_is_given_once(path: str, wa
     assert rest(path, listening.followed[0].cursor) == [5]
 
 
+@pytest.mark.parametrize("length", [0, 1, 100, 1 << 16, 1 << 18])
+def test_a_longer_line_may_come_in_place_of_one_that_is_taken_back(path: str, log: AppendLog, length: int) -> None:
+    """It is waited for until it is whole, however long it is."""
+    put(path, b'{"n":0}\n{"n":1}\n')
+    with Follower(path, "beginning", notify=False, poll_seconds=0.01) as follower:
+        assert take(follower, 2) == [0, 1]
+        os.truncate(path, 8)
+        put(path, b'{"n":2,"text":"' + b"x" * length)
+        assert follower._take_lines() is False
+        put(path, b'"}\n{"n":3}\n')
+        assert take(follower, 2) == [2, 3]
+        os.truncate(path, 0)
+        put(path, b'{"n":4,"text":"' + b"x" * length + b'"}\n')
+        assert take(follower, 1) == [4]
+
+
 def test_a_repair_in_place_disturbs_no_follower_and_no_cursor(path: str, wait: Waiting) -> None:
     """A bad line is blanked, its newline too; the lines around it stay where they are."""
     put(path, b'bad\n{"n":0}\nworse\n{"n":1}\n')

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from . import notice, succession
 from .errors import CursorGoneError
-from .trail import Trail
+from .trail import Trail, has_line
 
 if TYPE_CHECKING:
     from .cursor import Cursor
@@ -94,7 +94,7 @@ class Passage:
             return None
 
     def _begin_again(self) -> bool:
-        if b"\n" not in self.file.source.read_at(_BLOCK_BYTES, 0):
+        if not has_line(self.file.source.read_at, 0):
             return False
         notice.warn(
             "%s was cut to nothing in place, and no copy is beside it: what was written behind byte %d before that is not followed",

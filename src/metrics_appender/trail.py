@@ -75,13 +75,23 @@ class Trail:
             return "same"
         if not same and passed:
             return "replaced"
-        if b"\n" not in read_at(len(passed) - same + 1, begin + same):
+        if not has_line(read_at, begin + same):
             return "shorter"
         self.offset = begin + same
         del self._recent[same:]
         if self.offset < HEAD_BYTES:
             self._head = cursor.hash_head(read_at(self.offset, 0))
         return "same"
+
+
+def has_line(read_at: Reads, place: int) -> bool:
+    """Whether a whole line begins there."""
+    step = _LOADED_BYTES
+    while b"\n" not in (block := read_at(step, place)):
+        if len(block) < step:
+            return False
+        step *= 2
+    return True
 
 
 def _is_blanked(passed: bytes, now: bytes) -> bool:
