@@ -293,6 +293,25 @@ def test_halves_of_two_lines_never_meet(path: str, limit: int | None) -> None:
     assert found in (taken_back, taking_its_place)
 
 
+@pytest.mark.parametrize("text", ["x" * 8, "y" * 8, "y" * 3, "y" * 70])
+@pytest.mark.parametrize("passed", [11, 15, 19])
+def test_a_reader_goes_on_with_what_takes_the_place_of_lines_that_it_has_passed(path: str, text: str, passed: int) -> None:
+    """A pass whose sync failed is taken back under it: the next one is read from its first line, and nothing is read twice."""
+
+    def lines(start: int, end: int, text: str) -> bytes:
+        return b"".join(encode_line({"n": number, "text": text}) for number in range(start, end))
+
+    write(path, lines(0, 10, "x" * 8) + lines(10, 30, "x" * 8))
+    with blocks_of(64):
+        records = reader.iter_records(path)
+        got = [next(records)["n"] for _ in range(passed)]
+        write(path, lines(0, 10, "x" * 8) + lines(110, 140, text))
+        got += [record["n"] for record in records]
+    old = [number for number in got if number < 100]
+    assert old == list(range(len(old)))
+    assert got[len(old) :] == list(range(110, 140))
+
+
 def test_the_records_before_a_corrupt_line_are_given_first(tmp_path: Path) -> None:
     """Whoever iterates gets all that is good up to the bad line."""
     path = tmp_path / "file"

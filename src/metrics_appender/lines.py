@@ -6,7 +6,10 @@ written anew between two reads, and halves of the two must not meet.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections import deque
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from .trail import Trail
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,22 +20,60 @@ _FORWARD_BYTES: Final = 1 << 18
 _BACKWARD_BYTES: Final = 1 << 14
 _LIKELY_LINE_BYTES: Final = 512
 _LARGEST_STEP_BYTES: Final = 1 << 22
+_GUARD_BYTES: Final = 512
+_KEPT_BYTES: Final = 1 << 20  # what one pass of joined lines writes, and may take back
 
 
 def iter_blocks(source: Source, start: int) -> Iterator[tuple[int, list[bytes]]]:
-    """Yield runs of whole lines, without their newlines, each with the offset of its first; `start` begins a line."""
+    """Yield runs of whole lines, without their newlines, each with the offset of its first; `start` begins a line.
+
+    Where a writer takes back lines that were yielded, it goes on with what comes in their place.
+    """
     step = _FORWARD_BYTES
+    passed: deque[_Passed] = deque()
     while True:
-        block = source.read_at(step, start)
+        guard = passed[-1].guard if passed else b""
+        block = source.read_at(len(guard) + step, start - len(guard))
         end = block.rfind(b"\n")
-        if end >= 0:
-            yield start, block[:end].split(b"\n")
-            start += end + 1
+        if not block.startswith(guard):
+            trail = _trail_over(source, passed)
+            if trail.settle(source.read_at) != "same":
+                return
+            start = trail.offset
+            passed.clear()
+        elif end >= len(guard):
+            yield start, block[len(guard) : end].split(b"\n")
+            passed.append(_Passed(start, block, len(guard), end + 1))
+            start += end + 1 - len(guard)
+            while len(passed) > 1 and start - passed[1].start >= _KEPT_BYTES:
+                passed.popleft()
             step = _FORWARD_BYTES
-        elif len(block) < step:
+        elif len(block) < len(guard) + step:
             return  # the end of the file, or of what is whole in it
         else:
             step *= 2  # a line longer than the block is read again, whole
+
+
+class _Passed(NamedTuple):
+    """A run of lines that was yielded: where it starts in the file, and where it stands in the block that was read."""
+
+    start: int
+    block: bytes
+    begin: int
+    end: int
+
+    @property
+    def guard(self) -> bytes:
+        """Its last bytes; while they stand there, nothing happened to what was read."""
+        return self.block[max(self.begin, self.end - _GUARD_BYTES) : self.end]
+
+
+def _trail_over(source: Source, passed: deque[_Passed]) -> Trail:
+    """Return the trail of who has passed these runs."""
+    trail = Trail(source.read_at, passed[0].start, start=0, inode=0, generation=0)
+    for run in passed:
+        trail.advance(run.block[run.begin : run.end])
+    return trail
 
 
 def last_lines(source: Source, limit: int) -> tuple[int, list[bytes]]:
