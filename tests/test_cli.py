@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner, Result
 
 from metrics_appender import AppendLog, MetricsAppender
@@ -69,6 +70,13 @@ def test_read_of_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     done = run("read", tmp_path / "nothing.json")
     assert done.returncode == 2
     assert "nothing.json' does not exist" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [(), ("-n", "1"), ("-f",)])
+def test_read_of_a_pipe_is_refused(arguments: tuple[str, ...]) -> None:
+    """It names the pipe, and does not pass for a file without records."""
+    done = run("read", *arguments, "/dev/stdin", text='{"a":1}\n')
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "metrics-appender: /dev/stdin: not a regular file\n")
 
 
 def test_read_names_the_line_that_is_no_record(path: str) -> None:

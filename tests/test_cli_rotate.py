@@ -30,6 +30,13 @@ def test_rotate_seals_the_file_and_names_the_segment(path: str) -> None:
     assert invoke("rotate", path).stdout == f"{path}: no line to seal\n"
 
 
+def test_rotate_refuses_what_is_no_regular_file(path: str) -> None:
+    """A pipe has no lines to seal, and says so otherwise than an empty file."""
+    os.mkfifo(path)
+    done = invoke("rotate", path)
+    assert (done.exit_code, done.stderr) == (1, f"metrics-appender: {path}: not a regular file (nothing was written)\n")
+
+
 def test_rotate_compresses_and_deletes_what_the_options_say(path: str) -> None:
     """In the foreground: all is done when the command ends."""
     fill(path, 4)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -35,6 +38,20 @@ def test_a_disk_that_takes_nothing_and_says_nothing_is_full(path: str, monkeypat
         disk.write_all(fd, b"0123456789")
     assert caught.value.errno == errno.ENOSPC
     disk.close(fd)
+
+
+@pytest.mark.skipif(not hasattr(fcntl, "F_SETLEASE"), reason="no leases on this system")
+def test_a_file_that_is_leased_to_somebody_is_waited_for(path: str) -> None:
+    """As a file server leases one; it is asked to give it up, and does."""
+    holder = disk.open_append(path)
+    before = signal.signal(signal.SIGIO, lambda *_: fcntl.fcntl(holder, fcntl.F_SETLEASE, fcntl.F_UNLCK))
+    try:
+        fcntl.fcntl(holder, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        with ThreadPoolExecutor() as pool:  # for this thread is the one that has the signal
+            disk.close(pool.submit(disk.open_read, path).result())
+    finally:
+        signal.signal(signal.SIGIO, before)
+        disk.close(holder)
 
 
 def test_directories_are_made_with_all_above_them_and_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

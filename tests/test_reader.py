@@ -127,6 +127,28 @@ def test_a_file_that_is_not_there_or_empty_has_no_records(tmp_path: Path) -> Non
     assert_reads(str(tmp_path / "empty.json"), [])
 
 
+@pytest.mark.parametrize("kind", ["pipe", "device", "directory", "link to a pipe"])
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path, kind: str) -> None:
+    """As by an append: nobody waits for the writer of a pipe, and nothing is never taken for no records."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "directory").mkdir()
+    (tmp_path / "link to a pipe").symlink_to("pipe")
+    log = AppendLog("/dev/null" if kind == "device" else tmp_path / kind)
+    before = os.listdir("/proc/self/fd") if os.path.isdir("/proc") else []
+    for read in (log.read, lambda: log.read(1), lambda: next(log.iter_records()), lambda: log.follow("beginning"), log.follow, log.rotate):
+        with pytest.raises(OSError, match=r"not a regular file|Is a directory|symbolic links") as caught:
+            read()
+        assert caught.value.filename == log.path
+    assert len(before) == len(os.listdir("/proc/self/fd") if before else [])
+
+
+def test_a_link_to_a_regular_file_is_read(tmp_path: Path) -> None:
+    """Only an append does not follow one."""
+    write(str(tmp_path / "any.ndjson"), b'{"n":1}\n')
+    (tmp_path / "link").symlink_to("any.ndjson")
+    assert_reads(str(tmp_path / "link"), [{"n": 1}])
+
+
 @pytest.mark.parametrize("limit", [-1, -(2**70), True, False, 1.0, np.float64(1), "1", b"1", []], ids=repr)
 @pytest.mark.parametrize("is_there", [True, False])
 def test_a_limit_that_is_no_count_is_a_value_error(tmp_path: Path, limit: Any, is_there: bool) -> None:

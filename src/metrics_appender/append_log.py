@@ -180,7 +180,7 @@ class AppendLog:
         A whole line that is no JSON object raises `CorruptLineError`. With `on_error="skip"` such lines are passed
         over, and a warning of the logger `metrics_appender` says how many and where the first is; with a
         `SkippedLines()` it says so instead. Raises `ValueError` for a negative limit, `CorruptSegmentError` for a
-        compressed segment that cannot be unpacked.
+        compressed segment that cannot be unpacked, `OSError` (EINVAL) for what is no regular file, such as a pipe.
         """
         from .reader import read_last
 

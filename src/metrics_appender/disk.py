@@ -33,8 +33,17 @@ def open_append(path: str) -> int:
 
 
 def open_read(path: str) -> int:
-    """Open a file for reading."""
-    return os.open(path, _READ)
+    """Open a regular file for reading; `OSError` at once for anything else."""
+    try:
+        fd = os.open(path, _READ | os.O_NONBLOCK)  # without it, that of a pipe would wait for its writer
+    except BlockingIOError:  # a file server has a lease on it, and gives it up when asked (fcntl(2))
+        fd = os.open(path, _READ)
+    try:
+        require_regular(fd, path)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
 
 
 def create(path: str) -> int:
@@ -69,6 +78,15 @@ def size_of(fd: int) -> int:
 def is_regular(fd: int) -> bool:
     """Whether the open file is a plain one: not a pipe, a device or a socket."""
     return stat.S_ISREG(stat_open(fd).st_mode)
+
+
+def require_regular(fd: int, path: str) -> None:
+    """Raise `OSError` (EINVAL, EISDIR for a directory) unless the open file is a plain one."""
+    mode = stat_open(fd).st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "not a regular file", path)
 
 
 def is_there(path: str) -> bool:

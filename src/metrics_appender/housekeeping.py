@@ -20,7 +20,7 @@ from .rotation import ByHand, Rotation, Rotator
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .file_lock import Seal
+    from .file_lock import FileLock, Seal
     from .maintenance import Upkeep
     from .rotation import Sealed
 
@@ -57,7 +57,7 @@ class Housekeeping:
         if not disk.is_there(self.path):
             return None
         by_hand = ByHand()
-        sealing = GroupCommit(self.path, lambda *_: (), lock_timeout, Patience(), by_hand.seal)
+        sealing = GroupCommit(self.path, _find_regular, lock_timeout, Patience(), by_hand.seal)
         try:
             sealing.append(b"")
         except LockTimeoutError:
@@ -83,6 +83,12 @@ class Housekeeping:
             self.note_mended(sealed.torn_bytes)
         if sealed.segment is not None and self._upkeep is not None:
             self.due.append(self._upkeep.begin)
+
+
+def _find_regular(lock: FileLock, *_: object) -> tuple[()]:
+    """Where there was nothing to seal, make sure that it is a file without lines, and not a pipe."""
+    disk.require_regular(lock.fd, lock.path)
+    return ()
 
 
 def check_rotation(rotation: Any) -> None:
