@@ -111,6 +111,20 @@ def test_repair_of_what_is_not_there_ends_with_2(tmp_path: Path) -> None:
     assert done.stderr == f"metrics-appender: not repaired: {tmp_path / 'none'}: No such file or directory\n"
 
 
+def test_repair_of_a_directory_goes_on_behind_a_log_that_cannot_be_repaired(tmp_path: Path) -> None:
+    """What was done on standard output, what was not on standard error, in JSON both; status 2."""
+    for name in ("a.ndjson", "c.ndjson"):
+        (tmp_path / name).write_text("bad\n")
+    os.mkfifo(tmp_path / "b.ndjson")
+    done = invoke("repair", tmp_path, "--json", "--dry-run")
+    facts = json.loads(done.stdout)
+    assert done.exit_code == facts["exit_status"] == 2
+    assert (len(facts["changes"]), facts["errors"]) == (2, [{"path": str(tmp_path / "b.ndjson"), "reason": "not a regular file"}])
+    done = invoke("repair", tmp_path)
+    assert (done.exit_code, done.stdout.splitlines()[-1]) == (2, "2 faults repaired, 1 log not repaired")
+    assert done.stderr == f"metrics-appender: not repaired: {tmp_path / 'b.ndjson'}: not a regular file\n"
+
+
 def test_on_a_terminal_the_bar_is_gone_in_the_end(path: str) -> None:
     """Standard output has the report only."""
     Path(path).write_text("{}\n")

@@ -181,6 +181,32 @@ def test_of_a_directory_every_log_is_repaired(tmp_path: Path) -> None:
         repair(tmp_path / "none")
 
 
+def test_a_log_that_cannot_be_repaired_is_told_and_the_others_are_repaired(
+    tmp_path: Path, hold: Callable[[str], AbstractContextManager[int]]
+) -> None:
+    """Status 2, whatever else was done; what was changed before and behind it is told."""
+    a, b, c, d = (str(tmp_path / f"{letter}.ndjson") for letter in "abcd")
+    for path in (a, b, c):
+        write(path, b"bad", b"{}")
+    os.mkdir(torn_path(c))
+    os.mkfifo(d)
+    with hold(b):
+        report = repair(tmp_path, lock_timeout=0.05)
+    assert [(change.fault.path, change.action) for change in report.changes] == [(a, "put_aside")]
+    assert report.exit_status == 2
+    assert [failure.path for failure in report.errors] == [b, c, d]
+    late, refused, pipe = (failure.reason for failure in report.errors)
+    assert late.startswith("no lock within 0.05 s")
+    assert late.count("nothing was written") == 1
+    assert refused == f"{torn_path(c)}: Is a directory (every byte is in the file or in its .torn; repair again)"
+    assert str(report.errors[2]) == f"{d}: {pipe}" == f"{d}: not a regular file"
+    assert [read(path) for path in (a, b, c)] == [b"    {}\n", b"bad\n{}\n", b"bad\n{}\n"]
+    os.rmdir(torn_path(c))
+    os.unlink(d)
+    report = repair(tmp_path)
+    assert (report.errors, report.exit_status, [change.fault.path for change in report.changes]) == ((), 0, [b, c])
+
+
 # Locks
 
 

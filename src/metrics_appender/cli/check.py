@@ -60,7 +60,8 @@ def repair(
     """Move what `check` finds wrong to FILE.torn, and give glued objects lines of their own.
 
     No byte is deleted, and every good line keeps its place. Writers may write meanwhile.
-    Ends with status 0 (nothing is wrong any more), 1 (something was left, or a dry run found something) or 2 (not repaired).
+    Ends with status 0 (nothing is wrong any more), 1 (something was left, or a dry run found something) or 2 (a log could not be
+    repaired).
     """
     try:
         with progress_bar("reading") as progress:
@@ -76,7 +77,10 @@ def repair(
             typer.echo(str(change))
         left = sum(change.action == "left" for change in report.changes)
         done = "to repair (dry run: nothing was changed)" if dry_run else "repaired"
-        typer.echo(f"{_number(len(report.changes) - left, 'fault')} {done}{f', {left:,} left' if left else ''}")
+        failed = f", {_number(len(report.errors), 'log')} not repaired" if report.errors else ""
+        typer.echo(f"{_number(len(report.changes) - left, 'fault')} {done}{f', {left:,} left' if left else ''}{failed}")
+        for failure in report.errors:
+            typer.echo(f"metrics-appender: not repaired: {failure}", err=True)
     raise typer.Exit(report.exit_status)
 
 

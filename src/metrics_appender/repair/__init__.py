@@ -47,6 +47,9 @@ def repair(
         >>> log.read()
         [{'a': 1}, {'b': 2}]
 
+    Of a directory, a log that cannot be repaired is told of in the report, in its `errors`, with the `exit_status` 2, and the others are
+    repaired. Of a file it is raised.
+
     Raises `FileNotFoundError` where nothing is there, `InvalidRecordError` (a `ValueError`) for a kind that cannot be kept,
     `LockTimeoutError` with nothing changed, and any other `OSError` with a note that says what became of the bytes.
     """

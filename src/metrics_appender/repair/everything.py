@@ -10,7 +10,7 @@ from ..check.report import KINDS
 from ..errors import Fault, InvalidRecordError
 from ..ndjson import show
 from .mend import mend_log
-from .report import RepairReport
+from .report import Failure, RepairReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -35,13 +35,24 @@ def repair_all(
     logs = logs_at(path)
     count = count_bytes(logs, progress)
     changes: list[Change] = []
+    errors: list[Failure] = []
     for log in logs:
         try:
             changes += mend_log(log, is_dry_run=is_dry_run, keep=keep, lock_timeout=lock_timeout, progress=count)
-        except FileNotFoundError:
-            if log == path or not os.path.isdir(path):
+        except (OSError, ImportError) as error:
+            if log == path:
                 raise
-    return RepairReport(path, is_dry_run, tuple(changes))
+            if os.path.lexists(log) or not isinstance(error, FileNotFoundError):  # else it was removed meanwhile
+                errors.append(_failure_of(log, error))
+    return RepairReport(path, is_dry_run, tuple(changes), tuple(errors))
+
+
+def _failure_of(log: str, error: OSError | ImportError) -> Failure:
+    reason = getattr(error, "strerror", None) or str(error)
+    if isinstance(error, OSError) and error.filename not in {None, log}:  # a file beside it
+        reason = f"{os.fsdecode(error.filename)}: {reason}"
+    outcomes = (note.rpartition(": ")[2] for note in getattr(error, "__notes__", ()))
+    return Failure(log, reason + "".join(f" ({outcome})" for outcome in outcomes if outcome not in reason))
 
 
 def _check_keep(keep: Any) -> None:

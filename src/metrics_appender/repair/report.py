@@ -9,7 +9,7 @@ import msgspec
 from ..check.report import LineFault  # noqa: TC001 - msgspec looks at the types of a struct's fields
 
 Action = Literal["put_aside", "split", "moved", "cut", "left"]
-_DONE, _LEFT = range(2)
+_DONE, _LEFT, _FAILED = range(3)
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -29,16 +29,33 @@ class Change(msgspec.Struct, frozen=True):
         return f"{self.fault}; {self.action.replace('_', ' ')}{f': {self.detail}' if self.detail else ''}"
 
 
+class Failure(msgspec.Struct, frozen=True):
+    """A log of a directory that could not be repaired: its path, why, and what became of its bytes."""
+
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        """Name the log, then the reason."""
+        return f"{self.path}: {self.reason}"
+
+
 class RepairReport(msgspec.Struct, frozen=True):
-    """What a repair changed, in the order of the lines; with `is_dry_run`, what it would change."""
+    """What a repair changed, in the order of the lines; with `is_dry_run`, what it would change.
+
+    `errors` holds the logs of a directory that could not be repaired; the others were.
+    """
 
     path: str
     is_dry_run: bool
     changes: tuple[Change, ...]
+    errors: tuple[Failure, ...] = ()
 
     @property
     def exit_status(self) -> int:
-        """0 when nothing is wrong any more, 1 when something was left as it was, or would be changed by a repair that is no dry run."""
+        """0 when nothing is wrong any more, 1 when something was left as it was or it is a dry run that found something, 2 with errors."""
+        if self.errors:
+            return _FAILED
         is_open = any(self.is_dry_run or change.action == "left" for change in self.changes)
         return _LEFT if is_open else _DONE
 
