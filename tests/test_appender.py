@@ -158,6 +158,30 @@ def test_an_os_error_keeps_its_kind_and_says_that_nothing_was_written(metrics: M
     assert any("nothing was written" in note and str(path) in note for note in caught.value.__notes__)
 
 
+def test_a_directory_that_cannot_be_made_is_told_with_what_became_of_the_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the constructor, and by the append that finds it gone."""
+    metrics = MetricsAppender(tmp_path / "gone")
+    os.rmdir(tmp_path / "gone")
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError) as caught:
+        MetricsAppender(tmp_path / "file")
+    assert caught.value.__notes__ == [f"{tmp_path / 'file'}: nothing was written"]
+
+    def refuse(path: str) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+
+    monkeypatch.setattr(os, "mkdir", refuse)
+    with pytest.raises(OSError, match="Read-only") as refused:
+        MetricsAppender(tmp_path / "new")
+    assert (refused.value.filename, refused.value.__notes__) == (f"{tmp_path}/new", [f"{tmp_path}/new: nothing was written"])
+    with pytest.raises(OSError, match="Read-only") as refused:
+        metrics.append_performance_metric("s", "e", 1, "a")
+    assert (refused.value.filename, refused.value.__notes__) == (
+        f"{tmp_path}/gone",
+        [f"{tmp_path}/gone/s_performance.json: nothing was written"],
+    )
+
+
 def test_threads_share_one_appender(metrics: MetricsAppender) -> None:
     """Eight threads, four files: every record once, each thread's in the order of its calls."""
     start = threading.Barrier(8)

@@ -68,7 +68,7 @@ class MetricsAppender(TypedMethods):
         self._rotation = rotation
         self._is_closed = False
         self._logs: dict[str, AppendLog] = {}
-        disk.make_directory(self._directory)
+        make_directory(self._directory, self._directory)
 
     @property
     def metrics_dir(self) -> Path:
@@ -210,7 +210,7 @@ class MetricsAppender(TypedMethods):
         try:
             log.append_block(block)
         except FileNotFoundError:
-            remake_directory(self._directory, log.path)
+            make_directory(self._directory, log.path)
             log.append_block(block)
 
     def _new_log(self, name: str) -> AppendLog:
@@ -231,8 +231,8 @@ def note_acknowledged_files(error: BaseException, directory: str, counts: Mappin
         error.add_note(f"{directory}: of these records are acknowledged: {listed}")
 
 
-def remake_directory(directory: str, path: str) -> None:
-    """Make the directory of the file at `path` again, which was removed while its appender lived."""
+def make_directory(directory: str, path: str) -> None:
+    """Make the directory, if it is not there, for what is to be written at `path`; an error says that nothing was."""
     try:
         disk.make_directory(directory)
     except OSError as error:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec
 
 from .. import named_cursors, naming, reader
 from ..append_log import DEFAULT_LOCK_TIMEOUT, AppendLog, check_durability, check_lock_timeout
-from ..appender import note_acknowledged_files, remake_directory
+from ..appender import make_directory, note_acknowledged_files
 from ..errors import ClosedError
 from ..housekeeping import check_rotation
 from ..records import FiledLine, by_file, encode_records
@@ -60,7 +60,7 @@ class _MetricsFile:
         try:
             self._log.append_block(block, deadline)
         except FileNotFoundError:
-            remake_directory(self._directory, self.path)
+            make_directory(self._directory, self.path)
             self._log.append_block(block, deadline)
 
 
