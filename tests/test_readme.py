@@ -28,15 +28,26 @@ def examples() -> list[tuple[str, str | None]]:
     return found
 
 
-@pytest.mark.parametrize(("code", "output"), examples())
-def test_a_python_example_prints_what_is_shown(tmp_path: Path, code: str, output: str | None) -> None:
-    """It runs by itself in an empty directory."""
-    script = tmp_path / "example.py"
+def show(directory: Path, code: str, output: str | None) -> None:
+    """Run an example in a directory, and compare what it prints with what is shown, if anything is."""
+    script = directory / "example.py"
     script.write_text(code, encoding="utf-8")
-    done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, str(script)], cwd=directory, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     if output is not None:
         assert done.stdout == output
+
+
+@pytest.mark.parametrize(("code", "output"), examples())
+def test_a_python_example_prints_what_is_shown(tmp_path: Path, code: str, output: str | None) -> None:
+    """It runs by itself in an empty directory."""
+    show(tmp_path, code, output)
+
+
+def test_the_python_examples_print_the_same_in_their_order(tmp_path: Path) -> None:
+    """All in one directory, one after the other, as who reads the README tries them."""
+    for code, output in examples():
+        show(tmp_path, code, output)
 
 
 def test_the_shell_examples_run_in_their_order(tmp_path: Path) -> None:
