@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+import metrics_appender
+from metrics_appender import MetricsAppenderError
+
 README = Path(__file__).parent.parent / "README.md"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TEXT = README.read_text(encoding="utf-8")
@@ -63,6 +66,17 @@ def test_the_shell_examples_run_in_their_order(tmp_path: Path) -> None:
         assert done.returncode <= limits, f"{command}\n{done.stdout}{done.stderr}"
         printed += done.stdout
     assert '"run-2"' in printed
+
+
+def test_every_error_is_in_the_table_of_errors() -> None:
+    """With the built-in that it is too, and the root below the table."""
+    section = TEXT[TEXT.index("### Errors") : TEXT.index("### Will this directory do?")]
+    rows = dict(re.findall(r"^\| `(\w+)` \| `([\w.]+)` \|", section, re.MULTILINE))
+    kinds = [kind for name in metrics_appender.__all__ if isinstance(kind := getattr(metrics_appender, name), type)]
+    errors = {kind.__name__: kind for kind in kinds if issubclass(kind, MetricsAppenderError) and kind is not MetricsAppenderError}
+    assert rows.keys() == errors.keys()
+    assert all(rows[name].rpartition(".")[2] in {base.__name__ for base in kind.__mro__} for name, kind in errors.items())
+    assert "All but the last are `MetricsAppenderError`s" in section
 
 
 def test_the_set_up_is_one_line_each() -> None:
