@@ -6,7 +6,7 @@ import argparse
 import signal
 import sys
 
-from . import soak
+from .arguments import packages_of, span, whole_number
 
 
 def main() -> int:
@@ -14,10 +14,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m stress", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     soaking = commands.add_parser("soak", help="all scenarios mixed, with random seeds, up to the first fault")
-    soaking.add_argument("--hours", type=float, default=1.0, help="how long to go on (1); the last round is finished")
+    soaking.add_argument("--hours", type=span, default=1.0, help="how long to go on (1); the last round is finished")
     soaking.add_argument("--seed", type=int, help="the seed of the first round (random)")
-    soaking.add_argument("--rounds", type=int, help="end after so many rounds (no limit)")
+    soaking.add_argument("--rounds", type=whole_number(1), help="end after so many rounds (no limit)")
     arguments = parser.parse_args()
+    with packages_of("test", parser):
+        from . import soak
     # A soak that is told to end, ends as by Ctrl-C: processes are reaped and disks unmounted.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     return soak.soak(arguments.hours, arguments.seed, arguments.rounds)

@@ -6,13 +6,15 @@ import contextlib
 import functools
 import itertools
 import os
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from stress.bench import contenders, peers
-from stress.bench.command import main
+from stress.bench.__main__ import main
 from stress.bench.contender import Contender
 from stress.bench.measure import TurnError, measure
 from stress.bench.readback import Faults, judge
@@ -268,3 +270,55 @@ def test_rows_are_asked_for_by_name(tmp_path: Path) -> None:
     (race,) = decode_results(kept.read_bytes()).races
     peers_of_goals = [peer.name for peer in peers.NOT_DURABLE if peer.is_process_safe]
     assert [one.contender for one in race.entries] == ["bare loop", 'AppendLog "os"', *peers_of_goals]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ("--rounds 0", "--rounds: 0: pass a whole number of 1 or more"),
+        ("--rounds many", "--rounds: many: pass a whole number of 1 or more"),
+        ("--seconds -1", "--seconds: -1: pass a number above 0"),
+        ("--seconds nan", "--seconds: nan: pass a number above 0"),
+        ("--read-bytes 0", "--read-bytes: 0: pass a whole number of 1000 or more"),
+        ("--only zzz", "--only: no row's 'race: contender' holds 'zzz'"),
+        ("--from {tmp}/none", "--from: {tmp}/none: No such file or directory"),
+        ("--from {tmp}/text", "--from: {tmp}/text holds no results: JSON is malformed"),
+        ("--dir {tmp}/none", "--dir: {tmp}/none is no directory"),
+        ("--json {tmp}/text/run.json", "nothing can be kept in {tmp}/text: File exists"),
+    ],
+)
+def test_what_cannot_be_done_is_told_as_other_commands_tell_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: str, complaint: str
+) -> None:
+    """With status 2, before any race is run, and in one line."""
+    (tmp_path / "text").write_text("no results")
+    with pytest.raises(SystemExit) as caught:
+        main(arguments.format(tmp=tmp_path).split())
+    assert caught.value.code == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert complaint.format(tmp=tmp_path) in told.err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("command", "extra"),
+    [
+        (("stress.bench",), "rich is not installed: pip install '.[bench]'"),
+        (("stress", "soak"), "pytest is not installed: pip install '.[test]'"),
+    ],
+)
+def test_without_its_packages_a_command_says_what_to_install(command: tuple[str, ...], extra: str) -> None:
+    """With status 2; its help it shows all the same."""
+    module, *rest = command
+    code = f"""
+import runpy, sys
+sys.modules.update(rich=None, pytest=None)
+sys.argv = ["it", *{rest}, *sys.argv[1:]]
+runpy.run_module({module!r}, run_name="__main__", alter_sys=True)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.endswith(f": error: {extra}\n")
+    done = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "--rounds" in done.stdout

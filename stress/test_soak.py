@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from . import soak
+from .__main__ import main
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,3 +55,22 @@ def test_a_soak_ends_when_its_time_is_up(played: list[tuple[str, int, int]], mon
     assert len(played) == 1
     assert soak.soak(hours=1.0, rounds=3) == 0
     assert len(played) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--rounds", "0"], "--rounds: 0: pass a whole number of 1 or more"),
+        (["--hours", "-1"], "--hours: -1: pass a number above 0"),
+        (["--hours", "nan"], "--hours: nan: pass a number above 0"),
+    ],
+)
+def test_a_soak_that_would_not_end_or_begin_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], complaint: str
+) -> None:
+    """As other commands refuse their options."""
+    monkeypatch.setattr("sys.argv", ["stress", "soak", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 2
+    assert complaint in capsys.readouterr().err

@@ -1,16 +1,15 @@
-"""The command line: which races, how long, where, and what is kept of them."""
+"""The command: which races are run, where, and what is kept of them."""
 
 from __future__ import annotations
 
-import argparse
 import datetime as dt
 import os
 import platform
 import sys
 import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 from rich.console import Console
 
 from metrics_appender.doctor.mounts import mount_of, read_mounts
@@ -23,19 +22,23 @@ from .rounds import run_rounds
 from .table import configurations_table, results_table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import argparse
+    from pathlib import Path
 
     from .rounds import Race
 
 _MARKDOWN_WIDTH = 1000
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+class UnfitOptionError(Exception):
+    """An option that cannot be followed; the text names it, and says why."""
+
+
+def carry_out(options: argparse.Namespace) -> None:
     """Run the races asked for, or read them from a file; print the table, and keep what is to be kept."""
-    options = _parse(arguments)
     for kept in filter(None, (options.json, options.picture)):
-        kept.parent.mkdir(parents=True, exist_ok=True)  # before the time is spent, not after
-    results = decode_results(options.from_file.read_bytes()) if options.from_file else run(options)
+        _make_directory(kept.parent)  # before the time is spent, not after
+    results = _read(options.from_file) if options.from_file else run(options)
     if options.json:
         options.json.write_bytes(encode_results(results))
     if options.picture:
@@ -49,10 +52,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(options: argparse.Namespace) -> Results:
     """Run the races whose rows hold the text, in a directory that is removed."""
     console = Console(stderr=True)
+    if options.dir and not os.path.isdir(options.dir):
+        raise UnfitOptionError(f"--dir: {options.dir} is no directory")
     with tempfile.TemporaryDirectory(dir=options.dir) as directory, console.status("") as status:
-        races = [race.only(options.only) for race in _races(options, directory)]
-        done = tuple(run_rounds(race, options.rounds, status.update) for race in races if race.racers)
+        races = [race for whole in _races(options, directory) if (race := whole.only(options.only)).racers]
+        if not races:
+            raise UnfitOptionError(f"--only: no row's 'race: contender' holds {options.only!r}")
+        done = tuple(run_rounds(race, options.rounds, status.update) for race in races)
         return Results(_machine(directory), dt.datetime.now(dt.UTC).date().isoformat(), options.rounds, options.seconds, done)
+
+
+def _make_directory(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UnfitOptionError(f"nothing can be kept in {path}: {error.strerror}") from None
+
+
+def _read(path: Path) -> Results:
+    try:
+        return decode_results(path.read_bytes())
+    except OSError as error:
+        raise UnfitOptionError(f"--from: {path}: {error.strerror}") from None
+    except msgspec.DecodeError as error:
+        raise UnfitOptionError(f"--from: {path} holds no results: {error}") from None
 
 
 def _races(options: argparse.Namespace, directory: str) -> list[Race]:
@@ -62,21 +85,3 @@ def _races(options: argparse.Namespace, directory: str) -> list[Race]:
 def _machine(directory: str) -> str:
     mount = mount_of(os.path.realpath(directory), read_mounts())
     return f"{os.cpu_count()} processors, {mount.file_system}, Python {platform.python_version()}, {platform.platform()}"
-
-
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m stress.bench", description="Appends and reads, beside the bare system calls and peers."
-    )
-    parser.add_argument("--rounds", type=int, default=7, help="of each race (7)")
-    parser.add_argument("--seconds", type=float, default=1.0, help="of each turn (1)")
-    parser.add_argument(
-        "--only", default="", metavar="TEXT", help="rows whose 'race: contender' holds this, and what they are compared with"
-    )
-    parser.add_argument("--dir", metavar="DIR", help="where to write; a temporary directory without it")
-    parser.add_argument("--read-bytes", type=int, default=1_000_000_000, metavar="N", help="how long the file to read is (1 GB)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="keep the results")
-    parser.add_argument("--picture", type=Path, metavar="FILE", help="draw the results, as SVG")
-    parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
-    parser.add_argument("--from", dest="from_file", type=Path, metavar="FILE", help="take the results from a file, and run nothing")
-    return parser.parse_args(arguments)
