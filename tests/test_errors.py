@@ -13,18 +13,22 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 
 from metrics_appender import (
+    AppendLog,
     ClosedError,
     CorruptLineError,
     CorruptSegmentError,
+    CursorGoneError,
     Fault,
     InvalidRecordError,
     LockTimeoutError,
     MetricsAppender,
     MetricsAppenderError,
+    repair,
 )
 from metrics_appender.errors import MAY_BE_WRITTEN, NOTHING_WRITTEN, explain, restate
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 FAULTS = (Fault("agent", "5 (int)", "pass text (str)"), Fault("confidence", "2 (int)", "pass a number from 0 to 1"))
@@ -35,9 +39,11 @@ def every_error() -> list[MetricsAppenderError]:
     return [
         InvalidRecordError(FAULTS),
         InvalidRecordError(FAULTS[:1]),
+        InvalidRecordError(FAULTS, outcome=""),
         LockTimeoutError("/data/s_performance.json", 2.5),
         CorruptLineError("Expecting value", "}", 0, "/data/s_performance.json", 7, 123),
         CorruptSegmentError("/data/s_performance.json.000000000000000-000000000000009.gz", "it ends in the middle"),
+        CursorGoneError("/data/s_performance.json", "v1-0", "no file that is left holds it"),
         ClosedError("/data/s_performance.json: append after close(); make a new one"),
     ]
 
@@ -51,6 +57,7 @@ def every_error() -> list[MetricsAppenderError]:
         (CorruptLineError, json.JSONDecodeError),
         (CorruptLineError, ValueError),
         (CorruptSegmentError, OSError),
+        (CursorGoneError, LookupError),
         (ClosedError, ValueError),
     ],
 )
@@ -84,6 +91,29 @@ def test_an_invalid_record_error_lists_field_value_and_remedy() -> None:
     assert NOTHING_WRITTEN in text
     assert NOTHING_WRITTEN in str(InvalidRecordError(FAULTS[:1]))
     assert InvalidRecordError(FAULTS).faults == FAULTS
+
+
+def test_what_is_wrong_with_a_reading_says_nothing_of_writing(tmp_path: Path) -> None:
+    """Nothing was to be written; an append says it, to the same file."""
+    metrics = MetricsAppender(tmp_path)
+    log = AppendLog(tmp_path / "any.ndjson")
+    wrong: tuple[Callable[[], object], ...] = (
+        lambda: metrics.read_metrics("any.ndjson", -1),
+        lambda: metrics.read_metrics("../any.ndjson"),
+        lambda: metrics.iter_metrics("any.ndjson\n"),
+        lambda: log.read(on_error="pass"),  # type: ignore[arg-type]
+        lambda: log.follow("the end"),
+        lambda: log.follow(poll_seconds=-1),
+        lambda: log.load_cursor("a.b"),
+        lambda: repair(tmp_path, keep=["torn_tail"]),
+    )
+    for read in wrong:
+        with pytest.raises(InvalidRecordError) as caught:
+            read()
+        assert "written" not in str(caught.value)
+        assert "; pass " in str(caught.value)
+    with pytest.raises(InvalidRecordError, match="nothing was written"):
+        metrics.append_performance_metric("../any", "e", 1, "a")
 
 
 def test_a_lock_timeout_error_names_file_and_seconds() -> None:

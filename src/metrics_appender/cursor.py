@@ -49,7 +49,7 @@ class Cursor(NamedTuple):
         found = _FORM.fullmatch(text) if isinstance(text, str) else None
         if not found:
             reason = "pass a cursor as it came with a record" + (", 'beginning' or 'end'" if field == "start" else "")
-            raise InvalidRecordError((Fault(field, show(text), reason),))
+            raise InvalidRecordError((Fault(field, show(text), reason),), outcome="")
         return cls(int(found[1]), int(found[2]), int(found[3], 16), int(found[4], 16), found[5], found[6])
 
     def __str__(self) -> str:

@@ -47,17 +47,18 @@ class InvalidRecordError(MetricsAppenderError, ValueError):
     `faults` names every wrong field, not only the first.
     """
 
-    def __init__(self, faults: tuple[Fault, ...]) -> None:
-        """Take every fault that was found, in the order of the fields."""
-        super().__init__(faults)
+    def __init__(self, faults: tuple[Fault, ...], outcome: str = NOTHING_WRITTEN) -> None:
+        """Take every fault that was found, in the order of the fields; no outcome where there was nothing to write."""
+        super().__init__(faults, outcome)
         self.faults = faults
+        self._outcome = f" ({outcome})" if outcome else ""
 
     def __str__(self) -> str:
         """List the faults, one a line when there are several."""
         if len(self.faults) == 1:
-            return f"{self.faults[0]} ({NOTHING_WRITTEN})"
+            return f"{self.faults[0]}{self._outcome}"
         listed = "".join(f"\n  {fault}" for fault in self.faults)
-        return f"{len(self.faults)} wrong fields ({NOTHING_WRITTEN}):{listed}"
+        return f"{len(self.faults)} wrong fields{self._outcome}:{listed}"
 
 
 class LockTimeoutError(MetricsAppenderError, TimeoutError):

@@ -101,5 +101,5 @@ def _path_of(path: str, name: Any) -> str:
     if not fault and ("." in name or len(name.encode()) > _LONGEST_NAME_BYTES):
         fault = Fault("name", show(name), f"pass a name without dots, of {_LONGEST_NAME_BYTES} bytes at the most")
     if fault:
-        raise InvalidRecordError((fault,))
+        raise InvalidRecordError((fault,), outcome="")
     return beside.cursor_path(path, name)

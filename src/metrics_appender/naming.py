@@ -39,10 +39,10 @@ def file_name(skill_name: str, suffix: str) -> str:
 
 
 def check_file_name(filename: str) -> str:
-    """Return a file name as it is, or raise `InvalidRecordError` where it could leave the directory."""
+    """Return the name of a file to read or seal as it is, or raise `InvalidRecordError` where it could leave the directory."""
     fault = name_fault("filename", filename)
     if fault:
-        raise InvalidRecordError((fault,))
+        raise InvalidRecordError((fault,), outcome="")
     return filename
 
 

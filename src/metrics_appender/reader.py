@@ -77,7 +77,7 @@ def _checked_limit(limit: Any) -> int:
     except TypeError:
         count = -1
     if count < 0 or isinstance(limit, bool):
-        raise InvalidRecordError((Fault("limit", show(limit), "pass a whole number (int) of 0 or more, or None for all"),))
+        raise InvalidRecordError((Fault("limit", show(limit), "pass a whole number (int) of 0 or more, or None for all"),), outcome="")
     return count
 
 

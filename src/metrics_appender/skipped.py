@@ -54,7 +54,7 @@ def collector(on_error: OnError) -> SkippedLines | None:
         return None
     if on_error == "skip":
         return SkippedLines()
-    raise InvalidRecordError((Fault("on_error", show(on_error), "pass 'raise', 'skip' or a SkippedLines()"),))
+    raise InvalidRecordError((Fault("on_error", show(on_error), "pass 'raise', 'skip' or a SkippedLines()"),), outcome="")
 
 
 def tell(skipped: SkippedLines | None, on_error: Any) -> None:

@@ -113,7 +113,7 @@ def check_poll_seconds(poll_seconds: Any) -> None:
     if poll_seconds is None:
         return
     if isinstance(poll_seconds, bool) or not isinstance(poll_seconds, int | float) or not 0 < poll_seconds < float("inf"):
-        raise InvalidRecordError((Fault("poll_seconds", show(poll_seconds), "pass seconds above 0, or None for the usual"),))
+        raise InvalidRecordError((Fault("poll_seconds", show(poll_seconds), "pass seconds above 0, or None for the usual"),), outcome="")
 
 
 def _open_notifier(path: str, *, is_must: bool) -> Inotify | None:

@@ -58,4 +58,4 @@ def _failure_of(log: str, error: OSError | ImportError) -> Failure:
 def _check_keep(keep: Any) -> None:
     wrong = [kind for kind in keep if kind not in KEEPABLE]
     if isinstance(keep, str) or wrong:
-        raise InvalidRecordError((Fault("keep", show(keep), f"pass a collection of {', '.join(KEEPABLE)}"),))
+        raise InvalidRecordError((Fault("keep", show(keep), f"pass a collection of {', '.join(KEEPABLE)}"),), outcome="")
