@@ -9,6 +9,7 @@ import os
 import pickle
 import threading
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import pytest
@@ -20,7 +21,7 @@ from metrics_appender.aio.chunks import iterate_in_chunks
 from metrics_appender.aio.loop_threads import LoopThreads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Generator
+    from collections.abc import Callable, Coroutine, Generator, Iterator
     from contextlib import AbstractContextManager
 
     from conftest import Waiting
@@ -541,6 +542,39 @@ def test_lines_and_many_records_go_the_same_way(path: str, run: Run, slow: SlowD
     run(main())
     assert slow.syncs == 3
     assert numbers(path) == list(range(1, 1000))
+
+
+def test_other_tasks_have_their_turns_between_the_records_of_a_batch(path: str, run: Run) -> None:
+    """Between large ones each; small ones are encoded many in a turn."""
+
+    async def most_in_a_turn(log: AsyncAppendLog, count: int, text: str) -> int:
+        turns: Counter[int] = Counter()
+        turn = 0
+
+        async def count_turns() -> None:
+            nonlocal turn
+            while True:
+                turn += 1
+                await asyncio.sleep(0)
+
+        def records() -> Iterator[dict[str, Any]]:
+            for n in range(count):
+                turns[turn] += 1
+                yield {"n": n, "text": text}
+
+        counting = asyncio.create_task(count_turns())
+        assert await log.append_many(records()) == count
+        counting.cancel()
+        return max(turns.values())
+
+    async def main() -> tuple[int, int]:
+        async with AsyncAppendLog(path, durability="os") as log:
+            return await most_in_a_turn(log, 40, "x" * 1_000_000), await most_in_a_turn(log, 20_000, "")
+
+    large, small = run(main())
+    assert large <= 2
+    assert 64 < small < 20_000
+    assert numbers(path) == [*range(40), *range(20_000)]
 
 
 def test_iteration_gives_what_comes_before_a_corrupt_line(path: str, run: Run) -> None:

@@ -25,7 +25,7 @@ _U = TypeVar("_U")
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
 _encode_lines: Final = msgspec.json.Encoder().encode_lines
-# So many are encoded in one go: enough to pay, few enough for large ones to fit in memory.
+# So many are encoded in one go, at the most: enough to pay.
 _BATCH_RECORDS: Final = 64
 _SCALARS: Final = frozenset({str, int, bool, NoneType})
 _SHOWN_CHARACTERS: Final = 60
@@ -56,17 +56,23 @@ class Block(NamedTuple):
     lines: bytes
     records: int
 
+    def count_bytes(self) -> int:
+        """Return the lines' length."""
+        return len(self.lines)
+
 
 def encode_blocks(records: Iterable[Mapping[str, Any]], most_bytes: int) -> Iterator[Block]:
     """Yield the lines of many records in blocks of so many bytes, or a little more; an error names the record by its place."""
     source = iter(records)
     encoded: list[bytes] = []
     start = count = size = 0
-    while batch := list(itertools.islice(source, _BATCH_RECORDS)):
+    at_once = 1
+    while batch := list(itertools.islice(source, at_once)):
         lines = _encode_batch(batch, start + count)
         encoded.append(lines)
         count += len(batch)
         size += len(lines)
+        at_once = min(_BATCH_RECORDS, most_bytes * len(batch) // len(lines) or 1)  # fewer of large ones
         if size >= most_bytes:
             yield Block(b"".join(encoded), count)
             encoded, start, count, size = [], start + count, 0, 0

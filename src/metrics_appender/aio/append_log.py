@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from .. import reader
 from ..append_log import DEFAULT_LOCK_TIMEOUT, AppendLog, check_line, join_lines, note_acknowledged
-from ..ndjson import encode_each, encode_line
+from ..ndjson import Block, encode_blocks, encode_line
 from .chunks import iterate_in_chunks
 from .follow import AsyncFollower, Followers
 from .gathering import Gathering
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from ..follow import Stop
     from ..rotation import Rotation
     from ..skipped import OnError
+
+# A fraction of what is encoded in a turn.
+_BLOCK_BYTES: Final = 1 << 16
 
 
 class AsyncAppendLog:
@@ -97,9 +100,9 @@ class AsyncAppendLog:
         """
         appended = 0
         try:
-            async for lines in chunked_in_turns(encode_each(records, encode_line), len):
-                await self._lines.add(b"".join(lines))
-                appended += len(lines)
+            async for blocks in chunked_in_turns(encode_blocks(records, _BLOCK_BYTES), Block.count_bytes):
+                await self._lines.add(b"".join(block.lines for block in blocks))
+                appended += sum(block.records for block in blocks)
         except BaseException as error:
             if appended:
                 note_acknowledged(error, self.path, appended)
