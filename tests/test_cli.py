@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import pty
@@ -10,12 +11,18 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from metrics_appender import AppendLog, MetricsAppender
+from metrics_appender.cli import table
 from metrics_appender.cli.app import app
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 COMMAND = (sys.executable, "-m", "metrics_appender")
 SKILL = "YouTube Live Chat"
@@ -111,6 +118,24 @@ def test_read_shows_a_table_on_a_terminal(tmp_path: Path) -> None:
     assert [line.split() for line in lines if line.startswith(" run-")] == [["run-0", "30"], ["run-1", "31"], ["run-2", "32"]]
     assert lines[-1] == "3 records"
     assert on_terminal("read", file, "--json").encode() == file.read_bytes()
+
+
+def test_many_records_are_shown_in_tables_one_after_the_other(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each with the columns of its own records, so that not all are held at once; all are counted, in the end."""
+    held: list[int] = []
+    console = Console(file=io.StringIO(), width=80)
+    monkeypatch.setattr(table, "_PAGE_RECORDS", 2)
+
+    def records() -> Iterator[dict[str, Any]]:
+        for number in range(5):
+            held.append(console.file.getvalue().count("field"))  # type: ignore[attr-defined]
+            yield {f"field {number // 2}": number}
+
+    table.show_records(console, records())
+    shown = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert [line.split() for line in shown if line.startswith(("field", " field"))] == [["field", "0"], ["field", "1"], ["field", "2"]]
+    assert held == [0, 0, 1, 1, 2]
+    assert [line for line in shown if "record" in line] == ["5 records"]
 
 
 def test_read_shows_wide_records_as_blocks_and_escapes_what_steers_a_terminal(path: str) -> None:

@@ -52,7 +52,7 @@ def read(
     skipped = SkippedLines()
     records = _select(log, number, is_wanted, skipped if skips else "raise")
     if sys.stdout.isatty() and not as_json:
-        show_records(Console(), list(records))
+        show_records(Console(), records)
     else:
         for record in records:
             sys.stdout.buffer.write(_line_of(record))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import unicodedata
@@ -19,16 +20,27 @@ if TYPE_CHECKING:
 
 _LONGEST_TEXT: Final = 200
 _WIDEST: Final = 10_000
+# A table is measured as a whole before it is shown.
+_PAGE_RECORDS: Final = 1000
 # Room for a date and a time of day one below the other, to the millisecond.
 _INSTANT: Final = re.compile(r"(\d{4}-\d\d-\d\d)T([\d:]+(?:\.\d{3})?)\d*\+00:00")
 
 
-def show_records(console: Console, records: list[dict[str, Any]]) -> None:
-    """Print records with every field that one of them has.
+def show_records(console: Console, records: Iterable[dict[str, Any]]) -> None:
+    """Print records, a table for each thousand of them, with every field that one of them has.
 
-    What is the same in all of them stands once, above. `timestamp` is left out where `timestamp_iso` says
+    What is the same in all of a table stands once, above. `timestamp` is left out where `timestamp_iso` says
     the same. A text of more than 200 characters is cut, with an ellipsis.
     """
+    count = 0
+    source = iter(records)
+    while page := list(itertools.islice(source, _PAGE_RECORDS)):
+        _show_page(console, page)
+        count += len(page)
+    console.print(f"{count} record{'' if count == 1 else 's'}", style="dim", highlight=False)
+
+
+def _show_page(console: Console, records: list[dict[str, Any]]) -> None:
     names = _names_in(records)
     shared = _shared_by(records, names)
     for name in shared:
@@ -39,7 +51,6 @@ def show_records(console: Console, records: list[dict[str, Any]]) -> None:
         console.print(table)
     else:
         _print_blocks(console, records, rest)
-    console.print(f"{len(records)} record{'' if len(records) == 1 else 's'}", style="dim", highlight=False)
 
 
 def _names_in(records: Iterable[dict[str, Any]]) -> list[str]:
