@@ -286,7 +286,7 @@ def test_a_file_that_is_another_before_the_lock_is_looked_at_anew(path: str, mon
     assert check(path).is_clean
     assert len(AppendLog(path).read()) == 1
     aside = read(torn_path(path))
-    assert aside == {"changed": b"", "replaced": b"bad\n", "rotated": b"bad\nworse\nanother\n"}.get(way, b"bad\nworse\n")
+    assert aside == {"changed": b"", "replaced": b"bad\n", "rotated": b"another\nbad\nworse\n"}.get(way, b"bad\nworse\n")
 
 
 # Sealed segments
@@ -323,6 +323,31 @@ def test_a_sealed_segment_of_nothing_but_bad_lines_is_blank_then(path: str) -> N
     assert read(sealed) == b" " * 9 + b"\n"
     assert AppendLog(path).read() == []
     assert check(path).is_clean
+
+
+def test_what_moves_out_of_a_segment_stays_where_every_line_of_the_file_is_bad(path: str) -> None:
+    """That file is cut before it gets the lines, not after."""
+    seal(path, b'{"a":1}{"b":2}{"c":3}')
+    write(path, b"bad", b"worse")
+    with open(path, "ab") as file:
+        file.write(b"torn")
+    assert actions(path) == ["moved", "put_aside", "put_aside", "cut"]
+    assert read(path) == b'{"b":2}\n{"c":3}\n'
+    assert AppendLog(path).read() == [{"a": 1}, {"b": 2}, {"c": 3}]
+    assert sorted(read(torn_path(path)).split(b"\n")) == sorted([b"bad", b"worse", b'torn{"a":1}{"b":2}{"c":3}', b""])
+    assert check(path).is_clean
+
+
+def test_a_segment_of_nothing_but_an_empty_line_is_left_and_told(path: str) -> None:
+    """Its one byte cannot become white space of another line; it does not go to `.torn` with every repair."""
+    sealed = seal(path, b"")
+    assert actions(path) == ["left"]
+    assert repair(path).exit_status == 1
+    assert read(sealed) == b"\n"
+    assert not os.path.exists(torn_path(path))
+    write(path, b"")
+    assert actions(path) == ["left", "put_aside"]
+    assert read(path) == b""
 
 
 def test_a_compressed_segment_is_left_and_told(path: str) -> None:

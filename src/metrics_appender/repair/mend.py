@@ -140,7 +140,7 @@ def _mend(lock: FileLock, looks: list[_Look], keep: Collection[FaultKind]) -> li
         for look in looks:
             _require_same(look)
             plans.append((_open_to_mend(look, active, opened), _plan_for(look, keep)))
-        _mend_tail(lock, looks)
+        _mend_tail(lock, looks, [plan for _, plan in plans])
         for fd, plan in plans:
             if plan.has_work():
                 times = disk.stat_open(fd)
@@ -160,10 +160,12 @@ def _look_on(look: _Look, lock: FileLock) -> _Look:
     return look._replace(found=[*found, torn] if torn else found)
 
 
-def _mend_tail(lock: FileLock, looks: list[_Look]) -> None:
-    for look in looks:
-        if look.is_active and look.scan.position != lock.size:
-            tail.mend_tail(lock.fd, lock.path, look.scan.position, lock.size)
+def _mend_tail(lock: FileLock, looks: list[_Look], plans: list[Plan]) -> None:
+    """Cut off what is torn, or everything where nothing is good: before any object is moved to where the file ends."""
+    for look, plan in zip(looks, plans, strict=True):
+        end = 0 if plan.is_cut else look.scan.position
+        if look.is_active and end != lock.size:
+            tail.mend_tail(lock.fd, lock.path, end, lock.size)
 
 
 def _require_same(look: _Look) -> None:

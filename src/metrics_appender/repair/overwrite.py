@@ -39,9 +39,6 @@ def carry_out(plan: Plan, fd: int, lock: FileLock, active: int) -> None:
     _write(lock, fd, ((patch.start, patch.content[:1] if patch.content else b" ") for patch in marked))
     _write(lock, fd, plan.flips)
     _write(lock, active, _newlines_of(plan.moved, end))
-    if plan.is_cut and not plan.moved:
-        disk.cut_back(fd, 0)
-        disk.sync_file(fd)
 
 
 def _add_unfinished(moved: list[bytes], lock: FileLock) -> int:

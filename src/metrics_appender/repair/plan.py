@@ -41,7 +41,8 @@ class Plan:
     """What is to be done to one file.
 
     `aside` are the stretches that go to `.torn` first. `patches` change lines, `flips` make them lines or join them, and are made last.
-    `moved` are the objects that become lines at the end of the log. `is_cut` when nothing is left in the file.
+    `moved` are the objects that become lines at the end of the log. With `is_cut` nothing is left in the
+    file, and all of it goes aside and is cut off, as a torn tail is.
     """
 
     changes: list[Change] = field(default_factory=list)
@@ -59,7 +60,8 @@ class Plan:
 def make_plan(source: Source, found: Iterable[Found], end: int, keep: Collection[FaultKind], *, is_sealed: bool) -> Plan:
     """Plan for the faults of one file, whose whole lines end at `end`; faults of the kinds in `keep` are left.
 
-    A sealed segment keeps its length: it is not cut, neither behind its last line nor to nothing.
+    A sealed segment keeps its length: it is not cut, neither behind its last line nor to nothing. What is no more than an empty line
+    then stays.
     """
     plan = Plan()
     blanked: list[LineFault] = []
@@ -68,6 +70,8 @@ def make_plan(source: Source, found: Iterable[Found], end: int, keep: Collection
             plan.changes.append(Change(fault, "left", "as told"))
         elif fault.kind == "torn_tail" and not is_sealed:
             plan.changes.append(Change(fault, "cut"))
+        elif is_sealed and source.size == 1:
+            plan.changes.append(Change(fault, "left", "all there is in its segment, which keeps its length"))
         elif good := [span for span, verdict in pieces if verdict is None or verdict.kind in keep]:
             _plan_to_split(plan, fault, source.read_at(fault.length, fault.byte_offset), good, is_all=len(good) == len(pieces))
         else:
@@ -76,7 +80,10 @@ def make_plan(source: Source, found: Iterable[Found], end: int, keep: Collection
             plan.patches.append(Patch(fault.byte_offset, fault.byte_offset + fault.length, None))
             blanked.append(fault)
     _plan_to_join(plan, blanked, end)
-    plan.is_cut = plan.is_cut and not is_sealed
+    if is_sealed:
+        plan.is_cut = False
+    elif plan.is_cut:
+        return Plan(plan.changes, is_cut=True)
     return plan
 
 
