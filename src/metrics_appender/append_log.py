@@ -92,6 +92,11 @@ class AppendLog:
         """The file, as an absolute path."""
         return self._path
 
+    @property
+    def has_upkeep(self) -> bool:
+        """Whether the upkeep of its segments is due, or under way in the background; `close` waits for it."""
+        return self._housekeeping.is_under_way
+
     def append(self, record: Mapping[str, Any]) -> None:
         """Append one JSON object; its line is whole and durable when this returns.
 

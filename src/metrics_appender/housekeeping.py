@@ -72,6 +72,11 @@ class Housekeeping:
         self.do_due()
         return by_hand.sealed.segment and by_hand.sealed.segment.path
 
+    @property
+    def is_under_way(self) -> bool:
+        """Whether there is anything to finish."""
+        return bool(self.due) or (self._upkeep is not None and self._upkeep.is_under_way)
+
     def finish(self) -> None:
         """Return when nothing is due and no upkeep under way."""
         self.do_due()

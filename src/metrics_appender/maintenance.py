@@ -164,6 +164,11 @@ class Upkeep:
         self._thread: threading.Thread | None = None
         self._is_asked = False
 
+    @property
+    def is_under_way(self) -> bool:
+        """Whether what was begun is not done yet."""
+        return self._thread is not None
+
     def begin(self) -> None:
         """Have the upkeep done; returns at once."""
         with self._mutex:
@@ -179,7 +184,8 @@ class Upkeep:
 
     def finish(self) -> None:
         """Return when what was begun is done."""
-        thread = self._thread
+        with self._mutex:  # or it may not be started yet
+            thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join()
 

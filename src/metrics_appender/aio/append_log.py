@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .. import reader
 from ..append_log import DEFAULT_LOCK_TIMEOUT, AppendLog, check_line, join_lines, note_acknowledged
+from ..errors import ClosedError
 from ..ndjson import Block, encode_blocks, encode_line
 from .chunks import iterate_in_chunks
 from .follow import AsyncFollower, Followers
@@ -123,6 +124,8 @@ class AsyncAppendLog:
 
     async def rotate(self) -> str | None:
         """Seal the file now, and return the name of the segment, as `AppendLog.rotate` does."""
+        if self._lines.is_closed:
+            raise ClosedError(self.path)
         return await self._threads.run(self._log.rotate)
 
     def follow(
@@ -173,10 +176,13 @@ class AsyncAppendLog:
     async def aclose(self) -> None:
         """Refuse appends from now on, and return when those under way are durable or have their errors.
 
-        The upkeep of segments is finished too, and followers end. No thread is left then. Closing again does nothing. Reading goes on.
+        The upkeep of segments is finished too, and followers end. No thread is left then; save that, where another process still keeps a
+        lock that an append could not wait for any longer, one waits until that lock is free. Closing again does nothing. Reading goes on.
         """
         await self._lines.close()
         await self._followers.close()
+        await self._threads.close()  # a `rotate()` may have been under way, whose upkeep is begun by now
+        await self._threads.run(self._lines.close_file)
         await self._threads.close()
 
     async def __aenter__(self) -> Self:

@@ -56,6 +56,10 @@ class _MetricsFile:
         self.path = log.path
         self.close = log.close
 
+    @property
+    def has_upkeep(self) -> bool:
+        return self._log.has_upkeep
+
     def append_block(self, block: bytes, deadline: float | None) -> None:
         try:
             self._log.append_block(block, deadline)
@@ -159,7 +163,10 @@ class AsyncMetricsAppender:
 
     async def rotate(self, filename: str) -> str | None:
         """Seal a file of the directory now, and return the name of the segment, as `MetricsAppender.rotate` does."""
-        return await self._readers.run(self._rotate, self._path_of(filename))
+        path = self._path_of(filename)
+        if self._is_closed:
+            raise ClosedError(path)
+        return await self._readers.run(self._rotate, path)
 
     def follow(
         self,
@@ -196,15 +203,20 @@ class AsyncMetricsAppender:
     async def aclose(self) -> None:
         """Refuse appends from now on, and return when those under way are durable or have their errors.
 
-        The upkeep of segments is finished too, and followers end. No thread is left then. Closing again does nothing. Reading goes on.
+        The upkeep of segments is finished too, and followers end. No thread is left then; save that, where another process still keeps a
+        lock that an append could not wait for any longer, one waits until that lock is free. Closing again does nothing. Reading goes on.
         """
         self._writers.adopt(asyncio.get_running_loop())
         self._is_closed = True
-        for file in list(self._files.values()):
+        files = list(self._files.values())
+        for file in files:
+            file.refuse()
+        for file in files:
             await file.close()
         await self._followers.close()
-        await self._writers.close()
         await self._readers.close()
+        await self._writers.run(_close_files, files)
+        await self._writers.close()
 
     async def __aenter__(self) -> Self:
         """Return the appender itself."""
@@ -247,6 +259,11 @@ class AsyncMetricsAppender:
         """Rotate with a log of its own, in a thread: that of the appends may be in use, and waits for nobody."""
         with self._new_log(path) as log:
             return log.rotate()
+
+
+def _close_files(files: list[Gathering]) -> None:
+    for file in files:
+        file.close_file()
 
 
 def _remade(directory: str, durability: Durability, lock_timeout: float | None, rotation: Rotation | None) -> AsyncMetricsAppender:

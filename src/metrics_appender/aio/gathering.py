@@ -38,11 +38,15 @@ class File(Protocol):
     def path(self) -> str:
         """The file's path."""
 
+    @property
+    def has_upkeep(self) -> bool:
+        """Whether there is something that `close` waits for."""
+
     def append_block(self, block: bytes, deadline: float | None, /) -> None:
         """Append joined lines, all or nothing, as `AppendLog.append_block` does."""
 
     def close(self) -> None:
-        """Leave nothing behind; no append is under way."""
+        """Leave nothing behind, when what goes on in the background is done; no append is under way."""
 
 
 class _Batch:
@@ -108,8 +112,13 @@ class Gathering:
 
     @property
     def is_under_way(self) -> bool:
-        """Whether any line waits or is being written."""
-        return self._is_under_way
+        """Whether any line waits or is being written, or the upkeep of segments goes on."""
+        return self._is_under_way or self._file.has_upkeep
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether lines are refused."""
+        return self._is_closed
 
     def add(self, line: bytes) -> asyncio.Future[None]:
         """Return what is done when the line is durable, or has the error with which it is not.
@@ -137,12 +146,16 @@ class Gathering:
         self._threads.adopt(loop)
         self._begin(loop)
 
+    def refuse(self) -> None:
+        """Refuse lines from now on."""
+        self._is_closed = True
+
     async def close(self) -> None:
         """Refuse lines from now on, and return when those that wait are durable or their callers have their errors."""
         loop = get_running_loop()
         if loop is not self._loop:
             self._adopt(loop)
-        self._is_closed = True
+        self.refuse()
         while self._is_under_way:
             end: asyncio.Future[None] = loop.create_future()
             self._ends.append(end)
@@ -150,7 +163,10 @@ class Gathering:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        await self._threads.run(self._file.close)  # which waits for the upkeep of segments
+
+    def close_file(self) -> None:
+        """In a thread, when this is closed: wait for the upkeep of segments."""
+        self._file.close()
 
     def _go(self) -> None:
         """Have written what waits; when nothing does, tell those who wait for that."""
