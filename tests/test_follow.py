@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
@@ -13,10 +14,10 @@ from followers import NOTIFY, SECONDS, Listening, rest, take
 from metrics_appender import AppendLog, CorruptLineError, InvalidRecordError, MetricsAppender, SkippedLines
 from metrics_appender.follow import Follower
 from metrics_appender.segments import PlainFile
+from metrics_appender.waking import Waker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from conftest import Waiting
 
@@ -323,6 +324,41 @@ def test_a_longer_line_may_come_in_place_of_one_that_is_taken_back(path: str, lo
         os.truncate(path, 0)
         put(path, b'{"n":4,"text":"' + b"x" * length + b'"}\n')
         assert take(follower, 1) == [4]
+
+
+def follow_while(path: str, *states: bytes) -> list[int]:
+    """Follow from the beginning, while the file takes one state after the other whenever the follower sleeps; return the numbers."""
+    steps = iter(states[1:])
+
+    def sleep(*_: Any) -> None:
+        state = next(steps, None)
+        if state is None:
+            follower.close()
+        else:
+            Path(path).write_bytes(state)
+
+    Path(path).write_bytes(states[0])
+    with Follower(path, "beginning", notify=False) as follower, mock.patch.object(Waker, "sleep", sleep):
+        return [followed.record["n"] for followed in follower]
+
+
+def test_a_line_that_a_repair_is_overwriting_is_waited_for(path: str) -> None:
+    """It is marked for a moment, then blank."""
+    marked, blank = b'{"n":0}\n\x18"n":1}\n{"n":2}\n', b'{"n":0}\n        {"n":2}\n'
+    assert follow_while(path, marked, marked, marked, blank) == [0, 2]
+
+
+@pytest.mark.parametrize("numbers", [(0,), (0, 3), (1, 3), (0, 1, 2, 3), (2,)], ids=repr)
+def test_a_repair_of_what_was_given_already_gives_nothing_twice(
+    path: str, numbers: tuple[int, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whichever lines it puts aside, the first, the last or all, and whenever the follower looks."""
+    lines = [b'{"n":%d}\n' % number for number in range(4)]
+    marked = [b"\x18" + line[1:] if number in numbers else line for number, line in enumerate(lines)]
+    blank = [b" " * 7 + (b"\n" if number == 3 else b" ") if number in numbers else line for number, line in enumerate(lines)]
+    states = [b"".join(state) for state in (lines, marked, blank, [*blank, b'{"n":4}\n'])]
+    assert follow_while(path, *states) == [0, 1, 2, 3, 4]
+    assert caplog.text == ""
 
 
 def test_a_repair_in_place_disturbs_no_follower_and_no_cursor(path: str, wait: Waiting) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import time
 import tracemalloc
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from metrics_appender import AppendLog, CorruptLineError, InvalidRecordError, MetricsAppender, disk, reader
+from metrics_appender import AppendLog, CorruptLineError, InvalidRecordError, MetricsAppender, SkippedLines, disk, reader
 from metrics_appender import lines as line_reader
 from metrics_appender.ndjson import encode_line
 
@@ -342,6 +343,44 @@ def test_the_records_before_a_corrupt_line_are_given_first(tmp_path: Path) -> No
     assert [next(records), next(records)] == [{"n": 1}, {"n": 2}]
     with pytest.raises(CorruptLineError, match="line 3"):
         next(records)
+
+
+UNDER_REPAIR = {
+    "in the middle": (b'{"n":1}\n\x18"n":1}\n{"n":2}\n', b'{"n":1}\n        {"n":2}\n', [1, 2]),
+    "the last": (b'{"n":1}\n{"n":2}\n\x18"n":2}\n', b'{"n":1}\n{"n":2}        \n', [1, 2]),
+    "to be split": (b'{"n":1}\n\x18"n": 2}{"n":3}\n{"n":4}\n', b'{"n":1}\n{"n":2}\n{"n":3}\n{"n":4}\n', [1, 2, 3, 4]),
+}
+
+
+@pytest.mark.parametrize("limit", [None, 10])
+@pytest.mark.parametrize(("meanwhile", "then", "numbers"), UNDER_REPAIR.values(), ids=UNDER_REPAIR.keys())
+def test_a_line_that_a_repair_is_overwriting_is_waited_for(
+    path: str, meanwhile: bytes, then: bytes, numbers: list[int], limit: int | None
+) -> None:
+    """It is marked for a moment, whatever it was before: a record that stands twice is one that was read until then."""
+    write(path, meanwhile)
+    with mock.patch.object(time, "sleep", side_effect=lambda _: write(path, then)):
+        assert reader.read_last(path, limit) == [{"n": number} for number in numbers]
+
+
+def test_a_repair_that_was_killed_is_not_waited_for_for_ever(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line is corrupt then, as any other; and the lines behind it are not waited for again."""
+    naps: list[float] = []
+    monkeypatch.setattr(time, "monotonic", lambda: sum(naps))
+    monkeypatch.setattr(time, "sleep", naps.append)
+    write(path, b'{"n":1}\n' + b'\x18"n":2}\n' * 100 + b'{"n":3}\n')
+    skipped = SkippedLines()
+    assert reader.read_last(path, None, skipped) == [{"n": 1}, {"n": 3}]
+    assert skipped.count == 100
+    assert 1 < sum(naps) < 3
+    with pytest.raises(CorruptLineError, match="line 2"):
+        reader.read_last(path, None)
+
+
+def test_a_line_that_is_gone_when_it_is_read_again_is_none(path: str) -> None:
+    """A repair cuts a file in which nothing is good."""
+    write(path, b"oops\n")
+    assert read_while(path, lambda: write(path, b""), None) == []
 
 
 def test_a_line_that_is_blanked_under_the_reader_is_passed_over(path: str) -> None:

@@ -14,6 +14,7 @@ from filelock import FileLock
 from metrics_appender import AppendLog, InvalidRecordError, LockTimeoutError, check, repair
 from metrics_appender.beside import maintenance_lock_path, sealed_path, torn_path
 from metrics_appender.compressed import ENDINGS, codec_of
+from metrics_appender.marked import MARK
 from metrics_appender.repair import mend, overwrite
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ BAD = {
     "an array": b"[1]",
     "NULs": b"\0" * 5000,
     "NULs and a record": b"\0" * 700 + b'{"n":1}',
-    "a mark": b"#",
+    "a mark": MARK,
     "a white space that is no blank": b"\t",
     "half a character": b'{"n":"\xe6\x8a"}',
     "megabytes": b"x" * (3 << 20),

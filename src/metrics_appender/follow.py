@@ -11,6 +11,7 @@ from . import notice, succession
 from .cursor import Cursor
 from .errors import CorruptLineError
 from .lines import is_blank, line_number
+from .marked import Repairs
 from .ndjson import decode_line
 from .passage import Passage
 from .skipped import collector
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from .skipped import OnError
 
 _STOP_SECONDS: Final = 0.1  # how late a `stop` is noticed that cannot ring
-_WRITER_SECONDS: Final = 0.01  # how often a rotated file is tried whose lock somebody holds
+_WRITER_SECONDS: Final = 0.01  # how often a rotated file is tried whose lock somebody holds, and a line that is being repaired
 
 
 class Stop(Protocol):
@@ -71,6 +72,7 @@ class Follower:
         self._stop = stop
         self._lines: deque[bytes] = deque()
         self._suspect = -1
+        self._repairs = Repairs()
         self._absence = succession.note_absence(path)
         self._has_writer = False
         self._is_closed = False
@@ -239,11 +241,15 @@ class Follower:
     def _judge(self, passage: Passage, line: bytes, error: json.JSONDecodeError) -> None:
         """Have a line that is no object read once more, for a writer may have taken it back under the reader; then it is corrupt.
 
-        So it is the first that its call takes, and none is lost that was taken in front of it.
+        As often as it takes, while a repair may be at work on it. So it is the first that its call takes, and none is lost that
+        was taken in front of it.
         """
-        if self._suspect != passage.place:
+        is_repaired = self._repairs.may_be_at(line, passage.place)
+        if self._suspect != passage.place or is_repaired:
             self._suspect = passage.place
             self._lines.clear()
+            if is_repaired:
+                self._waker.sleep(_WRITER_SECONDS)
             return
         source, offset = passage.file.source, passage.offset
         corrupt = CorruptLineError(error.msg, error.doc, error.pos, source.path, line_number(source, offset), offset)

@@ -10,11 +10,13 @@ from __future__ import annotations
 import contextlib
 import json
 import operator
-from typing import TYPE_CHECKING, Any, NamedTuple
+import time
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from . import stream
 from .errors import CorruptLineError, Fault, InvalidRecordError
 from .lines import is_blank, iter_blocks, last_lines, line_number, with_offsets
+from .marked import Repairs
 from .ndjson import decode_line, show
 from .skipped import SkippedLines, collector, tell
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from .skipped import OnError
 
     Record = dict[str, Any]
+
+_REPAIR_SECONDS: Final = 0.002  # how often a line is looked at that is being repaired
 
 
 class _Corrupt(NamedTuple):
@@ -57,6 +61,7 @@ def iter_records(path: str, on_error: OnError = "raise") -> Generator[Record]:
 
 
 def _iter_records(path: str, on_error: OnError, skipped: SkippedLines | None) -> Generator[Record]:
+    repairs = Repairs()
     try:
         with contextlib.closing(stream.open_all(path)) as sources:
             for source in sources:
@@ -64,7 +69,7 @@ def _iter_records(path: str, on_error: OnError, skipped: SkippedLines | None) ->
                     try:
                         records = list(map(decode_line, lines))
                     except json.JSONDecodeError:
-                        yield from _sound_records(source, _decode_with_care(source, start, lines), skipped)
+                        yield from _sound_records(source, _decode_with_care(source, start, lines, repairs), skipped)
                     else:
                         yield from records
     finally:
@@ -107,6 +112,7 @@ class _Backwards:
         self.missing = limit
         self._are_skipped = are_skipped
         self._skipped = SkippedLines()
+        self._repairs = Repairs()
         self._parts: list[list[Record]] = []
 
     def take(self, source: Source) -> None:
@@ -118,7 +124,7 @@ class _Backwards:
                 records = list(map(decode_line, lines))
                 break
             except json.JSONDecodeError:
-                items, are_enough = self._last_items(list(_decode_with_care(source, start, lines)))
+                items, are_enough = self._last_items(list(_decode_with_care(source, start, lines, self._repairs)))
             if are_enough or len(lines) < count:
                 skipped = SkippedLines()
                 records = list(_sound_records(source, items, skipped if self._are_skipped else None))
@@ -144,25 +150,37 @@ class _Backwards:
         return [record for part in reversed(self._parts) for record in part]
 
 
-def _decode_with_care(source: Source, start: int, lines: list[bytes]) -> Iterator[Record | _Corrupt]:
-    """Decode lines of which one fails.
-
-    That one is read once more: a writer may have taken its line back under the reader, or a repair have blanked it.
-    """
+def _decode_with_care(source: Source, start: int, lines: list[bytes], repairs: Repairs) -> Iterator[Record | _Corrupt]:
+    """Decode lines of which one fails, which is read once more."""
     for offset, line in with_offsets(start, lines):
         try:
             yield decode_line(line)
         except json.JSONDecodeError:
-            if is_blank(line):
-                continue
-            again = source.read_at(len(line) + 1, offset)
-            if is_blank(again.rstrip(b"\n")):
-                continue  # not to be read on from: the record behind the spaces is read in its turn
-            if not again.endswith(b"\n"):
-                again = next((fresh[0] for _, fresh in iter_blocks(source, offset)), b"")
-            try:
-                yield decode_line(again)
-            except json.JSONDecodeError as error:
+            if not is_blank(line):
+                yield from _decode_again(offset, _read_again(source, offset, len(line), repairs))
+
+
+def _read_again(source: Source, offset: int, length: int, repairs: Repairs) -> bytes:
+    """Return what stands in a line's place now, nothing where that is blank, or gone.
+
+    A writer may have taken the line back under the reader, or a repair be at work on it, which is waited for.
+    """
+    while repairs.may_be_at(again := source.read_at(length + 1, offset), offset):
+        time.sleep(_REPAIR_SECONDS)
+    if is_blank(again.rstrip(b"\n")):
+        return b""  # not to be read on from: the record behind the spaces is read in its turn
+    if again and not again.endswith(b"\n"):
+        return next((fresh[0] + b"\n" for _, fresh in iter_blocks(source, offset)), b"")
+    return again
+
+
+def _decode_again(start: int, data: bytes) -> Iterator[Record | _Corrupt]:
+    """Decode the lines of which there may be several now: objects that were glued, and which a repair has split."""
+    for offset, line in with_offsets(start, data.split(b"\n")[:-1]):
+        try:
+            yield decode_line(line)
+        except json.JSONDecodeError as error:
+            if not is_blank(line):
                 yield _Corrupt(offset, error)
 
 

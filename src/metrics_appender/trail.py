@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from . import cursor
 from .cursor import HEAD_BYTES, TAIL_BYTES, Cursor
+from .marked import MARK
 
 if TYPE_CHECKING:
     from .cursor import Reads
@@ -62,14 +63,14 @@ class Trail:
         """Find out what happened to the bytes that were read, and go back to where they still are the same.
 
         A writer whose sync failed takes its last lines back, and the next one writes others in their place, or the same
-        again: those that are the same are not passed twice. A repair blanks bad lines and moves none.
+        again: those that are the same are not passed twice. A repair blanks bad lines, the last one too, and moves none.
         """
         passed = bytes(self._recent)
         begin = self.offset - len(passed)
         now = read_at(len(passed), begin)
         same = passed.rfind(b"\n", 0, _length_in_common(passed, now)) + 1
         is_last_there = len(now) == len(passed) and cursor.line_checksum(now) == cursor.line_checksum(passed)
-        if is_last_there and (same or _is_blanked(passed, now)):
+        if (same and is_last_there) or _is_repaired(passed, now):
             self._recent[:] = now
             self._head = cursor.hash_head(read_at(min(self.offset, HEAD_BYTES), 0))
             return "same"
@@ -94,8 +95,18 @@ def has_line(read_at: Reads, place: int) -> bool:
     return True
 
 
-def _is_blanked(passed: bytes, now: bytes) -> bool:
-    return all(new in b" \n" for old, new in zip(passed, now, strict=True) if old != new)
+def _is_repaired(passed: bytes, now: bytes) -> bool:
+    """Whether each line is what it was, or blank now, or is about to be; some newlines may be spaces."""
+    if len(now) != len(passed):
+        return False
+    begin = 0
+    for line in passed.split(b"\n"):
+        end = begin + len(line)
+        new = now[begin:end]
+        if (new != line and new.strip(b" ") and not new.startswith(MARK)) or now[end : end + 1].strip():
+            return False
+        begin = end + 1
+    return True
 
 
 def _length_in_common(one: bytes, other: bytes) -> int:

@@ -11,6 +11,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from .. import disk, tail
+from ..marked import MARK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from ..file_lock import FileLock
     from .plan import Patch, Plan
 
-_MARK: Final = b"#"
 _BLANK_BYTES: Final = 1 << 20
 _BLANK: Final = b" " * _BLANK_BYTES
 
@@ -34,7 +34,7 @@ def carry_out(plan: Plan, fd: int, lock: FileLock, active: int) -> None:
         tail.put_aside(fd, plan.aside, lock.path)
     end = _add_unfinished(plan.moved, lock)
     marked = [patch for patch in plan.patches if patch.end > patch.start]
-    _write(lock, fd, ((patch.start, _MARK) for patch in marked))
+    _write(lock, fd, ((patch.start, MARK) for patch in marked))
     _write(lock, fd, (write for patch in marked for write in _rest_of(patch)))
     _write(lock, fd, ((patch.start, patch.content[:1] if patch.content else b" ") for patch in marked))
     _write(lock, fd, plan.flips)
