@@ -85,6 +85,16 @@ def test_where_the_file_is_certain_a_blanked_line_is_no_reason_to_refuse() -> No
     assert not cursor.fits(reader(DATA.replace(LINES[9], b'{"m":9}\n')), is_certain=True)
 
 
+@pytest.mark.parametrize("newline", [b" ", b"\n"])
+def test_where_the_file_is_certain_the_spaces_of_the_record_itself_are_enough(newline: bytes) -> None:
+    """A repair may have put it aside; its newline is a space too, where a line follows."""
+    begin, offset = len(b"".join(LINES[:9])), len(b"".join(LINES[:10]))
+    cursor = cursor_at(DATA, offset)
+    blanked = DATA[:begin] + b" " * (offset - begin - 1) + newline + DATA[offset:]
+    assert cursor.fits(reader(blanked), is_certain=True)
+    assert not cursor.fits(reader(blanked), is_certain=False)
+
+
 def test_the_error_of_a_gone_cursor_survives_pickling() -> None:
     """With its facts and its words."""
     error = CursorGoneError("/var/log/events.ndjson", "1.0.0", "gone")

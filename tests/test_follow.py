@@ -11,7 +11,7 @@ from unittest import mock
 import pytest
 from followers import NOTIFY, SECONDS, Listening, rest, take
 
-from metrics_appender import AppendLog, CorruptLineError, InvalidRecordError, MetricsAppender, SkippedLines
+from metrics_appender import AppendLog, CorruptLineError, InvalidRecordError, MetricsAppender, SkippedLines, repair
 from metrics_appender.follow import Follower
 from metrics_appender.segments import PlainFile
 from metrics_appender.waking import Waker
@@ -359,6 +359,23 @@ def test_a_repair_of_what_was_given_already_gives_nothing_twice(
     states = [b"".join(state) for state in (lines, marked, blank, [*blank, b'{"n":4}\n'])]
     assert follow_while(path, *states) == [0, 1, 2, 3, 4]
     assert caplog.text == ""
+
+
+def test_a_cursor_behind_a_record_that_a_repair_puts_aside_still_holds(tmp_path: Path) -> None:
+    """In a sealed segment, which is known by its start: the same event twice, of which the second goes."""
+    metrics = MetricsAppender(tmp_path)
+    name = "s_promotion_log.json"
+    for _ in range(2):
+        metrics.append_promotion_event("s", "a", "b", "who", "T-1", "", {})
+    log = AppendLog(tmp_path / name)
+    log.append_line((tmp_path / name).read_bytes().splitlines(keepends=True)[0])
+    metrics.append_promotion_event("s", "b", "c", "who", "T-2", "", {})
+    log.rotate()
+    with log.follow("beginning") as follower:
+        cursors = [next(follower).cursor for _ in range(3)]
+    assert [change.action for change in repair(tmp_path / name).changes] == ["put_aside"]
+    with log.follow(cursors[-1]) as follower:
+        assert next(follower).record["to_state"] == "c"
 
 
 def test_a_repair_in_place_disturbs_no_follower_and_no_cursor(path: str, wait: Waiting) -> None:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 HEAD_BYTES: Final = 4096
 TAIL_BYTES: Final = 1024
+# What is left of the shortest record, "{}", and of its newline.
+_BLANKED: Final = (b"   ", b"  \n")
 _FORM: Final = re.compile(r"1\.(\d{1,20})\.(\d{1,20})\.([0-9a-f]{1,16})\.([0-9a-f]{1,8})\.([0-9a-f]{8})\.([0-9a-f]{16})", re.ASCII)
 
 
@@ -59,13 +61,13 @@ class Cursor(NamedTuple):
     def fits(self, read_at: Reads, *, is_certain: bool) -> bool:
         """Whether a file holds in front of the cursor what stood there when it was made.
 
-        `is_certain`: more than the content says that it is this file, so the record in front is enough.
-        For then a repair, which blanks a bad line and leaves all others in their place, is no reason to refuse.
+        `is_certain`: more than the content says that it is this file, so the record in front is enough, or the spaces that a repair has
+        left of it. For then a repair, which blanks a bad line and leaves all others in their place, is no reason to refuse.
         """
         tail = read_at(min(self.offset, TAIL_BYTES), max(0, self.offset - TAIL_BYTES))
         if len(tail) < min(self.offset, TAIL_BYTES):
             return False
-        if is_certain and line_checksum(tail) == self.line:
+        if is_certain and (line_checksum(tail) == self.line or tail.endswith(_BLANKED)):
             return True
         head = read_at(min(self.offset, HEAD_BYTES), 0)
         return self.offset > 0 and content_checksum(hash_head(head), tail) == self.content
