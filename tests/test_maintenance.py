@@ -139,6 +139,15 @@ def test_what_a_follower_still_needs_is_not_deleted(path: str) -> None:
     assert len(list_segments(path)) == 1
 
 
+def test_a_cursor_that_is_stored_while_segments_are_deleted_is_heeded(path: str) -> None:
+    """Before each of them it is asked for."""
+    fill(path, 5)
+    third = list_segments(path)[2]
+    answers = iter([None, third.start])
+    maintain(path, Rotation(keep_segments=1), lambda _: next(answers, third.start))
+    assert list_segments(path)[0] == third
+
+
 def test_a_cursor_that_cannot_be_read_keeps_everything(path: str) -> None:
     """What raises when asked for deletes nothing."""
     fill(path, 3)

@@ -6,13 +6,16 @@ import contextlib
 import errno
 import os
 import threading
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import pytest
 
-from metrics_appender import AppendLog, InvalidRecordError, disk
+from metrics_appender import AppendLog, InvalidRecordError, Rotation, disk
+from metrics_appender.maintenance import maintain
 from metrics_appender.named_cursors import first_unread
+from metrics_appender.segments import list_segments
 
 CURSOR = "1.{}.8.ab.cd.0123abcd.0123456789abcdef"
 
@@ -86,3 +89,22 @@ def test_many_who_store_under_one_name_leave_one_whole_cursor(log: AppendLog) ->
     for thread in threads:
         thread.join()
     assert log.load_cursor("a") in {CURSOR.format(number) for number in range(20)}
+
+
+@pytest.mark.parametrize("kind", ["empty", "a directory"])
+def test_a_stored_cursor_that_cannot_be_read_keeps_the_segments_and_not_the_upkeep(
+    path: str, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing is deleted, for it may need the very first; they are compressed, and the cursor is named."""
+    log = AppendLog(path, durability="os")
+    for _ in range(3):
+        log.append({})
+        log.rotate()
+    stored = Path(path + ".billing.cursor")
+    if kind == "empty":
+        stored.touch()
+    else:
+        stored.mkdir()
+    maintain(path, Rotation(keep_segments=1, compress="gzip"), first_unread)
+    assert [segment.compression for segment in list_segments(path)] == ["gzip", "gzip", None]
+    assert "billing" in caplog.text

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 def maintain(path: str, rotation: Rotation, first_unread: FirstUnread = lambda _: None, *, progress: Progress | None = None) -> bool:
     """Delete and compress what is due of the sealed segments of the log at `path`; `False` where another process is at it.
 
-    `first_unread` is asked for what retention has to leave, when anything is to be deleted. Raises `OSError` when the disk fails:
-    nothing is lost, and the next upkeep goes on.
+    `first_unread` is asked for what retention has to leave, before each segment that is to be deleted. Raises `OSError` when
+    the disk fails: nothing is lost, and the next upkeep goes on.
     """
     from filelock import FileLock, Timeout
 
@@ -125,9 +125,9 @@ def _placed_blocks(source: Source) -> Iterator[tuple[int, bytes]]:
 
 def _delete_surplus(path: str, rotation: Rotation, first_unread: FirstUnread) -> None:
     """Delete the oldest segments that are too many or too old, each durably before the next, so that no hole is left."""
-    surplus = list(_surplus(list_segments(path), rotation))
-    unread = first_unread(path) if surplus and rotation.keep_unread else None
-    for segment in surplus:
+    for segment in list(_surplus(list_segments(path), rotation)):
+        # Asked each time, for a cursor may be stored meanwhile.
+        unread = first_unread(path) if rotation.keep_unread else None
         if unread is not None and segment.end > unread:
             break
         plain = segment.path.removesuffix(ENDINGS[segment.compression]) if segment.compression else segment.path

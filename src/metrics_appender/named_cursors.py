@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Final
 
-from . import beside, disk
+from . import beside, disk, notice
 from .cursor import Cursor
 from .errors import Fault, InvalidRecordError, explain
 from .file_lock import WAIT, FileLock
@@ -69,9 +69,14 @@ def list_cursors(path: str) -> dict[str, str]:
 def first_unread(path: str) -> int | None:
     """Return the place in the log's stream from which on the stored cursors need what is there; `None` when there are none.
 
-    It is where the file of the last of them begins: by that file the cursor is found again.
+    It is where the file of the last of them begins: by that file the cursor is found again. Where one cannot be read it
+    may be the very first place, and that is told.
     """
-    return min((Cursor.parse(cursor, name).start for name, cursor in _stored(path)), default=None)
+    try:
+        return min((Cursor.parse(cursor, name).start for name, cursor in _stored(path)), default=None)
+    except (OSError, InvalidRecordError) as error:
+        notice.warn("%s: no segment is deleted, for a stored cursor cannot be read; mend it or drop it: %s", path, error)
+        return 0
 
 
 def _stored(path: str) -> Iterator[tuple[str, str]]:
@@ -92,6 +97,9 @@ def _read(path: str) -> str | None:
         return None
     try:
         return disk.read_at(fd, _LONGEST_CURSOR_BYTES, 0).decode(errors="replace").strip()
+    except OSError as error:
+        error.filename = path
+        raise
     finally:
         disk.close(fd)
 
