@@ -1,9 +1,7 @@
 """The shell's door: the command `metrics-appender` with `demo`, `append`, `read`, `rotate`, `check`, `repair` and `doctor`."""
 
 import importlib.metadata
-import io
 import os
-import sys
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -19,6 +17,7 @@ from .doctor import doctor
 from .failures import PlainErrors, fail
 from .read import read
 from .rotate import rotate
+from .streams import open_streams
 
 app = typer.Typer(cls=PlainErrors, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -31,12 +30,9 @@ def _show_version(is_wanted: bool) -> None:
 
 @app.callback()
 def main(
-    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")] = False,  # noqa: ARG001 - its callback shows it
+    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")] = False,
 ) -> None:
     """Append metrics to NDJSON files from many processes at once, and read them back."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # A file's name may hold what is no text, and a terminal may know fewer letters than a record holds.
-        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 @app.command()
@@ -72,3 +68,9 @@ app.command()(read)
 app.command()(rotate)
 app.command()(check)
 app.command()(repair)
+
+
+def run() -> None:
+    """Run the command line of this process."""
+    open_streams()
+    app()

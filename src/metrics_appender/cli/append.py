@@ -14,6 +14,7 @@ from ..appender import MetricsAppender
 from ..errors import MetricsAppenderError
 from ..ndjson import decode_line
 from .failures import PlainErrors, describe, fail
+from .streams import StandardOutputError
 
 _FILE = "FILE"
 _KINDS = ("performance", "outcome", "fidelity", "promotion", "rollback")
@@ -92,12 +93,19 @@ def append_file(
     log = AppendLog(file, durability=durability, lock_timeout=lock_timeout)
     acknowledged = 0
     try:
-        for number, line in enumerate(sys.stdin.buffer, 1):
+        for number, line in enumerate(_input_lines(), 1):
             if not line.isspace():
                 _append_line(log, number, line)
                 acknowledged += 1
     finally:
         _tell(acknowledged, file)
+
+
+def _input_lines() -> Iterator[bytes]:
+    try:
+        yield from sys.stdin.buffer
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, "standard input") from None
 
 
 def _append_line(log: AppendLog, number: int, line: bytes) -> None:
@@ -108,7 +116,12 @@ def _append_line(log: AppendLog, number: int, line: bytes) -> None:
 
 
 def _tell(acknowledged: int, where: str | Path) -> None:
-    typer.echo(f"{acknowledged} record{'' if acknowledged == 1 else 's'} acknowledged in {where}")
+    records = f"{acknowledged} record{'' if acknowledged == 1 else 's'}"
+    try:
+        typer.echo(f"{records} acknowledged in {where}")
+    except StandardOutputError as error:
+        error.add_note(f"{where}: {records} {'was' if acknowledged == 1 else 'were'} acknowledged")
+        raise
 
 
 @contextlib.contextmanager

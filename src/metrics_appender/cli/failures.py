@@ -1,16 +1,20 @@
 """Every failure of a command as one readable message on standard error, and its exit status."""
 
+import contextlib
 import errno
 import json
 import os
-import sys
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
 from ..errors import CorruptLineError, MetricsAppenderError
+from .streams import StandardOutputError, give_up_stdout
 
+# EX_IOERR of sysexits.h: no verdict of any command, and no failure of what it was to do.
+_OUTPUT_FAILED = 74
 # As a shell reports a program that SIGPIPE ended: the reader of the pipe, `head` say, had enough.
 _PIPE_CLOSED = 141
 # Where the system's own words would lead astray.
@@ -18,23 +22,41 @@ _HINTS: dict[int | None, str] = {errno.ELOOP: "a symbolic link, which an append 
 
 
 class PlainErrors(TyperGroup):
-    """A group of commands that fail with a message and status 1, never with a traceback."""
+    """A group of commands that fail with a message and a status, never with a traceback."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        """Read the words of the command line; `--help` and `--version` are told here."""
+        with _plainly():
+            return super().make_context(*arguments, **options)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
-        try:
+        with _plainly():
             return super().invoke(ctx)
-        except BrokenPipeError:
-            _give_up_stdout()
+
+
+@contextlib.contextmanager
+def _plainly() -> Iterator[None]:
+    try:
+        yield
+    except StandardOutputError as error:
+        give_up_stdout()
+        if error.errno == errno.EPIPE:
             raise typer.Exit(_PIPE_CLOSED) from None
-        except (MetricsAppenderError, OSError) as error:
-            fail(describe(error))
+        _say(describe(error))
+        raise typer.Exit(_OUTPUT_FAILED) from None
+    except (MetricsAppenderError, OSError) as error:
+        fail(describe(error))
 
 
 def fail(message: str) -> NoReturn:
     """Say on standard error what is wrong, and end with status 1."""
-    typer.echo(f"metrics-appender: {message}", err=True)
+    _say(message)
     raise typer.Exit(1)
+
+
+def _say(message: str) -> None:
+    typer.echo(f"metrics-appender: {message}", err=True)
 
 
 def describe(error: Exception) -> str:
@@ -50,10 +72,3 @@ def describe(error: Exception) -> str:
         if outcome not in text:
             text += f" ({outcome})"
     return text
-
-
-def _give_up_stdout() -> None:
-    """Keep the interpreter from writing what is left once more, as it does at its end."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
