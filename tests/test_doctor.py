@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import typer
@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 from metrics_appender.cli.doctor import doctor, show_report
 from metrics_appender.cli.failures import PlainErrors
 from metrics_appender.doctor import check_filesystem, crew, examine, tries
-from metrics_appender.doctor.crew import Crew
+from metrics_appender.doctor.crew import Crew, ProbeProcess
 from metrics_appender.doctor.report import Check, FilesystemReport, Status
 
 if TYPE_CHECKING:
@@ -423,3 +423,20 @@ def test_where_no_process_can_be_started_nothing_is_said_of_the_directory(tmp_pa
     done = invoke(tmp_path)
     assert done.exit_code == 2
     assert done.stderr == "metrics-appender: not checked: /no/python: No such file or directory\n"
+
+
+def test_what_breaks_off_the_removing_does_not_keep_it_from_being_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in the last moment: the directory for the tries is removed all the same, by a new process."""
+    ask, asked = ProbeProcess.ask, []
+
+    def interrupted(self: ProbeProcess, command: str, *arguments: Any, timeout_seconds: float) -> Any:
+        if command == "remove":
+            asked.append(command)
+            if len(asked) == 1:
+                raise KeyboardInterrupt
+        return ask(self, command, *arguments, timeout_seconds=timeout_seconds)
+
+    monkeypatch.setattr(ProbeProcess, "ask", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        check_filesystem(tmp_path)
+    assert os.listdir(tmp_path) == []

@@ -17,6 +17,7 @@ from .doctor import doctor
 from .failures import PlainErrors, fail
 from .read import read
 from .rotate import rotate
+from .signals import held_signals
 from .streams import open_streams
 
 app = typer.Typer(cls=PlainErrors, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -32,7 +33,12 @@ def _show_version(is_wanted: bool) -> None:
 def main(
     version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")] = False,
 ) -> None:
-    """Append metrics to NDJSON files from many processes at once, and read them back."""
+    """Append metrics to NDJSON files from many processes at once, and read them back.
+
+    Every command ends with status 0 or with one that its own help tells; with 2 where its words cannot be
+    understood, 74 where standard output cannot be written, 141 where its reader has gone, 130 or 143 where
+    SIGINT or SIGTERM has ended it.
+    """
 
 
 @app.command()
@@ -49,15 +55,17 @@ def demo(
     Ends with status 1 if anything is amiss. Without --dir the files are removed afterwards.
     """
     console = Console()
-    if directory is None:
-        with tempfile.TemporaryDirectory(prefix="metrics-appender-demo-") as made:
-            is_well = demo_screen.play(console, made, processes, records)
-    else:
-        directory.mkdir(parents=True, exist_ok=True)
-        if os.listdir(directory):
-            fail(f"{directory}: not empty; pass a new directory, for the check has to know every line there")
-        is_well = demo_screen.play(console, str(directory), processes, records)
-        typer.echo(f"The files are in {directory}")
+    with held_signals() as signals:
+        if directory is None:
+            with tempfile.TemporaryDirectory(prefix="metrics-appender-demo-") as made, signals.let_through():
+                is_well = demo_screen.play(console, made, processes, records)
+        else:
+            directory.mkdir(parents=True, exist_ok=True)
+            if os.listdir(directory):
+                fail(f"{directory}: not empty; pass a new directory, for the check has to know every line there")
+            with signals.let_through():
+                is_well = demo_screen.play(console, str(directory), processes, records)
+            typer.echo(f"The files are in {directory}")
     if not is_well:
         raise typer.Exit(1)
 

@@ -14,6 +14,7 @@ from ..appender import MetricsAppender
 from ..errors import MetricsAppenderError
 from ..ndjson import decode_line
 from .failures import PlainErrors, describe, fail
+from .signals import held_signals
 from .streams import StandardOutputError
 
 _FILE = "FILE"
@@ -92,13 +93,15 @@ def append_file(
         raise typer.BadParameter(message, param_hint=_FILE)
     log = AppendLog(file, durability=durability, lock_timeout=lock_timeout)
     acknowledged = 0
-    try:
-        for number, line in enumerate(_input_lines(), 1):
-            if not line.isspace():
-                _append_line(log, number, line)
-                acknowledged += 1
-    finally:
-        _tell(acknowledged, file)
+    with held_signals() as signals:
+        try:
+            with signals.let_through():
+                for number, line in enumerate(_input_lines(), 1):
+                    if not line.isspace():
+                        _append_line(log, number, line)
+                        acknowledged += 1
+        finally:
+            _tell(acknowledged, file)
 
 
 def _input_lines() -> Iterator[bytes]:

@@ -14,6 +14,7 @@ from ..doctor import check_filesystem
 from ..doctor.report import FilesystemReport
 from ..naming import default_directory
 from .failures import describe
+from .signals import held_signals
 
 _DO_NOT_USE = 2
 _STYLES = {"ok": "green", "limit": "yellow", "unfit": "bold red"}
@@ -37,7 +38,8 @@ def doctor(
     a rename, the time of syncs. Takes a few seconds, and leaves nothing behind.
     Ends with status 0 (works), 1 (works with limits) or 2 (do not use).
     """
-    report = _check(directory)
+    with held_signals() as signals, signals.let_through():
+        report = _check(directory)
     if as_json:
         typer.echo(json.dumps(report.as_dict()))
     else:

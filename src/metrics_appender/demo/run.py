@@ -11,11 +11,12 @@ import multiprocessing
 import os
 import signal
 import time
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from .check import LONG_FILE, TORN_SUFFIX, Told
-from .worker import GO, KINDS, LONG_KIND, Message, Task, work
+from .worker import ENDING, GO, KINDS, LONG_KIND, Message, Task, work
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +61,7 @@ class _Worker:
         self.failure = ""
         self.pipe, far_end = context.Pipe()
         self.process: SpawnProcess = context.Process(target=work, args=(task, far_end), daemon=True)
-        self.process.start()
+        _start_undisturbed(self.process)
         far_end.close()  # the worker's own copy is the only one now, so its death ends the pipe
 
     def receive(self) -> Message | None:
@@ -95,6 +96,16 @@ class _Worker:
         self.process.join()
         self.process.close()
         self.pipe.close()
+
+
+def _start_undisturbed(process: SpawnProcess) -> None:
+    """Start a process that is disturbed by no signal to the group until it attends to them, nor by one that breaks this off."""
+    resource_tracker.ensure_running()  # it would be started now, and unblock them
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def run(directory: str, processes: int, records: int, on_acknowledged: Callable[[], object]) -> Outcome:

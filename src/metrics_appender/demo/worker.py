@@ -27,6 +27,8 @@ _REASON: Final = "Weil es die Leute so wollten: 人々がそれを望んだ. "
 # "ready" and "long": about to start, about to append the long record. "acknowledged": the append returned.
 Message = tuple[Literal["ready", "long", "acknowledged", "failed"], int | str]
 GO: Final = "go"
+# The signals that end the parent, blocked in a worker until it says what they are to do there.
+ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ def work(task: Task, pipe: Connection) -> None:
     the kill: whatever is torn then is mended by one of them.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer: it ends its workers
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
     logging.getLogger(notice.LOGGER).addHandler(logging.NullHandler())  # the demo shows on its screen what was mended
     try:
         _append_all(task, pipe)

@@ -69,6 +69,10 @@ def _remove(crew: Crew, place: str) -> list[Check]:
     except OSError as error:
         crew.end()
         return [Check("clean_up", "limit", f"{place} could not be removed: {reason_of(error)}", {"errno": error.errno})]
+    except BaseException:  # a signal in the middle of it: once more, by a new process
+        crew.end()
+        crew.member(0).ask("remove", place, timeout_seconds=ANSWER_SECONDS)
+        raise
     return []
 
 

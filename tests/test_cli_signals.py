@@ -1,0 +1,122 @@
+"""The command and its signals: what was acknowledged is told, and nothing is left behind, whenever they come."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from metrics_appender import AppendLog
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import Waiting
+
+COMMAND = (sys.executable, "-m", "metrics_appender")
+SIGNALS = [signal.SIGINT, signal.SIGTERM]
+# Ends the standard input of one `append` after the other, and sends SIGINT at that moment, a little before or after it.
+PRODUCER = """
+import os, signal, subprocess, sys, threading
+
+command, path, rounds = [sys.executable, "-m", "metrics_appender", "append"], sys.argv[1], int(sys.argv[2])
+for number in range(rounds):
+    with subprocess.Popen([*command, f"{path}.{number}"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdin.write(b'{"n":1}\\n')
+        process.stdin.flush()
+        while not os.path.exists(f"{path}.{number}") or not os.path.getsize(f"{path}.{number}"):
+            pass
+        for _ in range(number % 10 * 1000):
+            pass
+        process.send_signal(signal.SIGINT)
+        process.stdin.close()
+        print(process.stdout.read().decode().strip(), process.wait())
+"""
+
+
+def test_an_end_of_input_that_comes_with_ctrl_c_leaves_the_count(path: str) -> None:
+    """As where both ends of a pipe get the SIGINT of a terminal."""
+    rounds = 30
+    done = subprocess.run([sys.executable, "-c", PRODUCER, path, str(rounds)], capture_output=True, text=True, check=True, timeout=300)
+    told = [line.split(" acknowledged in ") for line in done.stdout.splitlines()]
+    assert [line[1] for line in told] == [f"{path}.{number} 130" for number in range(rounds)]
+    # The line is seen a moment before its append returned.
+    assert {line[0] for line in told} <= {"0 records", "1 record"}
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_that_waits_with_append_for_a_lock_ends_the_waiting(path: str, number: int, wait: Waiting) -> None:
+    """With the count of those before, and nothing of the line in the file."""
+    from conftest import held
+
+    with held(path), subprocess.Popen([*COMMAND, "append", path], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin
+        process.stdin.write(b'{"n":1}\n')
+        process.stdin.flush()
+        wait.until(lambda: path in names_opened_by(process.pid))
+        process.send_signal(number)
+        assert process.stdout
+        assert process.stdout.read().decode() == f"0 records acknowledged in {path}\n"
+    assert process.returncode == 128 + number
+    assert AppendLog(path).read() == []
+
+
+def names_opened_by(pid: int) -> list[str]:
+    """Return the files that a process has open."""
+    directory = f"/proc/{pid}/fd"
+    found = []
+    for name in os.listdir(directory):
+        try:
+            found.append(os.readlink(os.path.join(directory, name)))
+        except FileNotFoundError:
+            pass  # closed in between
+    return found
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("to", ["the process", "its group"])
+def test_the_demo_leaves_nothing_when_it_is_ended(tmp_path: Path, number: int, to: str, wait: Waiting) -> None:
+    """Its files are removed, its workers have ended, and the status names the signal."""
+    with started("demo", "--processes=3", "--records=1000000", environment=os.environ | {"TMPDIR": str(tmp_path)}) as process:
+        wait.until(lambda: list(tmp_path.glob("*/*.json")))
+        (os.kill if to == "the process" else os.killpg)(process.pid, number)
+        assert process.communicate()[1] == b""
+    assert process.returncode == 128 + number
+    assert os.listdir(tmp_path) == []
+    wait.until(lambda: not is_alive(process.pid))
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("to", ["the process", "its group"])
+def test_the_doctor_leaves_nothing_when_it_is_ended(tmp_path: Path, number: int, to: str, wait: Waiting) -> None:
+    """Neither the directory for its tries nor a process, whichever try was under way."""
+    for turn in range(4):
+        with started("doctor", str(tmp_path)) as process:
+            wait.until(lambda: os.listdir(tmp_path))
+            try:
+                process.wait(turn / 2)  # in the middle of one try or another; any moment has to do
+            except subprocess.TimeoutExpired:
+                (os.kill if to == "the process" else os.killpg)(process.pid, number)
+            assert process.communicate()[1] == b""
+        assert process.returncode in {0, 1, 128 + number}
+        assert os.listdir(tmp_path) == []
+        wait.until(lambda: not is_alive(process.pid))
+
+
+def started(*words: str, environment: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
+    """Start a command in a session of its own, as a terminal does."""
+    return subprocess.Popen([*COMMAND, *words], env=environment, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def is_alive(group: int) -> bool:
+    """Whether a process group has a member."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
