@@ -156,7 +156,7 @@ def test_a_lock_that_is_not_free_in_time_is_told(path: str, hold: Callable[[str]
     with hold(path):
         done = run("append", path, "--lock-timeout", "0", text='{"a":1}\n')
     assert done.returncode == 1
-    assert done.stderr.startswith(f"metrics-appender: standard input, line 1: {path}: no lock within 0 s")
+    assert done.stderr.startswith(f"metrics-appender: {path}: no lock within 0 s")
     assert done.stderr.count("nothing was written") == 1
     assert done.stderr.count("\n") == 1
 
@@ -166,7 +166,8 @@ def test_what_the_system_refuses_is_told_with_what_became_of_the_record(tmp_path
     missing = tmp_path / "no" / "file"
     done = invoke("append", missing, text='{"a":1}')
     assert done.exit_code == 1
-    assert done.stderr == f"metrics-appender: standard input, line 1: {missing}: No such file or directory (nothing was written)\n"
+    reason = "No such file or directory (nothing was written) (line 1 of standard input)"
+    assert done.stderr == f"metrics-appender: {missing}: {reason}\n"
 
 
 def test_a_symbolic_link_is_named_as_one(tmp_path: Path) -> None:
@@ -194,7 +195,7 @@ def test_a_typed_record_is_what_the_method_appends(tmp_path: Path, kind: str) ->
     common = ["--skill", SKILL, "--timestamp", "1760970309.5", "--dir", str(tmp_path / "shell")]
     done = invoke("append", kind, *options.split(), *common)
     assert (done.exit_code, done.stderr) == (0, "")
-    assert done.stdout == f"1 record acknowledged in {tmp_path / 'shell'}\n"
+    assert done.stdout == f"1 record acknowledged in {tmp_path / 'shell' / (SKILL + suffix)}\n"
     method = MetricsAppender.append_rollback_event if kind == "rollback" else method_of(kind)
     method(MetricsAppender(tmp_path / "method"), SKILL, **arguments, timestamp=1760970309.5)
     expected, found = (list(json.loads((tmp_path / way / (SKILL + suffix)).read_bytes()).items()) for way in ("method", "shell"))

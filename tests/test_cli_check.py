@@ -27,7 +27,7 @@ def test_check_names_every_fault_and_ends_with_1(damaged: str) -> None:
         damaged,
         "  1 other; 3 lines, 40 bytes",
         "  1 no_object, 1 glued, 1 torn_tail",
-        f"{damaged}, line 2 (byte 8): no_object: Expecting value at character 0: bad \\x1b[31m",
+        f"{damaged}, line 2 (byte 8): no_object: Expecting value at character 1: bad \\x1b[31m",
         f'{damaged}, line 3 (byte 18): glued: 2 whole objects in one line: {{"a": 1}}{{"b":2}}',
         f'{damaged}, line 4 (byte 34): torn_tail: 6 bytes without a newline, which nobody is writing: {{"torn',
         "1 file, 3 lines, 3 faults",

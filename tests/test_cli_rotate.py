@@ -71,7 +71,7 @@ def test_rotate_leaves_what_a_named_cursor_has_still_to_read(path: str, argument
     ("arguments", "complaint"),
     [
         (("--keep-age", "soon"), "no length of time"),
-        (("--compress", "bz2"), "pass 'gzip', 'zstd' or None"),
+        (("--compress", "bz2"), "not one of gzip, zstd"),
         (("--keep-segments", "0"), "greater than or equal to 1"),
     ],
 )

@@ -86,7 +86,8 @@ class CorruptLineError(MetricsAppenderError, json.JSONDecodeError):
     """A line that ends in a newline but is not a JSON object; reading changed nothing.
 
     `path`, `line_number` (from 1) and `byte_offset` (of the line's first byte, from 0) say where;
-    `msg`, `doc` and `pos` are those of `json.JSONDecodeError`, with the line as the document.
+    `msg`, `doc` and `pos` are those of `json.JSONDecodeError`, with the line as the document; the text counts
+    its characters from 1, as editors do.
     """
 
     def __init__(self, msg: str, doc: str, pos: int, path: str, line_number: int, byte_offset: int) -> None:
@@ -99,7 +100,7 @@ class CorruptLineError(MetricsAppenderError, json.JSONDecodeError):
     def __str__(self) -> str:
         """Say where the line is, what is wrong, and what to do."""
         return (
-            f"{self.path}, line {self.line_number} (byte {self.byte_offset}): {self.msg} at character {self.pos}; "
+            f"{self.path}, line {self.line_number} (byte {self.byte_offset}): {self.msg} at character {self.pos + 1}; "
             "another program wrote this line: move it aside, then read again"
         )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import re
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, TypeVar
 
@@ -141,10 +142,15 @@ def _decode_by_the_book(line: bytes) -> dict[str, Any]:
     except json.JSONDecodeError:
         raise
     except ValueError as error:  # a constant, or an integer of more digits than Python converts
-        raise json.JSONDecodeError(str(error), text, 0) from error
+        raise json.JSONDecodeError(str(error), text, _place_of_constant(text)) from error
     if not isinstance(record, dict):
         raise json.JSONDecodeError(f"Expected a JSON object, got {type(record).__name__}", text, 0)
     return record
+
+
+def _place_of_constant(text: str) -> int:
+    """Return where the first of what only Python takes for JSON stands, 0 where none does."""
+    return next((found.start() for found in re.finditer(r'"(?:[^"\\]|\\.)*"|(NaN|-?Infinity)', text) if found[1]), 0)
 
 
 def _refuse_constant(name: str) -> NoReturn:

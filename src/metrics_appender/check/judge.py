@@ -48,7 +48,7 @@ def judge_line(line: bytes, schema: Schema) -> Any:
         objects = objects_in(line)
         if objects:
             return Verdict("glued", f"{len(objects)} whole objects in one line")
-        return Verdict("no_object", f"{error.msg} at character {error.pos}")
+        return Verdict("no_object", f"{error.msg} at character {error.pos + 1}")
     try:
         return schema.conform(record)
     except msgspec.ValidationError as error:

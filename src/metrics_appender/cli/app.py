@@ -49,7 +49,7 @@ def demo(
         Path | None, typer.Option("--dir", help="Keep the files there, in an empty or new directory.", file_okay=False)
     ] = None,
 ) -> None:
-    """Append from many processes, kill one in mid-write, check all files.
+    """Append from many processes, kill one in mid-write, check it all.
 
     Every file is checked against what the processes were told was durable.
     Ends with status 1 if anything is amiss. Without --dir the files are removed afterwards.

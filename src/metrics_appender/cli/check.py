@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from ..append_log import DEFAULT_LOCK_TIMEOUT
 from ..check import check as check_path
 from ..errors import InvalidRecordError
 from ..naming import default_directory
 from ..records import iso_utc
 from ..repair import repair as repair_path
 from .failures import describe
+from .options import LockTimeout  # noqa: TC001 - Typer reads it
 from .progress import progress_bar
 
 if TYPE_CHECKING:
@@ -55,19 +57,23 @@ def repair(
         list[str] | None,
         typer.Option(metavar="KIND", help="Leave faults of this kind as they are (schema, say); may be given several times."),
     ] = None,
+    lock_timeout: LockTimeout = DEFAULT_LOCK_TIMEOUT,
     as_json: Annotated[bool, typer.Option("--json", help="One line of JSON.")] = False,
 ) -> None:
-    """Move what `check` finds wrong to FILE.torn, and give glued objects lines of their own.
+    """Move what `check` finds wrong to FILE.torn, or to lines of its own.
 
-    No byte is deleted, and every good line keeps its place. Writers may write meanwhile.
+    Glued objects get a line each. No byte is deleted, and every good line keeps its place. Writers may write meanwhile.
     Ends with status 0 (nothing is wrong any more), 1 (something was left, or a dry run found something) or 2 (a log could not be
     repaired).
     """
     try:
         with progress_bar("reading") as progress:
-            report = repair_path(path, dry_run=dry_run, keep=keep or (), progress=progress)  # type: ignore[arg-type]  # it is checked there
-    except InvalidRecordError as error:
-        raise typer.BadParameter(error.faults[0].reason, param_hint="--keep") from None
+            report = repair_path(path, dry_run=dry_run, keep=keep or (), lock_timeout=lock_timeout, progress=progress)  # type: ignore[arg-type]  # checked there
+    except InvalidRecordError:
+        from ..repair.everything import KEEPABLE
+
+        message = f"pass one of {', '.join(KEEPABLE)}"
+        raise typer.BadParameter(message, param_hint="--keep") from None
     except OSError as error:
         _refuse("repaired", error)
     if as_json:

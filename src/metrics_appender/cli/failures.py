@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from ..errors import CorruptLineError, MetricsAppenderError
+from ..errors import CorruptLineError, LockTimeoutError, MetricsAppenderError
 from .streams import StandardOutputError, give_up_stdout
 
 # EX_IOERR of sysexits.h: no verdict of any command, and no failure of what it was to do.
@@ -66,7 +66,11 @@ def describe(error: Exception) -> str:
     text = str(error)
     if isinstance(error, OSError) and error.strerror:
         reason = _HINTS.get(error.errno, error.strerror)
-        text = f"{os.fsdecode(error.filename)}: {reason}" if error.filename else reason
+        # Only where a relative path begins does the system miss something that it was told no name of.
+        name = error.filename or ("the working directory" if error.errno == errno.ENOENT else "")
+        text = f"{os.fsdecode(name)}: {reason}" if name else reason
+    if isinstance(error, LockTimeoutError):
+        text = text.replace(" lock_timeout", " --lock-timeout")
     for note in getattr(error, "__notes__", ()):
         outcome = note.rpartition(": ")[2]
         if outcome not in text:

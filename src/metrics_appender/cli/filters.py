@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import typer
 
-from .durations import seconds_of
+from .options import seconds_in
 
 Filter = Callable[[dict[str, Any]], bool]
 
@@ -38,17 +38,22 @@ def _is_since(text: str) -> Filter:
 
 def _moment(text: str) -> float:
     """Return seconds since the epoch for an instant in ISO 8601 (of this place where it has no offset), or `2h` for so long ago."""
+    seconds = seconds_in(text)
+    if seconds is not None:
+        return time.time() - seconds
     try:
         return dt.datetime.fromisoformat(text).timestamp()
     except (ValueError, OverflowError):
-        return time.time() - seconds_of(text)
+        message = f"{text!r} is neither a length of time (90s, 45m, 36h, 30d, 4w) nor an instant (2025-10-20, 2025-10-20T14:25:09Z)"
+        raise typer.BadParameter(message, param_hint="--since") from None
 
 
 def _has_value(text: str) -> Filter:
     """Return whether a field, named by its path (`automated_checks.passed`), has a value: a text as it stands, or JSON."""
     field, found, wanted = text.partition("=")
     if not found or not field:
-        raise typer.BadParameter(f"{text}: pass field=value, such as agent=ai_overseer or correct=false")
+        message = f"{text}: pass field=value, such as agent=ai_overseer or correct=false"
+        raise typer.BadParameter(message, param_hint="--where")
     try:
         value = json.loads(wanted)
     except ValueError:

@@ -58,7 +58,8 @@ def read(
             sys.stdout.buffer.write(_line_of(record))
         sys.stdout.buffer.flush()
     if skipped.first is not None:
-        typer.echo(f"metrics-appender: {skipped.count} corrupt lines skipped, the first: {describe(skipped.first)}", err=True)
+        lines = "line skipped, it is" if skipped.count == 1 else "lines skipped, the first"
+        typer.echo(f"metrics-appender: {skipped.count} corrupt {lines}: {describe(skipped.first)}", err=True)
 
 
 def _select(log: AppendLog, number: int | None, is_wanted: filters.Filter | None, on_error: OnError) -> Iterable[dict[str, Any]]:

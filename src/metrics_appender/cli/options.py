@@ -1,0 +1,58 @@
+"""What options of several commands take: a length of time as people write it, a timeout, one word of a few."""
+
+import re
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_WRITTEN = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
+
+
+def seconds_in(text: str) -> float | None:
+    """Return how many seconds 90s, 45m, 36h, 30d or 4w are; `None` for what is no length of time."""
+    matched = _WRITTEN.fullmatch(text)
+    return float(matched[1]) * _SECONDS[matched[2]] if matched else None
+
+
+def age_of(text: str) -> float:
+    """Return so many seconds; a usage error for what is no length of time, or none above 0."""
+    seconds = seconds_in(text)
+    if seconds is None:
+        message = f"{text!r} is no length of time; write it as 90s, 45m, 36h, 30d or 4w"
+        raise typer.BadParameter(message)
+    if not seconds:
+        raise typer.BadParameter("pass a length of time above 0, such as 36h, 30d or 4w")
+    return seconds
+
+
+def one_of(*words: str) -> Callable[[str], str]:
+    """Return what passes these words, and answers any other with a usage error."""
+
+    def passed(text: str) -> str:
+        if text not in words:
+            message = f"{text!r} is not one of {', '.join(words)}"
+            raise typer.BadParameter(message)
+        return text
+
+    return passed
+
+
+def _check_timeout(seconds: float) -> float:
+    if not seconds >= 0:  # nor is NaN
+        raise typer.BadParameter("pass seconds of 0 or more, or 'inf' to wait for ever")
+    return seconds
+
+
+LockTimeout = Annotated[
+    float, typer.Option(callback=_check_timeout, help="Seconds to wait for other writers at most; 'inf' waits for ever.")
+]
+SyncedBy = Annotated[
+    Any,
+    typer.Option(
+        parser=one_of("fsync", "group", "os"),
+        metavar="fsync|group|os",
+        help="What an acknowledged record survives: 'os' the process's end, the others a power cut too.",
+    ),
+]
