@@ -22,12 +22,20 @@ def fill(path: str, count: int) -> None:
 
 
 def test_rotate_seals_the_file_and_names_the_segment(path: str) -> None:
-    """A file without a line, or that is not there, is left as it is."""
-    assert invoke("rotate", path).stdout == f"{path}: no line to seal\n"
-    assert not os.path.exists(path)
+    """A file without a line is left as it is, also where only its segments are there."""
     AppendLog(path).append({"n": 1})
     assert invoke("rotate", path).stdout == f"{sealed_path(path, 0, 8)}\n"
     assert invoke("rotate", path).stdout == f"{path}: no line to seal\n"
+    Path(path).touch()
+    done = invoke("rotate", path)
+    assert (done.exit_code, done.stdout) == (0, f"{path}: no line to seal\n")
+
+
+def test_rotate_of_what_is_not_there_is_a_failure(path: str) -> None:
+    """A name that is mistyped in a table of jobs is noticed; nothing is made of it."""
+    done = invoke("rotate", path, "--keep-segments", "3")
+    assert (done.exit_code, done.stdout, done.stderr) == (1, "", f"metrics-appender: {path}: no such file\n")
+    assert os.listdir(os.path.dirname(path)) == []
 
 
 def test_rotate_refuses_what_is_no_regular_file(path: str) -> None:

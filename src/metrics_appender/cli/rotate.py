@@ -6,10 +6,12 @@ from typing import Annotated, Any
 import typer
 
 from ..append_log import DEFAULT_LOCK_TIMEOUT, AppendLog
+from ..disk import is_there
 from ..errors import InvalidRecordError
 from ..maintenance import maintain
 from ..named_cursors import first_unread
 from ..rotation import Rotation
+from ..segments import list_segments
 from .failures import fail
 from .options import LockTimeout, age_of, one_of
 from .progress import progress_bar
@@ -30,6 +32,7 @@ def rotate(
 
     The sealed segment lies beside FILE, named by its place among all bytes ever appended, and reading FILE reads it too. Then segments are
     deleted and compressed as the options say; what a named cursor has still to read is kept.
+    Ends with status 0 (also where FILE has no line to seal) or 1 (FILE is not there, or something failed).
     """
     try:
         rotation = Rotation(keep_segments=keep_segments, keep_age=keep_age, compress=compress)
@@ -37,6 +40,8 @@ def rotate(
         fault = error.faults[0]
         raise typer.BadParameter(fault.reason, param_hint=f"--{fault.field}") from None
     with AppendLog(file, lock_timeout=lock_timeout) as log:
+        if not (is_there(log.path) or list_segments(log.path)):
+            fail(f"{file}: no such file")
         sealed = log.rotate()
     typer.echo(f"{file}: no line to seal" if sealed is None else sealed)
     if not rotation.is_upkeep:
