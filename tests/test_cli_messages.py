@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -10,9 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from test_cli import COMMAND, invoke
+from rich.console import Console
+from test_cli import COMMAND, invoke, on_terminal
 
 from metrics_appender import AppendLog
+from metrics_appender.cli.doctor import show_report
+from metrics_appender.doctor.report import Check, FilesystemReport
 
 if TYPE_CHECKING:
     import contextlib
@@ -148,3 +152,25 @@ def test_facts_of_a_corrupt_line_stay_those_of_json(path: str) -> None:
     with pytest.raises(json.JSONDecodeError) as caught:
         AppendLog(path).read()
     assert caught.value.pos == 0
+
+
+@pytest.mark.parametrize("columns", [20, 40, 50])
+def test_a_narrow_terminal_loses_no_figure_of_the_demo(tmp_path: Path, columns: int) -> None:
+    """Where the table does not fit, a kind has a line that says all of it."""
+    shown = " ".join(on_terminal("demo", "--processes", "2", "--records", "5", "--dir", str(tmp_path / "new"), columns=columns).split())
+    assert "All well" in shown
+    assert "rollback: 1 acknowledged, 1 found, 0 torn, 0 lost" in shown
+    assert "all: " in shown
+
+
+@pytest.mark.parametrize("columns", range(20, 60, 4))
+def test_a_narrow_terminal_loses_no_status_of_the_doctor(columns: int) -> None:
+    """Nor a letter of what it found."""
+    report = FilesystemReport("/d", "ext4", "/dev/x", "/", (), (Check("killed_holder", "unfit", "not tried, for two processes got it"),))
+    console = Console(width=columns, file=io.StringIO())
+    show_report(console, report)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]  # it is the one above
+    assert "unfit" in shown
+    assert "…" not in shown
+    if columns == 20:
+        assert "killed holder: unfit, not tried, for two processes got it" in " ".join(shown.split())

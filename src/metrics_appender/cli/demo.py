@@ -12,6 +12,7 @@ from rich.table import Table
 from ..demo import run as demo
 from ..demo.check import LONG_FILE, TORN_SUFFIX, Findings, Tally, check
 from ..demo.worker import SKILL_NAME
+from .table import show_table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,7 +33,7 @@ def play(console: Console, directory: str, processes: int, records: int) -> bool
     findings = check(directory, outcome.told)
     problems = [*outcome.failures, *findings.problems]
     _show_kills(console, outcome.kills, findings)
-    console.print(_table_of(findings, outcome.seconds))
+    _show_tallies(console, findings.tallies, outcome.seconds)
     _show_verdict(console, findings, problems)
     return not problems
 
@@ -61,8 +62,7 @@ def _show_kills(console: Console, kills: list[demo.Kill], findings: Findings) ->
             console.print(f"{hit} came too late to tear its line of {length}.", highlight=False)
 
 
-def _table_of(findings: Findings, seconds: float) -> Table:
-    tallies = findings.tallies
+def _show_tallies(console: Console, tallies: dict[str, Tally], seconds: float) -> None:
     whole = Tally(*(sum(column) for column in zip(*map(astuple, tallies.values()), strict=True)))
     table = Table(box=SIMPLE, show_footer=True, footer_style="bold")
     table.add_column("kind", footer="all")
@@ -70,7 +70,8 @@ def _table_of(findings: Findings, seconds: float) -> Table:
         table.add_column(title, footer=total, justify="right")
     for kind, tally in tallies.items():
         table.add_row(kind, *_cells_of(tally, seconds))
-    return table
+    rows = [(kind, _cells_of(tally, seconds)) for kind, tally in (*tallies.items(), ("all", whole))]
+    show_table(console, table, (f"{kind}: {', '.join(map(' '.join, zip(cells, _TITLES, strict=True)))}" for kind, cells in rows))
 
 
 def _cells_of(tally: Tally, seconds: float) -> list[str]:

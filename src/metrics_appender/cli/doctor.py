@@ -15,6 +15,7 @@ from ..doctor.report import FilesystemReport
 from ..naming import default_directory
 from .failures import describe
 from .signals import held_signals
+from .table import show_table
 
 _DO_NOT_USE = 2
 _STYLES = {"ok": "green", "limit": "yellow", "unfit": "bold red"}
@@ -55,12 +56,12 @@ def show_report(console: Console, report: FilesystemReport) -> None:
     console.print(Text(f"file system: {report.file_system}{mounted}"), soft_wrap=True)
     console.print(Text(f"mount options: {', '.join(report.mount_options) or 'not known'}"))
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("check", no_wrap=True)
-    table.add_column("", no_wrap=True)
-    table.add_column("found")
-    for check in report.checks:
-        table.add_row(check.name.replace("_", " "), Text(check.status, style=_STYLES[check.status]), Text(check.message))
-    console.print(table)
+    for title in ("check", "", "found"):
+        table.add_column(title, overflow="fold")
+    rows = [(check.name.replace("_", " "), Text(check.status, style=_STYLES[check.status]), check.message) for check in report.checks]
+    for name, status, message in rows:
+        table.add_row(name, status, Text(message))
+    show_table(console, table, (Text.assemble(f"{name}: ", status, f", {message}") for name, status, message in rows))
     worst = _WORST[report.exit_status]
     reasons = ", ".join(check.name.replace("_", " ") for check in report.checks if check.status == worst)
     if worst == "ok":

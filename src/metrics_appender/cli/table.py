@@ -1,4 +1,4 @@
-"""Records as a table on a terminal: a row a record, or a block a record where a row would not fit."""
+"""Tables on a terminal, and what stands in their place where one would not fit; records as a table."""
 
 from __future__ import annotations
 
@@ -26,6 +26,17 @@ _PAGE_RECORDS: Final = 1000
 _INSTANT: Final = re.compile(r"(\d{4}-\d\d-\d\d)T([\d:]+(?:\.\d{3})?)\d*\+00:00")
 
 
+def show_table(console: Console, table: Table, sentences: Iterable[Text | str]) -> None:
+    """Print a table, or where its longest words do not fit, sentences that say the same."""
+    if _fits(console, table):
+        console.print(table)
+        return
+    console.print()
+    for sentence in sentences:
+        console.print(sentence, highlight=False)
+    console.print()
+
+
 def show_records(console: Console, records: Iterable[dict[str, Any]]) -> None:
     """Print records, a table for each thousand of them, with every field that one of them has.
 
@@ -47,10 +58,14 @@ def _show_page(console: Console, records: list[dict[str, Any]]) -> None:
         console.print(Text.assemble((f"{_printable(name)}: ", "bold"), _cell(name, records[0][name])))
     rest = [name for name in names if name not in shared]
     table = _rows(records, rest)
-    if Measurement.get(console, console.options.update(max_width=_WIDEST), table).minimum <= console.width:
+    if _fits(console, table):
         console.print(table)
     else:
         _print_blocks(console, records, rest)
+
+
+def _fits(console: Console, table: Table) -> bool:
+    return Measurement.get(console, console.options.update(max_width=_WIDEST), table).minimum <= console.width
 
 
 def _names_in(records: Iterable[dict[str, Any]]) -> list[str]:
