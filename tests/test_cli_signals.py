@@ -93,19 +93,16 @@ def test_the_demo_leaves_nothing_when_it_is_ended(tmp_path: Path, number: int, t
 
 @pytest.mark.parametrize("number", SIGNALS)
 @pytest.mark.parametrize("to", ["the process", "its group"])
-def test_the_doctor_leaves_nothing_when_it_is_ended(tmp_path: Path, number: int, to: str, wait: Waiting) -> None:
+@pytest.mark.parametrize("made", ["made", "turns", "held"])
+def test_the_doctor_leaves_nothing_when_it_is_ended(tmp_path: Path, made: str, number: int, to: str, wait: Waiting) -> None:
     """Neither the directory for its tries nor a process, whichever try was under way."""
-    for turn in range(4):
-        with started("doctor", str(tmp_path)) as process:
-            wait.until(lambda: os.listdir(tmp_path))
-            try:
-                process.wait(turn / 2)  # in the middle of one try or another; any moment has to do
-            except subprocess.TimeoutExpired:
-                (os.kill if to == "the process" else os.killpg)(process.pid, number)
-            assert process.communicate()[1] == b""
-        assert process.returncode in {0, 1, 128 + number}
-        assert os.listdir(tmp_path) == []
-        wait.until(lambda: not is_alive(process.pid))
+    with started("doctor", str(tmp_path)) as process:
+        wait.until(lambda: list(tmp_path.glob(f".*/{made}")))
+        (os.kill if to == "the process" else os.killpg)(process.pid, number)
+        assert process.communicate()[1] == b""
+    assert process.returncode == 128 + number
+    assert os.listdir(tmp_path) == []
+    wait.until(lambda: not is_alive(process.pid))
 
 
 def started(*words: str, environment: dict[str, str] | None = None) -> subprocess.Popen[bytes]:

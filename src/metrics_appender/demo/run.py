@@ -30,6 +30,7 @@ _LONG_CHARACTERS: Final = (24_000_000, 64_000_000, 160_000_000)
 # So much growth is no other worker's record.
 _SEEN_GROWING_BYTES: Final = 1_000_000
 _LOOK_SECONDS: Final = 0.0002
+_END_SECONDS: Final = 5.0
 
 
 class Kill(NamedTuple):
@@ -90,12 +91,16 @@ class _Worker:
             return f"worker {self.task.writer} failed: {self.failure or f'exit code {self.process.exitcode}'}"
         return ""
 
+    def dismiss(self) -> None:
+        """Close the pipe, by which one that is alive learns at its next word that nobody listens any more."""
+        self.pipe.close()
+
     def end(self) -> None:
-        """Leave neither a process nor a descriptor behind."""
+        """Leave neither a process nor a descriptor behind, once it was dismissed."""
+        self.process.join(_END_SECONDS)  # killed in the middle of an import, it could leave a file in $TMPDIR
         self.process.kill()
         self.process.join()
         self.process.close()
-        self.pipe.close()
 
 
 def _start_undisturbed(process: SpawnProcess) -> None:
@@ -165,6 +170,8 @@ class _Overseer:
 
     def end(self) -> None:
         """End whatever runs still."""
+        for worker in self._workers:
+            worker.dismiss()
         for worker in self._workers:
             worker.end()
 
