@@ -9,7 +9,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from metrics_appender import disk, file_lock, fork, group_commit, rotation, tail
+from metrics_appender import disk, file_lock, fork, group_commit, line_queue, rotation, tail
 from metrics_appender.errors import NOTHING_WRITTEN, explain
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _withdraw_nothing() -> None:
     """Put every line into the queue, and let it stay there when its caller gets an error."""
 
     def append(self: Any, line: bytes, deadline: float | None = None) -> None:
-        entry = self._join_queue(line)
+        entry = self._lines.join(line)
         try:
             self._wait(entry, deadline)
         except OSError as error:
@@ -112,7 +112,7 @@ def _withdraw_nothing() -> None:
         if entry.error is not None:
             raise entry.error
 
-    _put(group_commit.GroupCommit, "_withdraw", lambda self, entry: True)
+    _put(line_queue.LineQueue, "withdraw", lambda self, entry: True)
     _put(group_commit.GroupCommit, "append", append)
 
 

@@ -16,71 +16,38 @@ import errno
 import math
 import threading
 import time
-from collections import deque
 from threading import get_ident
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from . import fork
 from .company import Company
-from .errors import MAY_BE_WRITTEN, NOTHING_WRITTEN, LockTimeoutError, add_outcome, explain, is_failure, restate
+from .errors import MAY_BE_WRITTEN, NOTHING_WRITTEN, LockTimeoutError, add_outcome, explain, is_failure
 from .file_lock import TRY, FileLock
+from .line_queue import LineQueue
 from .patience import LOOKS_IN_A_TIMEOUT
-from .tail import LOOK_BACK_BYTES
 from .waiter import Waiter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .file_lock import Seal
+    from .line_queue import Entry, Write
     from .patience import Patience
 
 # How long somebody in the queue sleeps at most before looking around: whether the file was rotated away,
 # whether a leader was interrupted. In the ordinary course nobody sleeps so long. With a short timeout, a part of it.
 _LOOK_AROUND_SECONDS: Final = 1.0
 _NO_THREAD_PAUSE_SECONDS: Final = 0.001
-# One pass joins lines of up to so many bytes, as far back as a look for what a power cut left goes; a longer line goes by itself.
-_PASS_BYTES: Final = LOOK_BACK_BYTES
-
-
-class Write(Protocol):
-    """What a pass does under the lock: steps 4 to 6 of an append."""
-
-    def __call__(self, lock: FileLock, block: bytes, lines: Sequence[bytes] = (), /) -> Sequence[OSError | None]:
-        """Write the block to the locked file, durably.
-
-        Where several `lines` are joined in it, each may fail by itself: returns each one's error, nothing when all are well.
-        Raises what concerns them all, with none of them in the file.
-        """
-
-
-class Entry:
-    """One caller's line in the queue, and what became of it."""
-
-    __slots__ = ("error", "is_settled", "line", "wake")
-
-    def __init__(self) -> None:
-        """Nothing became of it yet."""
-        self.line = b""
-        self.error: OSError | None = None
-        self.is_settled = False
-        self.wake = threading.Lock()
-        self.wake.acquire()
-
-    def rouse(self) -> None:
-        """Wake the caller: its line is settled, or it is its turn to lead."""
-        try:
-            self.wake.release()
-        except RuntimeError:
-            pass  # it is awake already
 
 
 class GroupCommit:
-    """The queue of those who append to one file from this process."""
+    """Those who append to one file from this process: who leads, and how the others wait."""
 
     def __init__(self, path: str, write: Write, timeout_seconds: float | None, patience: Patience, seal: Seal | None = None) -> None:
         """Name the file, what to do under its lock, how to wait for it, and how to seal it when it is due."""
         self._path = path
         self._write = write
+        self._lines = LineQueue(path, write)
         self._timeout_seconds = timeout_seconds
         self._longest_nap = _LOOK_AROUND_SECONDS
         if timeout_seconds:
@@ -89,14 +56,13 @@ class GroupCommit:
         self._company = Company(self._patience.gather)
         self._shortest_nap = max(_NO_THREAD_PAUSE_SECONDS, self._patience.gather)
         self._lock = FileLock(path, seal)
-        self._queue: deque[Entry] = deque()
-        self._spare: list[Entry] = []  # entries that were settled well, to be used again
+        self._queue = self._lines.entries
         self._forks = 0
         self._waiter = Waiter(
             path,
             serve=self._serve,
             has_work=self._queue.__len__,
-            step_aside=self._rouse_next,
+            step_aside=self._lines.rouse_next,
             keeps_queue_for=patience.keeps_queue_for,
             seal=seal,
         )
@@ -107,8 +73,7 @@ class GroupCommit:
         """In a forked child: nobody leads, nobody waits."""
         self._lead = threading.Lock()  # held while a pass is under way
         self._leader: int | None = None  # the thread that leads, for a signal handler to find itself
-        self._queue.clear()
-        self._spare.clear()
+        self._lines.clear()
         self._company.forget()
         self._forks += 1
 
@@ -123,7 +88,7 @@ class GroupCommit:
         """
         try:
             if self._company.expected or self._waiter.goes_first or self._queue or (self._lead.locked() and self._is_led_still()):
-                entry: Entry | None = self._join_queue(line)
+                entry: Entry | None = self._lines.join(line)
             else:
                 entry = self._append_alone(line)
             if entry is None:  # nearly every time
@@ -137,7 +102,7 @@ class GroupCommit:
             raise
         if entry.error is not None:
             raise entry.error
-        self._spare.append(entry)
+        self._lines.leave_settled(entry)
 
     def _append_alone(self, line: bytes) -> Entry | None:
         """Write the line by itself; or put it into the queue, where another process holds the lock."""
@@ -152,11 +117,11 @@ class GroupCommit:
                     if not self._waiter.goes_first and (lock.acquire(TRY) or self._try_again(lock)):
                         self._write(lock, line)
                     else:
-                        entry = self._join_queue(line)
+                        entry = self._lines.join(line)
                         self._call_waiter(lock)
                 except BaseException:
                     if entry is not None:
-                        self._leave_queue(entry)
+                        self._lines.leave(entry)
                     raise
                 finally:
                     try:
@@ -168,7 +133,7 @@ class GroupCommit:
                         self._leader = None
         finally:
             if entry is None and self._queue:
-                self._rouse_next()  # nobody leads any more
+                self._lines.rouse_next()  # nobody leads any more
         return entry
 
     def _is_led_still(self) -> bool:
@@ -177,16 +142,6 @@ class GroupCommit:
             time.sleep(self._patience.nap)
             return self._lead.locked()
         return True
-
-    def _join_queue(self, line: bytes) -> Entry:
-        try:
-            entry = self._spare.pop()
-        except IndexError:
-            entry = Entry()
-        entry.line = line
-        entry.is_settled = False
-        self._queue.append(entry)
-        return entry
 
     def _lead_if_nobody_does(self, entry: Entry) -> None:
         """Run a pass for all in the queue, unless somebody is about it."""
@@ -200,7 +155,7 @@ class GroupCommit:
             if other is not entry:
                 other.rouse()
         if taken:
-            self._rouse_next()
+            self._lines.rouse_next()
         if self._patience.nap:
             time.sleep(0)  # give up the interpreter's lock: those who were served have their turn to append alone
 
@@ -211,13 +166,13 @@ class GroupCommit:
         with self._lead:
             self._leader = leader
             try:
-                if self._is_over(entry):
+                if self._lines.is_over(entry):
                     return []
                 if lock.acquire(TRY) or self._try_again(lock):
-                    return self._run_pass(lock, entry)
+                    return self._lines.run_pass(lock, entry)
                 self._call_waiter(lock)
             except BaseException as error:
-                if self._leave_queue(entry):  # before the next leads: a line whose caller gets an error is not written later
+                if self._lines.leave(entry):  # before the next leads: a line whose caller gets an error is not written later
                     add_outcome(error, self._path, NOTHING_WRITTEN)
                 raise
             finally:
@@ -237,82 +192,7 @@ class GroupCommit:
     def _serve(self, lock: FileLock) -> Sequence[Entry]:
         """Run a pass with the lock that the waiter got; return who is to be roused."""
         with self._lead:
-            return self._run_pass(lock, None)
-
-    def _run_pass(self, lock: FileLock, own: Entry | None) -> list[Entry]:
-        """Write for those in the queue, release, and settle them; return them."""
-        taken: list[Entry] = []
-        error: OSError | None = None
-        errors: Sequence[OSError | None] = ()
-        try:
-            queue = self._queue
-            try:
-                taken.extend(map(deque.popleft, (queue,)))  # one step, in which no signal handler can lose an entry
-            except IndexError:
-                return taken  # the last caller has taken its line back
-            if not queue:
-                self._write(lock, taken[0].line)
-            else:
-                lines = self._take_more(taken)
-                errors = self._write(lock, b"".join(lines), lines)
-        except BaseException as found:
-            if not is_failure(found):
-                self._give_back(taken, own, found)
-                raise
-            error = explain(found, self._path, NOTHING_WRITTEN)
-        try:
-            lock.release()
-        except BaseException as late:
-            if not is_failure(late):
-                self._settle(taken, error, errors)
-                for entry in taken:
-                    entry.rouse()
-                raise
-            error = error or late  # not raised but told to each: whoever waits would neither hear of it nor be roused
-        self._settle(taken, error, errors)
-        return taken
-
-    def _settle(self, taken: list[Entry], error: OSError | None, errors: Sequence[OSError | None]) -> None:
-        if error is not None or errors:
-            for entry, own_error in zip(taken, errors or [None] * len(taken), strict=True):
-                outcome = own_error or error
-                entry.error = outcome and restate(outcome)
-        for entry in taken:
-            entry.is_settled = True
-
-    def _take_more(self, taken: list[Entry]) -> list[bytes]:
-        """Take out of the queue what goes in one pass with what was taken, and return the lines."""
-        lines = [taken[0].line]
-        room = _PASS_BYTES - len(lines[0])
-        try:
-            while len(self._queue[0].line) <= room:
-                taken.extend(map(deque.popleft, (self._queue,)))
-                lines.append(taken[-1].line)
-                room -= len(lines[-1])
-        except IndexError:
-            pass  # there is nobody more
-        return lines
-
-    def _give_back(self, taken: list[Entry], own: Entry | None, interruption: BaseException) -> None:
-        """After an interruption (Ctrl-C in the leader) that left nothing in the file: the others go on."""
-        others = [entry for entry in taken if entry is not own]
-        if MAY_BE_WRITTEN in "".join(getattr(interruption, "__notes__", ())):
-            for entry in others:
-                self._settle_as_lost(entry)
-        else:
-            self._queue.extendleft(reversed(others))
-
-    def _is_over(self, entry: Entry) -> bool:
-        """Whether an earlier pass had the entry; to be asked while leading, when no pass is under way."""
-        if not entry.is_settled and entry not in self._queue:
-            self._settle_as_lost(entry)  # whoever took it was interrupted before it could say
-        return entry.is_settled
-
-    def _settle_as_lost(self, entry: Entry) -> None:
-        error = OSError(errno.EINTR, "the append was interrupted in the middle by a signal")
-        entry.error = explain(error, self._path, MAY_BE_WRITTEN)
-        entry.is_settled = True
-        entry.rouse()
+            return self._lines.run_pass(lock, None)
 
     def _try_again(self, lock: FileLock) -> bool:
         for pause in self._patience.pauses:
@@ -326,12 +206,6 @@ class GroupCommit:
         if self._timeout_seconds != 0:
             self._waiter.call(lock)
 
-    def _rouse_next(self) -> None:
-        try:
-            self._queue[0].rouse()
-        except IndexError:
-            pass  # nobody waits
-
     def _wait(self, entry: Entry, deadline: float | None) -> None:
         """Wait until the entry is settled; take it back when the deadline passes first."""
         timeout = self._timeout_seconds
@@ -344,7 +218,7 @@ class GroupCommit:
         try:
             self._lead_if_nobody_does(entry)
             while not entry.is_settled:
-                if remaining <= 0 and self._withdraw(entry):
+                if remaining <= 0 and self._lines.withdraw(entry):
                     raise LockTimeoutError(self._path, timeout or 0.0)
                 nap = self._longest_nap if self._waiter.goes_first or self._lead.locked() else self._shortest_nap
                 # Once a pass has the line it is waited for, deadline or not: it is being written.
@@ -353,7 +227,7 @@ class GroupCommit:
                 self._look_around(entry, forks)
                 remaining = deadline - time.monotonic()
         except BaseException as error:
-            is_withdrawn = self._leave_queue(entry)
+            is_withdrawn = self._lines.leave(entry)
             if not isinstance(error, LockTimeoutError):
                 add_outcome(error, self._path, NOTHING_WRITTEN if is_withdrawn else MAY_BE_WRITTEN)
             raise
@@ -361,23 +235,9 @@ class GroupCommit:
     def _look_around(self, entry: Entry, forks: int) -> None:
         """See, having slept without being settled, whether something has to be done about it."""
         if forks != self._forks:  # a signal handler forked here, and this is the child
-            self._settle_as_lost(entry)
+            self._lines.settle_as_lost(entry)
             return
         self._waiter.dismiss_if_rotated()
         if not entry.is_settled:
             self._company.expected = 0  # this was the moment, also where a signal handler has come between
         self._lead_if_nobody_does(entry)
-
-    def _leave_queue(self, entry: Entry) -> bool:
-        """Take an entry back whose caller goes away with an error, and let the next one see for itself."""
-        is_withdrawn = self._withdraw(entry)
-        self._rouse_next()
-        return is_withdrawn
-
-    def _withdraw(self, entry: Entry) -> bool:
-        """Take an entry back; `False` when a pass has it already."""
-        try:
-            self._queue.remove(entry)
-        except ValueError:
-            return False
-        return True

@@ -1,0 +1,188 @@
+"""The lines that one process's callers want in a file, in the order of their calls, and a pass for them.
+
+Whoever holds the file's lock runs the pass: all that wait go in one write, and each is told what became of its own line.
+"""
+
+from __future__ import annotations
+
+import errno
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Final, Protocol
+
+from .errors import MAY_BE_WRITTEN, NOTHING_WRITTEN, explain, is_failure, restate
+from .tail import LOOK_BACK_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .file_lock import FileLock
+
+# One pass joins lines of up to so many bytes, as far back as a look for what a power cut left goes; a longer line goes by itself.
+_PASS_BYTES: Final = LOOK_BACK_BYTES
+
+
+class Write(Protocol):
+    """What a pass does under the lock: steps 4 to 6 of an append."""
+
+    def __call__(self, lock: FileLock, block: bytes, lines: Sequence[bytes] = (), /) -> Sequence[OSError | None]:
+        """Write the block to the locked file, durably.
+
+        Where several `lines` are joined in it, each may fail by itself: returns each one's error, nothing when all are well.
+        Raises what concerns them all, with none of them in the file.
+        """
+
+
+class Entry:
+    """One caller's line in the queue, and what became of it."""
+
+    __slots__ = ("error", "is_settled", "line", "wake")
+
+    def __init__(self) -> None:
+        """Nothing became of it yet."""
+        self.line = b""
+        self.error: OSError | None = None
+        self.is_settled = False
+        self.wake = threading.Lock()
+        self.wake.acquire()
+
+    def rouse(self) -> None:
+        """Wake the caller: its line is settled, or it is its turn to lead."""
+        try:
+            self.wake.release()
+        except RuntimeError:
+            pass  # it is awake already
+
+
+class LineQueue:
+    """Who waits for a line to be written; `entries` are those whose lines no pass has taken yet."""
+
+    __slots__ = ("_path", "_spare", "_write", "entries")
+
+    def __init__(self, path: str, write: Write) -> None:
+        """Name the file, and what to do under its lock."""
+        self._path = path
+        self._write = write
+        self.entries: deque[Entry] = deque()
+        self._spare: list[Entry] = []  # those that were settled well, to be used again
+
+    def clear(self) -> None:
+        """In a forked child: nobody waits."""
+        self.entries.clear()
+        self._spare.clear()
+
+    def join(self, line: bytes) -> Entry:
+        """Get in line, behind all that are there."""
+        try:
+            entry = self._spare.pop()
+        except IndexError:
+            entry = Entry()
+        entry.line = line
+        entry.is_settled = False
+        try:
+            self.entries.append(entry)
+        except BaseException:  # Ctrl-C, right after it
+            self.withdraw(entry)
+            raise
+        return entry
+
+    def leave_settled(self, entry: Entry) -> None:
+        """Go away with a line that is written."""
+        self._spare.append(entry)
+
+    def leave(self, entry: Entry) -> bool:
+        """Take an entry back whose caller goes away with an error, and let the next one see for itself."""
+        is_withdrawn = self.withdraw(entry)
+        self.rouse_next()
+        return is_withdrawn
+
+    def withdraw(self, entry: Entry) -> bool:
+        """Take an entry back; `False` when a pass has it already."""
+        try:
+            self.entries.remove(entry)
+        except ValueError:
+            return False
+        return True
+
+    def rouse_next(self) -> None:
+        """Let the first in line see for itself."""
+        try:
+            self.entries[0].rouse()
+        except IndexError:
+            pass  # nobody waits
+
+    def is_over(self, entry: Entry) -> bool:
+        """Whether an earlier pass had the entry; to be asked while leading, when no pass is under way."""
+        if not entry.is_settled and entry not in self.entries:
+            self.settle_as_lost(entry)  # whoever took it was interrupted before it could say
+        return entry.is_settled
+
+    def run_pass(self, lock: FileLock, own: Entry | None) -> list[Entry]:
+        """Write for those in the queue, release, and settle them; return them."""
+        taken: list[Entry] = []
+        error: OSError | None = None
+        errors: Sequence[OSError | None] = ()
+        try:
+            queue = self.entries
+            try:
+                taken.extend(map(deque.popleft, (queue,)))  # one step, in which no signal handler can lose an entry
+            except IndexError:
+                return taken  # the last caller has taken its line back
+            if not queue:
+                self._write(lock, taken[0].line)
+            else:
+                lines = self._take_more(taken)
+                errors = self._write(lock, b"".join(lines), lines)
+        except BaseException as found:
+            if not is_failure(found):
+                self._give_back(taken, own, found)
+                raise
+            error = explain(found, self._path, NOTHING_WRITTEN)
+        try:
+            lock.release()
+        except BaseException as late:
+            if not is_failure(late):
+                self._settle(taken, error, errors)
+                for entry in taken:
+                    entry.rouse()
+                raise
+            error = error or late  # not raised but told to each: whoever waits would neither hear of it nor be roused
+        self._settle(taken, error, errors)
+        return taken
+
+    def _settle(self, taken: list[Entry], error: OSError | None, errors: Sequence[OSError | None]) -> None:
+        if error is not None or errors:
+            for entry, own_error in zip(taken, errors or [None] * len(taken), strict=True):
+                outcome = own_error or error
+                entry.error = outcome and restate(outcome)
+        for entry in taken:
+            entry.is_settled = True
+
+    def _take_more(self, taken: list[Entry]) -> list[bytes]:
+        """Take out of the queue what goes in one pass with what was taken, and return the lines."""
+        lines = [taken[0].line]
+        room = _PASS_BYTES - len(lines[0])
+        try:
+            while len(self.entries[0].line) <= room:
+                taken.extend(map(deque.popleft, (self.entries,)))
+                lines.append(taken[-1].line)
+                room -= len(lines[-1])
+        except IndexError:
+            pass  # there is nobody more
+        return lines
+
+    def _give_back(self, taken: list[Entry], own: Entry | None, interruption: BaseException) -> None:
+        """After an interruption (Ctrl-C in the leader) that left nothing in the file: the others go on."""
+        others = [entry for entry in taken if entry is not own]
+        if MAY_BE_WRITTEN in "".join(getattr(interruption, "__notes__", ())):
+            for entry in others:
+                self.settle_as_lost(entry)
+        else:
+            self.entries.extendleft(reversed(others))
+
+    def settle_as_lost(self, entry: Entry) -> None:
+        """Tell a caller that nobody knows what became of its line."""
+        error = OSError(errno.EINTR, "the append was interrupted in the middle by a signal")
+        entry.error = explain(error, self._path, MAY_BE_WRITTEN)
+        entry.is_settled = True
+        entry.rouse()
