@@ -4,44 +4,52 @@ from __future__ import annotations
 
 import signal
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 from conftest import HANG_SECONDS
 
+from metrics_appender.company import Company
 from metrics_appender.group_commit import GroupCommit
+from metrics_appender.line_queue import Entry
 from metrics_appender.patience import Patience
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+    from concurrent.futures import Future
 
     from conftest import Waiting
 
     from metrics_appender.file_lock import FileLock
 
-TOGETHER = 3
+STRANGER, *TOGETHER = range(4)
 
 
 class Passes:
-    """A queue whose passes write nothing, and how many lines each of them had."""
+    """A queue whose passes write nothing, how many lines each of them had, and four threads that append to it."""
 
     def __init__(self, path: str, wait: Waiting, gather: float) -> None:
-        """Have three threads served together."""
+        """Have three threads served together, and not the fourth."""
         self._wait = wait
         self._is_meeting = False
         self.lines: list[int] = []
         self.appends = GroupCommit(path, self._write, HANG_SECONDS, Patience(gather=gather))
+        self._threads = [ThreadPoolExecutor(1) for _ in range(4)]
         self.meet()
-        assert self.lines == [1, TOGETHER]
+        assert self.lines == [1, 3]
 
     def meet(self) -> None:
-        """Have a pass last until three others wait, so that the next one serves them together."""
+        """Have a pass of the stranger last until three others wait, so that the next one serves them together."""
         self._is_meeting = True
-        self.append_with_threads(1 + TOGETHER)
+        first = self._begin(STRANGER)
+        self._wait.until(self.appends._lead.locked)
+        self.append(*TOGETHER)
+        first.result(HANG_SECONDS / 2)
 
     def _write(self, lock: FileLock, block: bytes, lines: Sequence[bytes] = (), /) -> Sequence[OSError | None]:
         if self._is_meeting:
-            self._wait.until(lambda: self.count_queued() == TOGETHER)
+            self._wait.until(lambda: self.count_queued() == 3)
             self._is_meeting = False
         self.lines.append(block.count(b"\n"))
         return ()
@@ -50,45 +58,80 @@ class Passes:
         """Return how many wait in the queue."""
         return len(self.appends._queue)
 
-    def append_with_threads(self, count: int) -> None:
-        """Let so many threads append a line each, and wait for them."""
-        threads = [threading.Thread(target=self.appends.append, args=(b"{}\n",)) for _ in range(count)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(HANG_SECONDS / 2)
-            assert not thread.is_alive(), "an append waits for threads that do not come"
+    def append(self, *numbers: int) -> None:
+        """Let each of these threads append a line, and wait for them: for none that waits for threads that do not come."""
+        for begun in [self._begin(number) for number in numbers]:
+            begun.result(HANG_SECONDS / 2)
+
+    def _begin(self, number: int) -> Future[None]:
+        return self._threads[number].submit(self.appends.append, b"{}\n")
+
+    def wait_for_ever(self) -> None:
+        """Have whoever waits for others wait so long that the test fails."""
+        self.appends._company._seconds = HANG_SECONDS
+
+    def wait_a_moment(self) -> None:
+        """Have whoever waits for others wait a little."""
+        self.appends._company._seconds = 0.01
+
+    def close(self) -> None:
+        """End the threads."""
+        for thread in self._threads:
+            thread.shutdown()
 
 
-def test_those_served_together_are_served_together_again(path: str, wait: Waiting) -> None:
+@pytest.fixture
+def passes(path: str, wait: Waiting) -> Iterator[Passes]:
+    """Three threads that were served together, and a stranger."""
+    made = Passes(path, wait, gather=HANG_SECONDS)
+    yield made
+    made.close()
+
+
+def test_those_served_together_are_served_together_again(passes: Passes) -> None:
     """Whoever comes last leads for all, and does not wait until the moment is over."""
-    passes = Passes(path, wait, gather=HANG_SECONDS)
     for _ in range(3):
-        passes.append_with_threads(TOGETHER)
-    assert passes.lines == [1, *[TOGETHER] * 4]
+        passes.append(*TOGETHER)
+    assert passes.lines == [1, *[3] * 4]
 
 
-def test_one_who_comes_back_alone_waits_once(path: str, wait: Waiting) -> None:
+def test_one_who_comes_back_alone_waits_once(passes: Passes) -> None:
     """The others are not waited for longer than a moment, and not again."""
-    passes = Passes(path, wait, gather=0.01)
-    passes.append_with_threads(1)
-    passes.appends._company._seconds = HANG_SECONDS
-    passes.append_with_threads(1)
-    assert passes.lines == [1, TOGETHER, 1, 1]
+    passes.wait_a_moment()
+    passes.append(1)
+    passes.wait_for_ever()
+    passes.append(1)
+    assert passes.lines == [1, 3, 1, 1]
 
 
-def test_after_waits_in_vain_nobody_waits_for_a_while(path: str, wait: Waiting) -> None:
+def test_threads_that_come_by_chance_are_no_company() -> None:
+    """A wait in which only another thread came was in vain, and is not repeated at once."""
+    entries = [Entry() for _ in range(4)]
+    for entry, number in zip(entries, (STRANGER, *TOGETHER), strict=True):
+        entry.caller = number
+    stranger, first, *others = entries
+    company = Company(0.001)
+    company.expect([first, *others])
+    assert company.has_come([first, stranger], first)
+    expected = []
+    for served in ([first, stranger], [first, *others]):
+        company.expect(served)
+        expected.append(company.expected)
+    assert expected == [0, 3]
+    assert company.has_come([first, *others], others[-1])
+
+
+def test_after_waits_in_vain_nobody_waits_for_a_while(passes: Passes) -> None:
     """Threads with a rhythm of their own meet now and then, and are held up the less, the oftener it was in vain."""
-    passes = Passes(path, wait, gather=0.01)
     for not_awaited in (1, 3, 7):
-        passes.append_with_threads(1)
-        passes.appends._company._seconds = HANG_SECONDS
+        passes.wait_a_moment()
+        passes.append(1)
+        passes.wait_for_ever()
         for _ in range(not_awaited):
             passes.meet()
-            passes.append_with_threads(1)
-        passes.appends._company._seconds = 0.01
+            passes.append(1)
         passes.meet()
-    assert passes.lines == [*[1, TOGETHER, 1] * 14, 1, TOGETHER]
+    assert passes.lines == [*[1, 3, 1] * 14, 1, 3]
 
 
 @pytest.mark.parametrize("timeout", [0.0, 0.04])
@@ -100,6 +143,7 @@ def test_a_moment_is_a_part_of_the_timeout(timeout: float) -> None:
 def test_a_signal_handler_does_not_wait_for_the_append_that_it_interrupts(path: str, wait: Waiting) -> None:
     """Which cannot go on before the handler's own append has returned."""
     passes = Passes(path, wait, gather=0.5)
+    passes.appends._company._served.add(threading.get_ident())  # as if this thread had been one of the three
     before = signal.signal(signal.SIGUSR1, lambda *_: passes.appends.append(b"{}\n"))
     try:
 
@@ -113,4 +157,5 @@ def test_a_signal_handler_does_not_wait_for_the_append_that_it_interrupts(path: 
         other.join()
     finally:
         signal.signal(signal.SIGUSR1, before)
-    assert sum(passes.lines) == 1 + TOGETHER + 2
+    assert sum(passes.lines) == 1 + 3 + 2
+    passes.close()

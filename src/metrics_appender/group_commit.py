@@ -147,10 +147,13 @@ class GroupCommit:
         """Run a pass for all in the queue, unless somebody is about it."""
         if self._lead.locked() and self._leader == get_ident():
             raise OSError(errno.EDEADLK, "append called by a signal handler in the middle of an append of the same thread")
-        if self._waiter.ring() or self._lead.locked() or not self._is_time_to_lead(entry):
+        if self._waiter.ring():
+            return
+        entry.caller = get_ident()
+        if self._lead.locked() or not self._is_time_to_lead(entry):
             return
         taken = self._lead_pass(entry)
-        self._company.expect(len(taken))
+        self._company.expect(taken)
         for other in taken:
             if other is not entry:
                 other.rouse()

@@ -36,11 +36,12 @@ class Write(Protocol):
 class Entry:
     """One caller's line in the queue, and what became of it."""
 
-    __slots__ = ("error", "is_settled", "line", "wake")
+    __slots__ = ("caller", "error", "is_settled", "line", "wake")
 
     def __init__(self) -> None:
         """Nothing became of it yet."""
         self.line = b""
+        self.caller = 0  # its thread, where threads meet
         self.error: OSError | None = None
         self.is_settled = False
         self.wake = threading.Lock()
