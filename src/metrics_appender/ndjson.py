@@ -27,7 +27,7 @@ _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
 _encode_lines: Final = msgspec.json.Encoder().encode_lines
 # So many are encoded in one go, at the most: enough to pay.
-_BATCH_RECORDS: Final = 64
+_BATCH_RECORDS: Final = 256
 _SCALARS: Final = frozenset({str, int, bool, NoneType})
 _SHOWN_CHARACTERS: Final = 60
 
