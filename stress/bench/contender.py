@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .readback import lines_of_file
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Awaitable, Callable, Iterable
     from contextlib import AbstractAsyncContextManager
     from typing import TypeAlias
@@ -30,7 +31,8 @@ class Contender:
 
     `prepare(path)` is called once, before the processes are forked; `open(path, record, prepared)` in each process
     (`is_per_thread`: in each thread) and returns the append of one record. A task of an event loop
-    appends through `open_async` instead. `read_back(path)` returns what is there as lines.
+    appends through `open_async` instead, in the loop that `make_loop` returns, asyncio's own without it.
+    `read_back(path)` returns what is there as lines.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Contender:
     is_process_safe: bool
     open: Opener | None = None
     open_async: AsyncOpener | None = None
+    make_loop: Callable[[], asyncio.AbstractEventLoop] | None = None
     prepare: Callable[[str], Any] = share_nothing
     read_back: Callable[[str], Iterable[bytes]] = lines_of_file
     is_per_thread: bool = False

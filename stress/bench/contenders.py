@@ -15,6 +15,7 @@ from .readback import lines_of_file
 from .record import line_of
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from metrics_appender.append_log import Durability
@@ -60,6 +61,12 @@ async def _async_log(path: str, record: dict[str, Any]) -> AsyncIterator[Callabl
         yield functools.partial(log.append, record)
 
 
+def _make_uvloop() -> asyncio.AbstractEventLoop:
+    import uvloop
+
+    return uvloop.new_event_loop()
+
+
 def _typed(path: str, record: dict[str, Any], _: object) -> Callable[[], object]:
     append = MetricsAppender(os.path.dirname(path), durability="os").append_performance_metric
     return lambda: append(record["skill_name"], record["execution_id"], 25, record["agent"], True)
@@ -99,6 +106,15 @@ TYPED: Final = Contender(
     read_back=_lines_of_metrics,
 )
 ASYNC: Final = Contender("AsyncAppendLog", "its default, group", is_durable=True, is_process_safe=True, open_async=_async_log)
+ASYNC_UVLOOP: Final = Contender(
+    "AsyncAppendLog, uvloop",
+    "its default, group, in an event loop of uvloop",
+    is_durable=True,
+    is_process_safe=True,
+    open_async=_async_log,
+    make_loop=_make_uvloop,
+    package="uvloop",
+)
 MANY: Final = Contender(
     "AppendLog.append_many",
     f"{BATCH} records a call, the default durability; waits are of a call",

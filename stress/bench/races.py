@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from stress.small_disk import mounted
 
 from . import peers
-from .contenders import ASYNC, BARE, BARE_FSYNC, FSYNC, GROUP, MANY, OS, TYPED
+from .contenders import ASYNC, ASYNC_UVLOOP, BARE, BARE_FSYNC, FSYNC, GROUP, MANY, OS, TYPED
 from .loggers import CONCURRENT_HANDLER
 from .measure import measure
 from .results import Entry, Goal
@@ -43,7 +43,7 @@ def append_races(seconds: float, directory: str) -> Iterator[Race]:
         name = f"{_plural(shape.processes, 'process')} of {shape.threads} threads"
         yield _race(name, (BARE_FSYNC, FSYNC, GROUP), goals, shape, seconds, directory)
     tasks = Shape(1, 1, 1000)
-    yield _race("1,000 asyncio tasks against a loop", (BARE_FSYNC, ASYNC), _rate_goal(ASYNC, 60), tasks, seconds, directory)
+    yield _race("1,000 asyncio tasks against a loop", (BARE_FSYNC, ASYNC, ASYNC_UVLOOP), _rate_goal(ASYNC, 60), tasks, seconds, directory)
     yield _race("1,000 records a call against single appends", (FSYNC, MANY), _rate_goal(MANY, 190), Shape(), seconds, directory)
     yield from _without_sync(seconds, directory)
 

@@ -55,7 +55,8 @@ def work(stage: Stage, process: int, sender: Connection) -> None:
     die_with_parent()
     try:
         if stage.contender.open_async:
-            asyncio.run(_run_tasks(stage, process, sender))
+            with asyncio.Runner(loop_factory=stage.contender.make_loop) as runner:
+                runner.run(_run_tasks(stage, process, sender))
         else:
             _run_threads(stage, process, sender)
     except threading.BrokenBarrierError:
