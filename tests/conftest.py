@@ -24,6 +24,15 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 HANG_SECONDS = 60.0  # a guard against hanging, never a matter of correctness
 
 
+def is_alive(group: int) -> bool:
+    """Whether a process group has a member."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 class Waiting:
     """Waits for a state that some other thread or process brings about."""
 

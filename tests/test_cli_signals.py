@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from conftest import held, is_alive
 
 from metrics_appender import AppendLog
 
@@ -52,8 +53,6 @@ def test_an_end_of_input_that_comes_with_ctrl_c_leaves_the_count(path: str) -> N
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_that_waits_with_append_for_a_lock_ends_the_waiting(path: str, number: int, wait: Waiting) -> None:
     """With the count of those before, and nothing of the line in the file."""
-    from conftest import held
-
     with held(path), subprocess.Popen([*COMMAND, "append", path], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin
         process.stdin.write(b'{"n":1}\n')
@@ -108,12 +107,3 @@ def test_the_doctor_leaves_nothing_when_it_is_ended(tmp_path: Path, made: str, n
 def started(*words: str, environment: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
     """Start a command in a session of its own, as a terminal does."""
     return subprocess.Popen([*COMMAND, *words], env=environment, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-
-
-def is_alive(group: int) -> bool:
-    """Whether a process group has a member."""
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True

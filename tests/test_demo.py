@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from conftest import is_alive
 from typer.testing import CliRunner
 
 from metrics_appender import MetricsAppender
@@ -66,15 +67,6 @@ def test_without_a_directory_nothing_is_left_when_the_demo_is_interrupted(tmp_pa
     assert process.returncode == 130
     assert os.listdir(tmp_path) == []
     wait.until(lambda: not is_alive(process.pid))
-
-
-def is_alive(group: int) -> bool:
-    """Whether a process group has a member."""
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def test_the_demo_refuses_a_directory_that_holds_something(tmp_path: Path) -> None:

@@ -75,11 +75,6 @@ def size_of(fd: int) -> int:
     return stat_open(fd).st_size
 
 
-def is_regular(fd: int) -> bool:
-    """Whether the open file is a plain one: not a pipe, a device or a socket."""
-    return stat.S_ISREG(stat_open(fd).st_mode)
-
-
 def require_regular(fd: int, path: str) -> None:
     """Raise `OSError` (EINVAL, EISDIR for a directory) unless the open file is a plain one."""
     mode = stat_open(fd).st_mode

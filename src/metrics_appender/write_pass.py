@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 from typing import TYPE_CHECKING, Final
 
@@ -82,8 +81,7 @@ class WritePass:
 
     def _sync_name(self, fd: int) -> None:
         """Make a new file's name durable before its first line, so that a file with lines never lacks one."""
-        if not disk.is_regular(fd):
-            raise OSError(errno.EINVAL, "not a regular file", self._path)
+        disk.require_regular(fd, self._path)
         disk.sync_directory(os.path.dirname(self._path))
 
     def _write_rest(self, lock: FileLock, data: bytes, written: int) -> None:
