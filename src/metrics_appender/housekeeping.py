@@ -57,7 +57,7 @@ class Housekeeping:
         if not disk.is_there(self.path):
             return None
         by_hand = ByHand()
-        sealing = GroupCommit(self.path, _find_regular, lock_timeout, Patience(), by_hand.seal)
+        sealing = GroupCommit(self.path, _require_regular, lock_timeout, Patience(), by_hand.seal)
         try:
             sealing.append(b"")
         except LockTimeoutError:
@@ -90,8 +90,8 @@ class Housekeeping:
             self.due.append(self._upkeep.begin)
 
 
-def _find_regular(lock: FileLock, *_: object) -> tuple[()]:
-    """Where there was nothing to seal, make sure that it is a file without lines, and not a pipe."""
+def _require_regular(lock: FileLock, *_: object) -> tuple[()]:
+    """Where there was nothing to seal, refuse what is no file: a pipe has no lines either."""
     disk.require_regular(lock.fd, lock.path)
     return ()
 

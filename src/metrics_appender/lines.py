@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from .trail import Trail
+from .trail import GUARD_BYTES, KEPT_BYTES, Trail
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,8 +20,6 @@ _FORWARD_BYTES: Final = 1 << 18
 _BACKWARD_BYTES: Final = 1 << 14
 _LIKELY_LINE_BYTES: Final = 512
 _LARGEST_STEP_BYTES: Final = 1 << 22
-_GUARD_BYTES: Final = 512
-_KEPT_BYTES: Final = 1 << 20  # what one pass of joined lines writes, and may take back
 
 
 def iter_blocks(source: Source, start: int) -> Iterator[tuple[int, list[bytes]]]:
@@ -45,7 +43,7 @@ def iter_blocks(source: Source, start: int) -> Iterator[tuple[int, list[bytes]]]
             yield start, block[len(guard) : end].split(b"\n")
             passed.append(_Passed(start, block, len(guard), end + 1))
             start += end + 1 - len(guard)
-            while len(passed) > 1 and start - passed[1].start >= _KEPT_BYTES:
+            while len(passed) > 1 and start - passed[1].start >= KEPT_BYTES:
                 passed.popleft()
             step = _FORWARD_BYTES
         elif len(block) < len(guard) + step:
@@ -65,7 +63,7 @@ class _Passed(NamedTuple):
     @property
     def guard(self) -> bytes:
         """Its last bytes; while they stand there, nothing happened to what was read."""
-        return self.block[max(self.begin, self.end - _GUARD_BYTES) : self.end]
+        return self.block[max(self.begin, self.end - GUARD_BYTES) : self.end]
 
 
 def _trail_over(source: Source, passed: deque[_Passed]) -> Trail:

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from .cursor import Reads
 
 # As much as one pass of joined lines writes, and may take back.
-_KEPT_BYTES: Final = 1 << 20
+KEPT_BYTES: Final = 1 << 20
 _LOADED_BYTES: Final = 1 << 16
-_GUARD_BYTES: Final = 512
+GUARD_BYTES: Final = 512
 
 # What became of the bytes that were read: they are where they were; some were taken back, and other lines may
 # stand there or not yet; none of them is there any more.
@@ -45,8 +45,8 @@ class Trail:
             self._head.update(line[: HEAD_BYTES - self.offset])
         self.offset += len(line)
         self._recent += line
-        if len(self._recent) > 2 * _KEPT_BYTES:
-            del self._recent[:-_KEPT_BYTES]
+        if len(self._recent) > 2 * KEPT_BYTES:
+            del self._recent[:-KEPT_BYTES]
 
     def cursor(self) -> Cursor:
         """Return the cursor of this place."""
@@ -57,7 +57,7 @@ class Trail:
     @property
     def guard(self) -> bytes:
         """The last bytes that were passed; while they stand there, nothing happened to what was read."""
-        return bytes(self._recent[-_GUARD_BYTES:])
+        return bytes(self._recent[-GUARD_BYTES:])
 
     def settle(self, read_at: Reads) -> Standing:
         """Find out what happened to the bytes that were read, and go back to where they still are the same.
