@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Work:
     """Work for a waiter: served one piece at a time, always with the lock held."""
 
-    def __init__(self, path: str, *, keeps_queue_for: int = 2) -> None:
+    def __init__(self, path: str, *, keeps_queue_for: int = 2, lines_up_early: bool = False) -> None:
         """Begin with nothing to do."""
         self.path = path
         self.pieces = 0
@@ -29,7 +29,12 @@ class Work:
         self.roused = 0
         self.stepped_aside = 0
         self.waiter = Waiter(
-            path, serve=self.serve, has_work=lambda: self.pieces, step_aside=self.step_aside, keeps_queue_for=keeps_queue_for
+            path,
+            serve=self.serve,
+            has_work=lambda: self.pieces,
+            step_aside=self.step_aside,
+            keeps_queue_for=keeps_queue_for,
+            lines_up_early=lines_up_early,
         )
 
     def serve(self, lock: FileLock) -> Sequence[Work]:
@@ -144,6 +149,39 @@ def test_it_goes_first_until_nobody_else_wrote_for_some_turns(
     wait.until(lambda: not work.pieces)
     take_turns(while_others_write=False)
     wait.until(lambda: not work.waiter.goes_first)
+
+
+def test_it_gets_in_line_again_before_there_is_work(
+    path: str, hold: Callable[[str], AbstractContextManager[int]], wait: Waiting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While others hold the lock for long: nobody has to wake it when the next piece comes, which it finds when it gets the lock."""
+    others = FileLock(path)
+    monkeypatch.setattr("os.sched_yield", lambda: others.acquire(TRY))
+    work = Work(path, lines_up_early=True)
+    with hold(path):
+        work.call()
+    wait.until(lambda: work.roused == 1)
+    work.pieces += 1
+    others.release()
+    wait.until(lambda: work.served == 2)
+
+
+def test_it_makes_way_no_more_where_that_gives_the_processor_to_somebody_who_computes(
+    path: str, hold: Callable[[str], AbstractContextManager[int]], wait: Waiting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not for a good while: each time costs a turn of the scheduler's."""
+    yields: list[None] = []
+    monkeypatch.setattr("os.sched_yield", lambda: yields.append(None))
+    monkeypatch.setattr(waiter, "_LONGEST_YIELD_SECONDS", -1.0)
+    monkeypatch.setattr(waiter, "_PAUSE_AFTER_LONG_YIELD", 1e9)
+    work = Work(path, lines_up_early=True)
+    for _ in range(2):
+        with hold(path) as other:
+            work.call()
+            os.pwrite(other, b"{}\n", os.fstat(other).st_size)
+        wait.until(lambda: not work.waiter.goes_first)
+    assert work.served == 2
+    assert len(yields) == 1
 
 
 def test_a_thread_that_rests_is_not_taken_for_one_that_waits_for_a_rotated_file(

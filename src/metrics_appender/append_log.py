@@ -35,7 +35,7 @@ _GATHER_SECONDS: Final = 0.0002
 # wake, and from then on the kernel's queue is kept to: first come, first served. Where the sync comes after the release it is soon
 # free again too, and the queue is kept to by many threads, whose lines meet while their turn comes.
 _PATIENCE: Final[dict[str, Patience]] = {
-    "fsync": Patience(gather=_GATHER_SECONDS),
+    "fsync": Patience(lines_up_early=True, gather=_GATHER_SECONDS),
     "group": Patience(keeps_queue_for=2, gather=_GATHER_SECONDS),
     "os": Patience((*(0.0,) * 100, 0.00005, 0.0001, 0.0002, 0.0004, *(0.001,) * 19), keeps_queue_for=sys.maxsize, nap=0.002),
 }

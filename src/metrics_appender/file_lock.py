@@ -63,6 +63,13 @@ class FileLock:
         self._flock = load_flock()
         fork.register(self)
 
+    def open(self) -> None:
+        """Open the file, as `acquire` does where it is not open yet."""
+        with fork.descriptors:
+            self.fd = fd = disk.open(self.path, disk.APPEND, disk.MODE)
+        # Before the lock: which file it is does not change, and others wait once the lock is taken.
+        self._opened = disk.stat_open(fd)
+
     def acquire(self, how: int) -> bool:
         """Take the lock, of the file that is open already if one is; the file is made if it is not there.
 
@@ -72,16 +79,11 @@ class FileLock:
         """
         tries = 0
         while True:
-            fd = self.fd
-            if fd < 0:
-                with fork.descriptors:
-                    self.fd = fd = disk.open(self.path, disk.APPEND, disk.MODE)
-                # Before the lock: which file it is does not change, and others wait once the lock is taken.
-                self._opened = opened = disk.stat_open(fd)
-            else:
-                opened = self._opened
+            if self.fd < 0:
+                self.open()
+            opened = self._opened
             try:
-                self._flock(fd, how)
+                self._flock(self.fd, how)
             except BlockingIOError:
                 return False
             self.is_held = True

@@ -64,6 +64,7 @@ class GroupCommit:
             has_work=self._queue.__len__,
             step_aside=self._lines.rouse_next,
             keeps_queue_for=patience.keeps_queue_for,
+            lines_up_early=patience.lines_up_early,
             seal=seal,
         )
         self.forget()

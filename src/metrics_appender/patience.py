@@ -17,14 +17,16 @@ class Patience(NamedTuple):
 
     `pauses` are the seconds to sleep between tries for a lock that another process holds, before the waiter is called, where
     waking a thread takes longer than an append does. `keeps_queue_for`: while there is contention the waiter is called
-    at once, so that nobody jumps the kernel's queue, where it had so many lines, or more, to write the last time. `nap` is how many
-    seconds to leave another thread of this process to its appends before the queue is joined, where they take less time than
-    waking one another does. `gather` is how many to wait for threads to come back that were served together, where
-    one sync for all is worth it.
+    at once, so that nobody jumps the kernel's queue, where it had so many lines, or more, to write the last time. With
+    `lines_up_early` it gets in line again as soon as it has written, where the others hold the lock for so long that those whom
+    it served are back with more before its turn comes. `nap` is how many seconds to leave another thread of this process to
+    its appends before the queue is joined, where they take less time than waking one another does. `gather` is how many to
+    wait for threads to come back that were served together, where one sync for all is worth it.
     """
 
     pauses: Sequence[float] = ()
     keeps_queue_for: int = 1
+    lines_up_early: bool = False
     nap: float = 0.0
     gather: float = 0.0
 

@@ -8,6 +8,7 @@ second after it has nothing to do.
 from __future__ import annotations
 
 import functools
+import os
 import sys
 import threading
 import time
@@ -27,6 +28,10 @@ _LINGER_SECONDS: Final = 1.0
 _STEP_BACK_SECONDS: Final = 0.00002
 # After so many turns in a row in which nobody else wrote, the lock is no longer contended.
 _PEACE: Final = 16
+# Giving up the processor for who is next takes as long as that one needs to begin its sync. Where it takes longer, somebody who computes
+# has got it, and it is not given up again for so many times as long.
+_LONGEST_YIELD_SECONDS: Final = 0.0005
+_PAUSE_AFTER_LONG_YIELD: Final = 100
 
 
 class Sleeper(Protocol):
@@ -61,7 +66,8 @@ class Waiter:
     It goes on for as long as `has_work` says so, and rouses those whom `serve` returns. `step_aside` is called when it cannot go on.
 
     While `goes_first`, whoever has work hands it in and rings, and does not try for the lock: the waiter is about to serve, or it
-    was not long ago that others wanted the lock too, and it served `keeps_queue_for` at once, or more.
+    was not long ago that others wanted the lock too, and it served `keeps_queue_for` at once, or more. With `lines_up_early` it
+    gets in line again before there is more work, while others write between its turns.
     """
 
     def __init__(
@@ -72,6 +78,7 @@ class Waiter:
         has_work: Callable[[], int],
         step_aside: Callable[[], None],
         keeps_queue_for: int,
+        lines_up_early: bool = False,
         seal: Seal | None = None,
     ) -> None:
         """Take what to do with the lock; no thread is made yet."""
@@ -80,6 +87,7 @@ class Waiter:
         self._has_work = has_work
         self._step_aside = step_aside
         self._keeps_queue_for = keeps_queue_for
+        self._lines_up_early = lines_up_early
         self._seal = seal
         self.forget()
         fork.register(self)
@@ -93,6 +101,7 @@ class Waiter:
         self._is_contended = False
         self._alone_in_a_row = 0
         self._size = -1
+        self._early_from = 0.0  # from then on (`time.perf_counter`) it gets in line early
 
     def call(self, lock: FileLock) -> None:
         """Have the work done that was handed in; `lock` has the file open that is waited for.
@@ -195,7 +204,8 @@ class Waiter:
                     self._dismiss(post)
                 finally:
                     lock.release()
-                is_idle = not self._has_work() and self._rest(post, len(served))
+                is_early = bool(served) and self._lines_up_early and not self._alone_in_a_row and self._line_up(lock)
+                is_idle = not is_early and not self._has_work() and self._rest(post, len(served))
                 # They are roused last, right before this thread sleeps: they need the interpreter's lock that it holds.
                 for sleeper in served:
                     sleeper.rouse()
@@ -206,6 +216,22 @@ class Waiter:
         finally:
             self._dismiss(post)
             lock.release()
+
+    def _line_up(self, lock: FileLock) -> bool:
+        """Let who is next have the lock, and be ready to get in line behind; `False` where that is not to be."""
+        now = time.perf_counter()
+        if now < self._early_from:
+            return False
+        os.sched_yield()  # who is next may need this very processor: this thread would take the lock again before that one is awake
+        took = time.perf_counter() - now
+        if took > _LONGEST_YIELD_SECONDS:
+            self._early_from = now + _PAUSE_AFTER_LONG_YIELD * took
+            return False
+        try:
+            lock.open()
+        except OSError:
+            return False
+        return True
 
     def _rest(self, post: _Post, served: int) -> bool:
         """Rest from here on, unless work has come, or another thread in the place of this one; whether it does."""
