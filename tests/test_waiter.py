@@ -68,6 +68,18 @@ def threads() -> int:
     return sum(thread.name == "metrics-appender-waiter" for thread in threading.enumerate())
 
 
+def take_turns(
+    work: Work, turns: int, hold: Callable[[str], AbstractContextManager[int]], wait: Waiting, *, while_others_write: bool
+) -> None:
+    """Have pieces done by the waiter, each while somebody else holds the lock, and may write."""
+    for turn in range(work.served + 1, work.served + turns + 1):
+        with hold(work.path) as other:
+            work.call()
+            if while_others_write:
+                os.pwrite(other, b"{}\n", os.fstat(other).st_size)
+        wait.until(lambda: work.served == turn)  # noqa: B023 - called within the round
+
+
 def serve_one(work: Work, hold: Callable[[str], AbstractContextManager[int]], wait: Waiting) -> None:
     """Have one piece done by the waiter, and return when its thread rests."""
     with hold(work.path):
@@ -132,22 +144,14 @@ def test_it_goes_first_until_nobody_else_wrote_for_some_turns(
     monkeypatch.setattr(waiter, "_PEACE", 30)
     work = Work(path, keeps_queue_for=1)
 
-    def take_turns(*, while_others_write: bool) -> None:
-        for turn in range(work.served + 1, work.served + 41):
-            with hold(path) as other:
-                work.call()
-                if while_others_write:
-                    os.pwrite(other, b"{}\n", os.fstat(other).st_size)
-            wait.until(lambda: work.served == turn)  # noqa: B023 - called within the round
-
     assert not work.waiter.goes_first
     assert not work.waiter.ring()
-    take_turns(while_others_write=True)
+    take_turns(work, 40, hold, wait, while_others_write=True)
     assert work.waiter.goes_first
     work.pieces += 1
     assert work.waiter.ring()
     wait.until(lambda: not work.pieces)
-    take_turns(while_others_write=False)
+    take_turns(work, 40, hold, wait, while_others_write=False)
     wait.until(lambda: not work.waiter.goes_first)
 
 
@@ -158,12 +162,11 @@ def test_it_gets_in_line_again_before_there_is_work(
     others = FileLock(path)
     monkeypatch.setattr("os.sched_yield", lambda: others.acquire(TRY))
     work = Work(path, lines_up_early=True)
-    with hold(path):
-        work.call()
-    wait.until(lambda: work.roused == 1)
+    take_turns(work, 2, hold, wait, while_others_write=True)
+    wait.until(lambda: work.roused == 2)
     work.pieces += 1
     others.release()
-    wait.until(lambda: work.served == 2)
+    wait.until(lambda: work.served == 3)
 
 
 def test_it_makes_way_no_more_where_that_gives_the_processor_to_somebody_who_computes(
@@ -175,12 +178,7 @@ def test_it_makes_way_no_more_where_that_gives_the_processor_to_somebody_who_com
     monkeypatch.setattr(waiter, "_LONGEST_YIELD_SECONDS", -1.0)
     monkeypatch.setattr(waiter, "_PAUSE_AFTER_LONG_YIELD", 1e9)
     work = Work(path, lines_up_early=True)
-    for _ in range(2):
-        with hold(path) as other:
-            work.call()
-            os.pwrite(other, b"{}\n", os.fstat(other).st_size)
-        wait.until(lambda: not work.waiter.goes_first)
-    assert work.served == 2
+    take_turns(work, 5, hold, wait, while_others_write=True)
     assert len(yields) == 1
 
 

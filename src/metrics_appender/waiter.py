@@ -99,6 +99,7 @@ class Waiter:
         self._post: _Post | None = None
         self.goes_first = False
         self._is_contended = False
+        self._others_write = False
         self._alone_in_a_row = 0
         self._size = -1
         self._early_from = 0.0  # from then on (`time.perf_counter`) it gets in line early
@@ -204,7 +205,7 @@ class Waiter:
                     self._dismiss(post)
                 finally:
                     lock.release()
-                is_early = bool(served) and self._lines_up_early and not self._alone_in_a_row and self._line_up(lock)
+                is_early = bool(served) and self._lines_up_early and self._others_write and self._line_up(lock)
                 is_idle = not is_early and not self._has_work() and self._rest(post, len(served))
                 # They are roused last, right before this thread sleeps: they need the interpreter's lock that it holds.
                 for sleeper in served:
@@ -246,6 +247,7 @@ class Waiter:
 
     def _note_contention(self, size: int, new_size: int) -> None:
         """See by the file's size, before and after this thread's turn, whether others wrote since the last time."""
+        self._others_write = 0 <= self._size != size
         if size != self._size:
             self._alone_in_a_row = 0
         else:
