@@ -87,9 +87,10 @@ class GroupCommit:
 
         A `deadline` (`time.monotonic`) goes before the timeout.
         """
+        entry: Entry | None = None
         try:
             if self._company.expected or self._waiter.goes_first or self._queue or (self._lead.locked() and self._is_led_still()):
-                entry: Entry | None = self._lines.join(line)
+                entry = self._lines.join(line)
             else:
                 entry = self._append_alone(line)
             if entry is None:  # nearly every time
@@ -101,6 +102,9 @@ class GroupCommit:
             else:  # Ctrl-C, which may have come at any moment
                 add_outcome(error, self._path, MAY_BE_WRITTEN)
             raise
+        finally:
+            if entry is not None:
+                entry.rouse_others()
         if entry.error is not None:
             raise entry.error
         self._lines.leave_settled(entry)
@@ -158,6 +162,7 @@ class GroupCommit:
         for other in taken:
             if other is not entry:
                 other.rouse()
+                break
         if taken:
             self._lines.rouse_next()
         if self._patience.nap:

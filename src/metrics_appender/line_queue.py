@@ -34,9 +34,13 @@ class Write(Protocol):
 
 
 class Entry:
-    """One caller's line in the queue, and what became of it."""
+    """One caller's line in the queue, and what became of it.
 
-    __slots__ = ("caller", "error", "is_settled", "line", "wake")
+    Those whose lines one pass has written are roused one by the other, each by the one before as that goes away: they would
+    only wait for each other, for the interpreter's lock, if they were roused all at once.
+    """
+
+    __slots__ = ("caller", "error", "is_left", "is_settled", "line", "next", "wake")
 
     def __init__(self) -> None:
         """Nothing became of it yet."""
@@ -44,6 +48,8 @@ class Entry:
         self.caller = 0  # its thread, where threads meet
         self.error: OSError | None = None
         self.is_settled = False
+        self.next: Entry | None = None  # whom its caller has to rouse
+        self.is_left = False  # by its caller, who could not wait for the pass that has it
         self.wake = threading.Lock()
         self.wake.acquire()
 
@@ -53,6 +59,13 @@ class Entry:
             self.wake.release()
         except RuntimeError:
             pass  # it is awake already
+
+    def rouse_others(self) -> None:
+        """Wake who is next of those who were served together, where this caller has not done so yet."""
+        following = self.next
+        if following is not None:
+            following.rouse()
+            self.next = None
 
 
 class LineQueue:
@@ -93,6 +106,7 @@ class LineQueue:
 
     def leave(self, entry: Entry) -> bool:
         """Take an entry back whose caller goes away with an error, and let the next one see for itself."""
+        entry.is_left = True
         is_withdrawn = self.withdraw(entry)
         self.rouse_next()
         return is_withdrawn
@@ -143,21 +157,27 @@ class LineQueue:
             lock.release()
         except BaseException as late:
             if not is_failure(late):
-                self._settle(taken, error, errors)
+                self._settle(taken, own, error, errors)
                 for entry in taken:
                     entry.rouse()
                 raise
             error = error or late  # not raised but told to each: whoever waits would neither hear of it nor be roused
-        self._settle(taken, error, errors)
+        self._settle(taken, own, error, errors)
         return taken
 
-    def _settle(self, taken: list[Entry], error: OSError | None, errors: Sequence[OSError | None]) -> None:
+    def _settle(self, taken: list[Entry], own: Entry | None, error: OSError | None, errors: Sequence[OSError | None]) -> None:
         if error is not None or errors:
             for entry, own_error in zip(taken, errors or [None] * len(taken), strict=True):
                 outcome = own_error or error
                 entry.error = outcome and restate(outcome)
-        for entry in taken:
+        following: Entry | None = None
+        for entry in reversed(taken):
+            if entry is not own:
+                entry.next = following
+                following = entry
             entry.is_settled = True
+            if entry.is_left:
+                entry.rouse_others()
 
     def _take_more(self, taken: list[Entry]) -> list[bytes]:
         """Take out of the queue what goes in one pass with what was taken, and return the lines."""

@@ -63,7 +63,8 @@ class _Post:
 class Waiter:
     """Waits for the lock of the file at `path` when called, then calls `serve` with the lock held.
 
-    It goes on for as long as `has_work` says so, and rouses those whom `serve` returns. `step_aside` is called when it cannot go on.
+    It goes on for as long as `has_work` says so, and rouses the first of those whom `serve` returns, who is to rouse the next.
+    `step_aside` is called when it cannot go on.
 
     While `goes_first`, whoever has work hands it in and rings, and does not try for the lock: the waiter is about to serve, or it
     was not long ago that others wanted the lock too, and it served `keeps_queue_for` at once, or more. With `lines_up_early` it
@@ -207,9 +208,9 @@ class Waiter:
                     lock.release()
                 is_early = bool(served) and self._lines_up_early and self._others_write and self._line_up(lock)
                 is_idle = not is_early and not self._has_work() and self._rest(post, len(served))
-                # They are roused last, right before this thread sleeps: they need the interpreter's lock that it holds.
-                for sleeper in served:
-                    sleeper.rouse()
+                # Last, right before this thread sleeps: they need the interpreter's lock that it holds.
+                if served:
+                    served[0].rouse()
                 if self._alone_in_a_row and self.goes_first:
                     time.sleep(_STEP_BACK_SECONDS)
                 if is_idle and not post.bell.acquire(timeout=_LINGER_SECONDS):

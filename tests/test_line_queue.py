@@ -1,0 +1,85 @@
+"""The lines of one process: who is told what, and who wakes whom."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from metrics_appender.file_lock import TRY, FileLock
+from metrics_appender.line_queue import LineQueue
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from metrics_appender.line_queue import Entry
+
+
+class Queue(LineQueue):
+    """Three callers wait; `meanwhile` is called while their lines are being written."""
+
+    def __init__(self, path: str) -> None:
+        """Have three of them in line."""
+        super().__init__(path, self.write)
+        self.lock = FileLock(path)
+        self.meanwhile: Callable[[], object] = list
+        self.callers = [self.join(line) for line in (b"0\n", b"1\n", b"2\n")]
+
+    def write(self, lock: FileLock, block: bytes, lines: Sequence[bytes] = (), /) -> Sequence[OSError | None]:
+        """Write nothing."""
+        assert lock.is_held
+        assert block == b"".join(lines)
+        self.meanwhile()
+        return ()
+
+    def run(self, own: Entry | None = None) -> None:
+        """Run a pass that takes all three."""
+        assert self.lock.acquire(TRY)
+        assert self.run_pass(self.lock, own) == self.callers
+        assert all(caller.is_settled for caller in self.callers)
+
+    def awake(self) -> list[int]:
+        """Return which callers have been roused since the last time."""
+        return [number for number, caller in enumerate(self.callers) if caller.wake.acquire(blocking=False)]
+
+
+@pytest.fixture
+def queue(path: str) -> Queue:
+    """Make it."""
+    return Queue(path)
+
+
+def test_those_who_were_served_together_are_roused_one_by_the_other(queue: Queue) -> None:
+    """Who runs the pass rouses the first; roused all at once, they would wait for each other."""
+    queue.run()
+    assert queue.awake() == []
+    for number in (1, 2):
+        queue.callers[number - 1].rouse_others()
+        assert queue.awake() == [number]
+        queue.callers[number - 1].rouse_others()
+        assert queue.awake() == []
+    queue.callers[2].rouse_others()
+    assert queue.awake() == []
+
+
+def test_who_runs_the_pass_is_awake_and_left_out(queue: Queue) -> None:
+    """Whichever place its own line has."""
+    own = queue.callers[1]
+    queue.run(own)
+    own.rouse_others()
+    assert queue.awake() == []
+    queue.callers[0].rouse_others()
+    assert queue.awake() == [2]
+
+
+def test_who_left_while_its_line_was_written_keeps_nobody_asleep(queue: Queue) -> None:
+    """Ctrl-C ended its wait, and it will not be there to rouse the next."""
+    gone = queue.callers[1]
+
+    def leave() -> None:
+        assert not queue.leave(gone)
+        gone.rouse_others()
+
+    queue.meanwhile = leave
+    queue.run()
+    assert queue.awake() == [2]
