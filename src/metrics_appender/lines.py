@@ -20,6 +20,7 @@ _FORWARD_BYTES: Final = 1 << 18
 _BACKWARD_BYTES: Final = 1 << 14
 _LIKELY_LINE_BYTES: Final = 512
 _LARGEST_STEP_BYTES: Final = 1 << 22
+_MOST_GROWTH: Final = 8
 
 
 def iter_blocks(source: Source, start: int) -> Iterator[tuple[int, list[bytes]]]:
@@ -77,31 +78,18 @@ def _trail_over(source: Source, passed: deque[_Passed]) -> Trail:
 def last_lines(source: Source, limit: int) -> tuple[int, list[bytes]]:
     """Return the last whole lines, at most `limit`, and the offset of the first of them; 0 where no line has ended yet."""
     end = source.size
-    blocks: list[bytes] = []
-    newlines = 0
+    limit = min(limit, end)  # there are no more lines
     step = min(max(_BACKWARD_BYTES, limit * _LIKELY_LINE_BYTES), _LARGEST_STEP_BYTES)
-    while end > 0 and newlines <= limit:  # one more than the limit: the newline before the first line
+    while True:
         start = max(0, end - step)
-        block = source.read_at(end - start, start)
-        if len(block) < end - start:  # the file was cut shorter meanwhile
-            blocks.clear()
-            newlines = 0
-        blocks.append(block)
-        newlines += block.count(b"\n")
-        end = start
-        step = min(step * 2, _LARGEST_STEP_BYTES)
-    blocks.reverse()
-    data = b"".join(blocks)
-    whole = data.rfind(b"\n")
-    if whole < 0:
-        return 0, []
-    start, lines = _keep_last(end, data[:whole].split(b"\n"), limit)
-    if len(blocks) > 1:
-        # Several reads found where the lines begin; one read gives them, so that halves of two never meet.
-        data = source.read_at(end + whole + 1 - start, start)
-        whole = data.rfind(b"\n")
-        start, lines = _keep_last(start, data[:whole].split(b"\n") if whole >= 0 else [], limit)
-    return start, lines
+        pieces = source.read_at(end - start, start).rsplit(b"\n", limit + 1)  # one more than the limit: the newline before the first line
+        if len(pieces) > limit + 1:
+            return start + len(pieces[0]) + 1, pieces[1:-1]
+        if start == 0:
+            return 0, pieces[:-1]
+        # Once more, and all of it, so that halves of two reads never meet: as much as lines of this length take.
+        likely = step * (limit + 1) // len(pieces)
+        step = min(max(likely, step * 3 // 2 + 1), step * _MOST_GROWTH)
 
 
 def is_blank(line: bytes) -> bool:
@@ -127,8 +115,3 @@ def line_number(source: Source, offset: int) -> int:
         number += piece.count(b"\n")
         place += len(piece)
     return number
-
-
-def _keep_last(start: int, lines: list[bytes], limit: int) -> tuple[int, list[bytes]]:
-    skipped = max(0, len(lines) - limit)
-    return start + sum(map(len, lines[:skipped])) + skipped, lines[skipped:]
