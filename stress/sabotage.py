@@ -9,7 +9,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from metrics_appender import disk, file_lock, fork, group_commit, line_queue, rotation, tail
+from metrics_appender import disk, file_lock, fork, group_commit, line_queue, sealing, tail
 from metrics_appender.errors import NOTHING_WRITTEN, explain
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ WAYS: Final[dict[str, Callable[[], None]]] = {
     "no sync": lambda: _put(disk, "sync_file", lambda fd: None),
     "no directory sync": lambda: _put(disk, "sync_directory", lambda path: None),
     "no name check": _check_no_name,
-    "no base": lambda: _put(rotation, "base_of_active", lambda path: 0),
+    "no base": lambda: _put(sealing, "base_of_active", lambda path: 0),
     "no withdrawal": _withdraw_nothing,
     "no forgetting": lambda: _put(fork, "register", lambda owner: None),
 }

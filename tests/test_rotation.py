@@ -14,7 +14,7 @@ from unittest import mock
 
 import pytest
 
-from metrics_appender import AppendLog, InvalidRecordError, LockTimeoutError, MetricsAppender, Rotation, birth, disk, rotation
+from metrics_appender import AppendLog, InvalidRecordError, LockTimeoutError, MetricsAppender, Rotation, birth, disk, sealing
 from metrics_appender.aio import AsyncAppendLog, AsyncMetricsAppender
 from metrics_appender.beside import sealed_path, torn_path
 from metrics_appender.errors import ClosedError
@@ -119,7 +119,7 @@ def test_a_file_is_sealed_when_it_is_too_old(path: str, age: float | timedelta, 
     log = AppendLog(path, rotation=Rotation(max_age=age))
     now = time.time()
     for later, count in ((0, 0), (0, 0), (HOUR - 60, 0), (HOUR + 60, 1)):
-        with mock.patch.object(rotation, "time", mock.Mock(time=lambda later=later: now + later)):
+        with mock.patch.object(sealing, "time", mock.Mock(time=lambda later=later: now + later)):
             log.append_line(LINE)
         assert len(list_segments(path)) == count
     assert len(read(list_segments(path)[0].path)) == 3 * len(LINE)
@@ -230,7 +230,7 @@ def test_a_segment_is_never_overwritten(path: str) -> None:
     log = AppendLog(path, rotation=SMALL)
     log.append_line(LINE)
     os.symlink("nowhere", sealed_path(path, 0, 8))
-    with mock.patch.object(rotation, "base_of_active", return_value=0), pytest.raises(FileExistsError) as caught:
+    with mock.patch.object(sealing, "base_of_active", return_value=0), pytest.raises(FileExistsError) as caught:
         log.append_line(LINE)
     assert "nothing was written" in caught.value.__notes__[0]
     os.unlink(sealed_path(path, 0, 8))

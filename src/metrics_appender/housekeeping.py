@@ -15,14 +15,14 @@ from .errors import Fault, InvalidRecordError, LockTimeoutError
 from .group_commit import GroupCommit
 from .ndjson import show
 from .patience import Patience
-from .rotation import ByHand, Rotation, Rotator
+from .rotation import Rotation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .file_lock import FileLock, Seal
     from .maintenance import Upkeep
-    from .rotation import Sealed
+    from .sealing import Sealed
 
 
 class Housekeeping:
@@ -32,7 +32,7 @@ class Housekeeping:
         """Take the log's file and its option; nothing is done yet."""
         self.path = path
         self.rotation = rotation
-        self.seal: Seal | None = None if rotation is None else Rotator(rotation, self._note_sealed).seal_if_due
+        self.seal: Seal | None = None if rotation is None else self._sealing_by(rotation)
         self.due: deque[Callable[[], None]] = deque()
         self._upkeep = _upkeep_of(path, rotation)
 
@@ -56,6 +56,8 @@ class Housekeeping:
         """
         if not disk.is_there(self.path):
             return None
+        from .sealing import ByHand
+
         by_hand = ByHand()
         sealing = GroupCommit(self.path, _require_regular, lock_timeout, Patience(), by_hand.seal)
         try:
@@ -82,6 +84,11 @@ class Housekeeping:
         self.do_due()
         if self._upkeep is not None:
             self._upkeep.finish()
+
+    def _sealing_by(self, rotation: Rotation) -> Seal:
+        from .sealing import Rotator  # most logs are never sealed, and do without it
+
+        return Rotator(rotation, self._note_sealed).seal_if_due
 
     def _note_sealed(self, sealed: Sealed) -> None:
         if sealed.torn_bytes:

@@ -6,7 +6,6 @@ failed. `logging` is imported when there is something to say, not with this pack
 
 from __future__ import annotations
 
-import traceback
 from typing import Final
 
 LOGGER: Final = "metrics_appender"
@@ -20,4 +19,6 @@ def warn(message: str, *arguments: object) -> None:
         logging.getLogger(LOGGER).warning(message, *arguments)
     except Exception:  # noqa: BLE001 - a handler that fails must not make a failure of what went well
         if logging.raiseExceptions:  # as `logging` itself does with what its handlers raise
+            import traceback
+
             traceback.print_exc()
