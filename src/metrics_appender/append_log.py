@@ -60,7 +60,7 @@ class AppendLog:
     an append waits for other writers at most; 0 tries once, `None` waits for ever. `rotation` says when the file is
     sealed and the next one begun (see `Rotation`); never, without it.
 
-    Share one among threads, keep it over a fork, pickle it for a spawned worker: nothing is held between
+    Share one among threads, keep it over a fork, pickle it for a spawned worker: no lock is held between
     two appends. Raises `InvalidRecordError` (a `ValueError`) for an argument it cannot take.
     """
 
