@@ -62,12 +62,13 @@ def test_those_who_were_served_together_are_roused_one_by_the_other(queue: Queue
     assert queue.awake() == []
 
 
-def test_who_runs_the_pass_is_awake_and_left_out(queue: Queue) -> None:
+def test_who_runs_the_pass_rouses_the_first_of_the_others(queue: Queue) -> None:
     """Whichever place its own line has."""
     own = queue.callers[1]
     queue.run(own)
-    own.rouse_others()
     assert queue.awake() == []
+    own.rouse_others()
+    assert queue.awake() == [0]
     queue.callers[0].rouse_others()
     assert queue.awake() == [2]
 
@@ -75,11 +76,29 @@ def test_who_runs_the_pass_is_awake_and_left_out(queue: Queue) -> None:
 def test_who_left_while_its_line_was_written_keeps_nobody_asleep(queue: Queue) -> None:
     """Ctrl-C ended its wait, and it will not be there to rouse the next."""
     gone = queue.callers[1]
-
-    def leave() -> None:
-        assert not queue.leave(gone)
-        gone.rouse_others()
-
-    queue.meanwhile = leave
+    queue.meanwhile = lambda: queue.leave(gone)
     queue.run()
     assert queue.awake() == [2]
+
+
+def test_who_leaves_once_its_line_is_written_rouses_the_next(queue: Queue) -> None:
+    """Ctrl-C came before it was roused itself."""
+    queue.run()
+    assert not queue.leave(queue.callers[1])
+    assert queue.awake() == [2]
+
+
+def test_an_interruption_while_they_are_told_leaves_nobody_asleep(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever runs the pass gets it, and the others their outcome, all of them at once."""
+    assert queue.lock.acquire(TRY)
+    release = queue.lock.release
+
+    def interrupted() -> None:
+        release()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(FileLock, "release", lambda _: interrupted())
+    with pytest.raises(KeyboardInterrupt):
+        queue.run_pass(queue.lock, None)
+    assert queue.awake() == [0, 1, 2]
+    assert all(caller.is_settled and caller.error is None for caller in queue.callers)

@@ -104,7 +104,11 @@ class GroupCommit:
             raise
         finally:
             if entry is not None:
-                entry.rouse_others()
+                try:
+                    entry.rouse_others()
+                except BaseException:
+                    entry.rouse_others()  # a signal's exception may have come before its first step
+                    raise
         if entry.error is not None:
             raise entry.error
         self._lines.leave_settled(entry)
@@ -159,11 +163,8 @@ class GroupCommit:
             return
         taken = self._lead_pass(entry)
         self._company.expect(taken)
-        for other in taken:
-            if other is not entry:
-                other.rouse()
-                break
         if taken:
+            entry.rouse_others()
             self._lines.rouse_next()
         if self._patience.nap:
             time.sleep(0)  # give up the interpreter's lock: those who were served have their turn to append alone

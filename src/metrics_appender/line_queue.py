@@ -36,8 +36,8 @@ class Write(Protocol):
 class Entry:
     """One caller's line in the queue, and what became of it.
 
-    Those whose lines one pass has written are roused one by the other, each by the one before as that goes away: they would
-    only wait for each other, for the interpreter's lock, if they were roused all at once.
+    Those whose lines one pass has written are roused one by the other, the first by who ran the pass, the next by that one as
+    it goes away: they would only wait for each other, for the interpreter's lock, if they were roused all at once.
     """
 
     __slots__ = ("caller", "error", "is_left", "is_settled", "line", "next", "wake")
@@ -96,7 +96,7 @@ class LineQueue:
         try:
             self.entries.append(entry)
         except BaseException:  # Ctrl-C, right after it
-            self.withdraw(entry)
+            self.leave(entry)
             raise
         return entry
 
@@ -108,6 +108,7 @@ class LineQueue:
         """Take an entry back whose caller goes away with an error, and let the next one see for itself."""
         entry.is_left = True
         is_withdrawn = self.withdraw(entry)
+        entry.rouse_others()
         self.rouse_next()
         return is_withdrawn
 
@@ -154,15 +155,18 @@ class LineQueue:
                 raise
             error = explain(found, self._path, NOTHING_WRITTEN)
         try:
-            lock.release()
-        except BaseException as late:
-            if not is_failure(late):
-                self._settle(taken, own, error, errors)
-                for entry in taken:
-                    entry.rouse()
-                raise
-            error = error or late  # not raised but told to each: whoever waits would neither hear of it nor be roused
-        self._settle(taken, own, error, errors)
+            try:
+                lock.release()
+            except BaseException as late:
+                if not is_failure(late):
+                    raise
+                error = error or late  # not raised but told to each: whoever waits would neither hear of it nor be roused
+            self._settle(taken, own, error, errors)
+        except BaseException:  # Ctrl-C, at any moment of it
+            self._settle(taken, own, error, errors)
+            for entry in taken:
+                entry.rouse()
+            raise
         return taken
 
     def _settle(self, taken: list[Entry], own: Entry | None, error: OSError | None, errors: Sequence[OSError | None]) -> None:
@@ -178,6 +182,8 @@ class LineQueue:
             entry.is_settled = True
             if entry.is_left:
                 entry.rouse_others()
+        if own is not None:
+            own.next = following
 
     def _take_more(self, taken: list[Entry]) -> list[bytes]:
         """Take out of the queue what goes in one pass with what was taken, and return the lines."""
