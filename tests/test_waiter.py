@@ -6,6 +6,8 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
+import pytest
+
 from metrics_appender import waiter
 from metrics_appender.file_lock import TRY, FileLock
 from metrics_appender.waiter import Waiter
@@ -14,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
-    import pytest
     from conftest import Waiting
 
 
@@ -61,6 +62,12 @@ class Work:
         self.pieces += 1
         self.waiter.call(lock)
         lock.release()
+
+
+@pytest.fixture(autouse=True)
+def _after_earlier_tests(wait: Waiting) -> None:
+    """Wait for the waiters of earlier tests in this process to end, a second at the most."""
+    wait.until(lambda: not threads())
 
 
 def threads() -> int:
