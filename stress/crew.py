@@ -139,9 +139,9 @@ class Crew:
                     self._hear(message)
 
     def enough(self, workers: Iterable[Worker]) -> None:
-        """Tell workers in an endless phase to end it."""
+        """Tell workers in an endless phase to end it, those that failed already apart: `finish` tells of them."""
         for worker in workers:
-            os.kill(worker.pid, signal.SIGTERM)
+            worker.process.terminate()
 
     def kill(self, workers: Iterable[Worker]) -> None:
         """Kill workers in the middle of whatever they do, and reap them."""
