@@ -100,7 +100,6 @@ class Waiter:
         self._post: _Post | None = None
         self.goes_first = False
         self._is_contended = False
-        self._others_write = False
         self._alone_in_a_row = 0
         self._size = -1
         self._early_from = 0.0  # from then on (`time.perf_counter`) it gets in line early
@@ -196,17 +195,18 @@ class Waiter:
             post.bell.acquire()
             while self._post is post:
                 served: Sequence[Sleeper] = ()
+                do_others_write = False
                 try:
                     if lock.acquire(WAIT):
                         size = lock.size
                         served = self._serve(lock)
-                        self._note_contention(size, lock.size)
+                        do_others_write = self._note_contention(size, lock.size)
                 except OSError:
                     # The lock could not even be asked for. Whoever is next tries without this thread, and gets the error.
                     self._dismiss(post)
                 finally:
                     lock.release()
-                is_early = bool(served) and self._lines_up_early and self._others_write and self._line_up(lock)
+                is_early = bool(served) and self._lines_up_early and do_others_write and self._line_up(lock)
                 is_idle = not is_early and not self._has_work() and self._rest(post, len(served))
                 # Last, right before this thread sleeps: they need the interpreter's lock that it holds.
                 if served:
@@ -246,9 +246,9 @@ class Waiter:
             return False
         return True
 
-    def _note_contention(self, size: int, new_size: int) -> None:
-        """See by the file's size, before and after this thread's turn, whether others wrote since the last time."""
-        self._others_write = 0 <= self._size != size
+    def _note_contention(self, size: int, new_size: int) -> bool:
+        """See by the file's size, before and after this thread's turn, whether others wrote since the last time; not said of the first."""
+        do_others_write = 0 <= self._size != size
         if size != self._size:
             self._alone_in_a_row = 0
         else:
@@ -256,6 +256,7 @@ class Waiter:
             if self._alone_in_a_row >= _PEACE:
                 self._is_contended = False
         self._size = new_size
+        return do_others_write
 
     def _leave(self, post: _Post) -> None:
         """End the thread, unless it is called in the last moment; whoever is about to call it is waited for, but not for ever."""
