@@ -161,7 +161,7 @@ def test_a_preparation_that_raises_is_told(tmp_path: Path) -> None:
 
 def entry(name: str, **options: Any) -> Entry:
     """Return a contender's entry."""
-    plain: dict[str, Any] = {"note": "", "is_durable": True, "is_process_safe": True, "is_peer": False, "is_baseline": name == "base"}
+    plain: dict[str, Any] = {"note": "", "is_durable": True, "is_process_safe": True, "side": "ours", "is_baseline": name == "base"}
     return Entry(name, **plain | options)
 
 

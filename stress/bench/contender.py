@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from typing import TypeAlias
 
+    from .results import Side
+
     Opener: TypeAlias = Callable[[str, dict[str, Any], Any], Callable[[], object]]
     AsyncOpener: TypeAlias = Callable[[str, dict[str, Any]], AbstractAsyncContextManager[Callable[[], Awaitable[object]]]]
 
@@ -45,7 +47,7 @@ class Contender:
     prepare: Callable[[str], Any] = share_nothing
     read_back: Callable[[str], Iterable[bytes]] = lines_of_file
     is_per_thread: bool = False
-    is_peer: bool = False
+    side: Side = "ours"
     records_per_call: int = 1
     package: str | None = None
 

@@ -1,4 +1,4 @@
-"""The bare loops, and this library's ways to append."""
+"""The bare loops, the bare calls of an append, and this library's ways to append."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .contender import Opener
 
 BATCH: Final = 1000
+_APPEND: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 def _bare(*, is_synced: bool) -> Opener:
@@ -36,6 +37,28 @@ def _bare(*, is_synced: bool) -> Opener:
             if is_synced:
                 os.fsync(fd)
             fcntl.flock(fd, fcntl.LOCK_UN)
+
+        return append
+
+    return opener
+
+
+def _calls_of(durability: Durability) -> Opener:
+    def opener(path: str, record: dict[str, Any], _: object) -> Callable[[], object]:
+        line = line_of(record)
+
+        def append() -> None:
+            fd = os.open(path, _APPEND, 0o644)
+            os.fstat(fd)
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            os.stat(path)
+            os.write(fd, line)
+            if durability == "fsync":
+                os.fsync(fd)
+            fcntl.flock(fd, fcntl.LOCK_UN)
+            if durability == "group":
+                os.fsync(fd)
+            os.close(fd)
 
         return append
 
@@ -81,6 +104,7 @@ BARE_FSYNC: Final = Contender(
     "flock, write, fsync, unlock on a descriptor kept open, each thread its own",
     is_durable=True,
     is_process_safe=True,
+    side="bare",
     open=_bare(is_synced=True),
     is_per_thread=True,
 )
@@ -89,8 +113,33 @@ BARE: Final = Contender(
     "flock, write, unlock on a descriptor kept open, each thread its own",
     is_durable=False,
     is_process_safe=True,
+    side="bare",
     open=_bare(is_synced=False),
     is_per_thread=True,
+)
+CALLS_OF_FSYNC: Final = Contender(
+    'the calls of "fsync"',
+    "open, fstat, flock, stat, write, fsync, unlock, close: all that an append asks of the system, by a loop that knows no deadline",
+    is_durable=True,
+    is_process_safe=True,
+    side="bare",
+    open=_calls_of("fsync"),
+)
+CALLS_OF_GROUP: Final = Contender(
+    'the calls of "group"',
+    "the same, unlocked before the fsync",
+    is_durable=True,
+    is_process_safe=True,
+    side="bare",
+    open=_calls_of("group"),
+)
+CALLS_OF_OS: Final = Contender(
+    'the calls of "os"',
+    "the same without the fsync",
+    is_durable=False,
+    is_process_safe=True,
+    side="bare",
+    open=_calls_of("os"),
 )
 FSYNC: Final = Contender('AppendLog "fsync"', "the default, lock_timeout 30 s", is_durable=True, is_process_safe=True, open=_log("fsync"))
 GROUP: Final = Contender(

@@ -62,7 +62,7 @@ FILELOCK: Final = Contender(
     "FileLock, its default poll_interval of 50 ms; json, file kept open",
     is_durable=True,
     is_process_safe=True,
-    is_peer=True,
+    side="peer",
     open=_filelock(),
 )
 FILELOCK_QUICK: Final = Contender(
@@ -70,7 +70,7 @@ FILELOCK_QUICK: Final = Contender(
     "FileLock(poll_interval=0.001); json, file kept open",
     is_durable=True,
     is_process_safe=True,
-    is_peer=True,
+    side="peer",
     open=_filelock(poll_interval=0.001),
 )
 PORTALOCKER: Final = Contender(
@@ -78,7 +78,7 @@ PORTALOCKER: Final = Contender(
     "its default check_interval of 250 ms, timeout 30 s; json",
     is_durable=True,
     is_process_safe=True,
-    is_peer=True,
+    side="peer",
     open=_portalocker(timeout=_TIMEOUT_SECONDS),
     is_per_thread=True,
 )
@@ -87,7 +87,7 @@ PORTALOCKER_BLOCKING: Final = Contender(
     "flags=LockFlags.EXCLUSIVE, which knows no timeout; json",
     is_durable=True,
     is_process_safe=True,
-    is_peer=True,
+    side="peer",
     open=_portalocker(),
     is_per_thread=True,
 )

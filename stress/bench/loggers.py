@@ -60,7 +60,7 @@ CONCURRENT_HANDLER: Final = Contender(
     "maxBytes=0, files kept open, logging without caller and thread names",
     is_durable=False,
     is_process_safe=True,
-    is_peer=True,
+    side="peer",
     open=_logged(_concurrent_handler),
     package="concurrent_log_handler",
 )
@@ -69,7 +69,7 @@ LOGURU: Final = Contender(
     "one sink with enqueue=True, made before the fork; its process writes for all",
     is_durable=False,
     is_process_safe=True,
-    is_peer=True,
+    side="peer",
     prepare=_add_loguru_sink,
     open=_loguru,
     package="loguru",
@@ -79,7 +79,7 @@ FILE_HANDLER: Final = Contender(
     "the standard library's, logging without caller and thread names",
     is_durable=False,
     is_process_safe=False,
-    is_peer=True,
+    side="peer",
     open=_logged(lambda path: logging.FileHandler(path, encoding="utf-8")),
 )
 JSONLINES: Final = Contender(
@@ -87,7 +87,7 @@ JSONLINES: Final = Contender(
     'open(path, "a", compact=True, flush=True)',
     is_durable=False,
     is_process_safe=False,
-    is_peer=True,
+    side="peer",
     open=_jsonlines,
     package="jsonlines",
 )

@@ -63,10 +63,10 @@ def _bar(race: RaceResult, entry: Entry, top: int, scale: float, *, is_shared: b
 
 
 def _is_ours(entry: Entry) -> bool:
-    return not entry.is_peer and not entry.is_baseline
+    return entry.side == "ours" and not entry.is_baseline
 
 
 def _kind(entry: Entry) -> str:
     if entry.is_baseline:
         return "bare"
-    return ("peer" if entry.is_peer else "ours") + (" loose" if entry.is_durable is False else "")
+    return entry.side + (" loose" if entry.is_durable is False and entry.side != "bare" else "")

@@ -35,7 +35,7 @@ _LEGEND: Final = (
     ("ours loose", "not durable"),
     ("peer", "others, durable"),
     ("peer loose", "not durable"),
-    ("bare", "what each is compared with"),
+    ("bare", "bare system calls, and what else each is compared with"),
 )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from stress.small_disk import mounted
 
 from . import peers
-from .contenders import ASYNC, ASYNC_UVLOOP, BARE, BARE_FSYNC, FSYNC, GROUP, MANY, OS, TYPED
+from .contenders import ASYNC, ASYNC_UVLOOP, BARE, BARE_FSYNC, CALLS_OF_FSYNC, CALLS_OF_GROUP, CALLS_OF_OS, FSYNC, GROUP, MANY, OS, TYPED
 from .loggers import CONCURRENT_HANDLER
 from .measure import measure
 from .results import Entry, Goal
@@ -29,6 +29,8 @@ _FSYNC_GOALS: Final = {
 }
 _GROUP_RATES: Final = {1: 0.95, 4: 1.7, 8: 2.2, 16: 2.5, 32: 2.6}
 _PEER_PROCESSES: Final = (1, 4, 16, 64)
+# Beside each durability the system calls that it is made of: what is left between the two is what this library takes.
+_SYNCED: Final = (BARE_FSYNC, CALLS_OF_FSYNC, FSYNC, CALLS_OF_GROUP, GROUP)
 
 
 def append_races(seconds: float, directory: str) -> Iterator[Race]:
@@ -36,7 +38,7 @@ def append_races(seconds: float, directory: str) -> Iterator[Race]:
     for processes in (1, 2, 4, 8, 16, 32, 64):
         rivals = peers.DURABLE if processes in _PEER_PROCESSES else ()
         goals = (*_FSYNC_GOALS.get(processes, ()), *_group_goals(processes), *_ahead_of(rivals, processes))
-        yield _race(_plural(processes, "process"), (BARE_FSYNC, FSYNC, GROUP, *rivals), goals, Shape(processes), seconds, directory)
+        yield _race(_plural(processes, "process"), (*_SYNCED, *rivals), goals, Shape(processes), seconds, directory)
     yield _journaled(16, seconds, directory)
     for shape, fsync_rate, group_rate in ((Shape(1, 8), 2.9, 0), (Shape(1, 64), 6.5, 0), (Shape(4, 16), 0, 10)):
         goals = (*_rate_goal(FSYNC, fsync_rate), *_rate_goal(GROUP, group_rate))
@@ -57,7 +59,7 @@ def _without_sync(seconds: float, directory: str) -> Iterator[Race]:
         ]
         ours = (OS, TYPED) if processes == 1 else (OS,)
         name = f"{_plural(processes, 'process')}, without sync"
-        yield _race(name, (BARE, *ours, *peers.NOT_DURABLE), goals, Shape(processes), seconds, directory)
+        yield _race(name, (BARE, CALLS_OF_OS, *ours, *peers.NOT_DURABLE), goals, Shape(processes), seconds, directory)
     rivals = [peer for peer in peers.NOT_DURABLE if peer.is_process_safe]
     goals = [Goal(OS.name, "rate", 1, peer.name) for peer in rivals]
     yield _race("8 threads, without sync", (BARE, OS, *rivals), goals, Shape(1, 8), seconds, directory)
@@ -84,7 +86,7 @@ def _race(
 def _journaled(processes: int, seconds: float, directory: str) -> Race:
     name = f"{processes} processes on ext4 with a journal, loop-mounted"
     goals = (*_rate_goal(GROUP, 4), Goal(GROUP.name, "even", 0.85))
-    return _race(name, (BARE_FSYNC, FSYNC, GROUP), goals, Shape(processes), seconds, directory, is_mounted=True)
+    return _race(name, _SYNCED, goals, Shape(processes), seconds, directory, is_mounted=True)
 
 
 def _measure_on_journal(contender: Contender, shape: Shape, seconds: float, directory: str) -> Run:
@@ -99,7 +101,7 @@ def _entry(contender: Contender, *, is_baseline: bool) -> Entry:
         contender.note,
         contender.is_durable,
         contender.is_process_safe,
-        contender.is_peer,
+        contender.side,
         is_baseline,
         failure=failure,
     )

@@ -98,11 +98,11 @@ def import_race() -> Race:
 
 
 def _baseline(name: str, note: str, turn: Callable[[], Run]) -> Racer:
-    return Racer(Entry(name, note, is_durable=None, is_process_safe=None, is_peer=True, is_baseline=True), turn)
+    return Racer(Entry(name, note, is_durable=None, is_process_safe=None, side="peer", is_baseline=True), turn)
 
 
 def _ours(name: str, note: str, turn: Callable[[], Run]) -> Racer:
-    return Racer(Entry(name, note, is_durable=None, is_process_safe=None, is_peer=False, is_baseline=False), turn)
+    return Racer(Entry(name, note, is_durable=None, is_process_safe=None, side="ours", is_baseline=False), turn)
 
 
 def _turn_of_last(library: Library) -> Run:

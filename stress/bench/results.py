@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 Quantity = Literal["rate", "even", "longest wait", "ms", "ms over"]
+# This library; what one would take instead; what is measured to compare the two with.
+Side = Literal["ours", "peer", "bare"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class Entry:
     note: str
     is_durable: bool | None
     is_process_safe: bool | None
-    is_peer: bool
+    side: Side
     is_baseline: bool
     runs: tuple[Run, ...] = ()
     failure: str = ""
