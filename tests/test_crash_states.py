@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import json
 import os
@@ -159,6 +160,48 @@ def test_no_power_cut_loses_an_acknowledged_line_or_leaves_a_damaged_file(tmp_pa
         run_two_writers(path, durabilities, recorder)
     order = read(path).splitlines(keepends=True)
     check(recorder, str(tmp_path / "state"), "events.ndjson", order, damage)
+
+
+@pytest.mark.parametrize("durability", SURVIVES_POWER_CUTS)
+@pytest.mark.parametrize("is_joined", [False, True], ids=["a block", "joined lines"])
+def test_what_was_cut_off_for_a_full_disk_does_not_come_back_behind_the_next_line(tmp_path: Path, durability: Any, is_joined: bool) -> None:
+    """The disk took a part of some lines; the power goes when the next one, which fits, is half written."""
+    root = str(tmp_path / "run")
+    path = os.path.join(root, "events.ndjson")
+    os.mkdir(root)
+    recorder = Recorder(root)
+    lines = tuple(line_of(number, 500) for number in range(3))
+    room: list[int] = []
+
+    def answer(call: Call) -> Any:
+        if call.name == "write" and room:
+            if room[0] == 0:
+                room.clear()
+                raise call.fail(errno.ENOSPC)
+            fd, data = call.arguments
+            call = Call("write", (fd, bytes(data[: room[0]])), call.path, os.write)
+            room[0] = 0
+        return recorder(call)
+
+    def report(line: bytes, error: OSError | None) -> None:
+        if error is None:
+            recorder.acknowledge(line)
+
+    with intercepted(answer):
+        log = AppendLog(path, durability=durability)
+        log.append_line(FIRST)
+        recorder.acknowledge(FIRST)
+        room.append(1400)
+        if is_joined:
+            append_together(log, report, lines)
+        else:
+            with pytest.raises(OSError, match="No space left"):
+                log.append_lines(lines)
+        assert not room
+        last = line_of(4, 700)
+        log.append_line(last)
+        recorder.acknowledge(last)
+    check(recorder, str(tmp_path / "state"), "events.ndjson", [FIRST, *lines, last])
 
 
 FAR_BACK = {

@@ -26,7 +26,7 @@ class WritePass:
     told how many torn bytes were put aside.
     """
 
-    __slots__ = ("_end", "_inode", "_is_durable", "_is_grouped", "_is_synced", "_note_mended", "_path")
+    __slots__ = ("_end", "_inode", "_is_durable", "_is_grouped", "_is_synced", "_is_syncing", "_note_mended", "_path")
 
     def __init__(self, path: str, durability: str, note_mended: Callable[[int], None]) -> None:
         """Name the file; nothing is done yet."""
@@ -37,6 +37,7 @@ class WritePass:
         self._note_mended = note_mended
         # Where the last pass ended, and in which file if all went well: while that is still its end, its tail is whole.
         self._end = self._inode = -1
+        self._is_syncing = False
 
     def run(self, lock: FileLock, block: bytes, lines: Sequence[bytes] = (), /) -> Sequence[OSError | None]:
         """Mend, write, sync.
@@ -47,13 +48,10 @@ class WritePass:
         end = lock.size
         inode = lock.inode
         known = self._end if inode == self._inode else 0
+        self._is_syncing = False
         self._inode = -1  # until all has gone well: what was not synced may be gone, or NULs, when a disk that failed comes back
-        if end == 0:
-            self._sync_name(lock.fd)
-        elif end != known:  # somebody else wrote since, and may have died in the middle of it
-            end = tail.mend(lock.fd, self._path, known, end)
-            if end != lock.size:
-                self._note_mended(lock.size - end)
+        if end != known or end == 0:
+            end = self._prepare(lock, known)
         errors: Sequence[OSError | None] = ()
         # `lock.fd`, each time: a signal handler may fork in between, and then it is -1 in the child.
         try:
@@ -65,31 +63,54 @@ class WritePass:
             except OSError as error:
                 errors, written = self._write_each(lock, end, lines, error)
             if self._is_synced:
-                disk.sync_file(lock.fd)
+                self._sync(lock)
             if lock.fd < 0:
                 raise lock.error_of_child()
             self._end = lock.size = end + written
             if self._is_grouped:
                 # Others write while these lines are synced: their sync and this one become one flush of the file system's journal.
                 lock.unlock()
-                disk.sync_file(lock.fd)
+                self._sync(lock)
         except BaseException as error:
-            self._take_back(lock, end, error)
+            try:
+                self._take_back(lock, end, error)
+            except BaseException as later:  # a second signal's, which may have come before its first step
+                self._take_back(lock, end, later)
+                raise
             raise
         self._inode = inode
         return errors
 
-    def _sync_name(self, fd: int) -> None:
-        """Make a new file's name durable before its first line, so that a file with lines never lacks one."""
-        disk.require_regular(fd, self._path)
-        disk.sync_directory(os.path.dirname(self._path))
+    def _prepare(self, lock: FileLock, known: int) -> int:
+        """See to what was there before, and return where the lines begin.
+
+        A new file's name is made durable before its first line, so that a file with lines never lacks one. Where somebody else wrote
+        since the last pass, that one may have died in the middle of it.
+        """
+        try:
+            if lock.size == 0:
+                disk.require_regular(lock.fd, self._path)
+                disk.sync_directory(os.path.dirname(self._path))
+                return 0
+            end = tail.mend(lock.fd, self._path, known, lock.size)
+            if end != lock.size:
+                self._note_mended(lock.size - end)
+        except BaseException as error:
+            add_outcome(error, self._path, NOTHING_WRITTEN)
+            raise
+        return end
+
+    def _sync(self, lock: FileLock) -> None:
+        self._is_syncing = True
+        disk.sync_file(lock.fd)
+        self._is_syncing = False
 
     def _write_rest(self, lock: FileLock, data: bytes, written: int) -> None:
         """Write what is not written yet of `data`."""
         if written == 0 and self._is_durable:
             for start in range(0, len(data), _PIECE_BYTES):
                 if start:
-                    disk.sync_file(lock.fd)
+                    self._sync(lock)
                 disk.write_all(lock.fd, memoryview(data)[start : start + _PIECE_BYTES])
         else:
             disk.write_all(lock.fd, memoryview(data)[written:])
@@ -102,6 +123,7 @@ class WritePass:
         if not lines or not is_failure(failure):
             raise failure
         disk.cut_back(lock.fd, end)
+        self._sync_cut(lock, failure)
         errors: list[OSError | None] = []
         written = 0
         for line in lines:
@@ -109,6 +131,7 @@ class WritePass:
                 self._write_rest(lock, line, 0)
             except OSError as error:
                 disk.cut_back(lock.fd, end + written)
+                self._sync_cut(lock, error)
                 errors.append(explain(error, self._path, NOTHING_WRITTEN))
             else:
                 written += len(line)
@@ -125,7 +148,16 @@ class WritePass:
             with contextlib.suppress(OSError):
                 disk.cut_back(lock.fd, end)
                 outcome = NOTHING_WRITTEN
+                self._sync_cut(lock, error)
         if isinstance(error, OSError):
             explain(error, self._path, outcome)
         else:
             add_outcome(error, self._path, outcome)
+
+    def _sync_cut(self, lock: FileLock, error: BaseException) -> None:
+        """Make a cut durable that an error led to: else a power cut could mix the next line with what was cut off (see `tail.mend_tail`).
+
+        Not when the error is a sync's: none that failed is tried again.
+        """
+        if self._is_durable and not (self._is_syncing and is_failure(error)):
+            self._sync(lock)
