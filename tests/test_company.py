@@ -106,7 +106,7 @@ def test_one_who_comes_back_alone_waits_once(passes: Passes) -> None:
 
 def test_threads_that_come_by_chance_are_no_company() -> None:
     """A wait in which only another thread came was in vain, and is not repeated at once."""
-    entries = [Entry() for _ in range(4)]
+    entries = [Entry(b"") for _ in range(4)]
     for entry, number in zip(entries, (STRANGER, *TOGETHER), strict=True):
         entry.caller = number
     stranger, first, *others = entries

@@ -15,6 +15,7 @@ from conftest import HANG_SECONDS, held
 
 from metrics_appender import AppendLog, disk
 from metrics_appender.file_lock import FileLock
+from metrics_appender.write_pass import WritePass
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -256,6 +257,53 @@ def test_an_exception_at_the_door_of_the_unlock_doubles_nobodys_line(path: str, 
         ((interrupted, error),) = team.errors.items()
         assert "nothing was written" in error.__notes__[0]
         assert in_file(log) == {0, 1, 2, 3, 4} - {interrupted}
+
+
+@pytest.mark.parametrize("durability", ["fsync", "group"])
+def test_a_second_signal_before_anything_is_taken_back_doubles_nobodys_line(
+    path: str, wait: Waiting, monkeypatch: pytest.MonkeyPatch, durability: Any
+) -> None:
+    """Ctrl-C and SIGTERM come during one sync, which no signal interrupts: the second handler raises in the first one's way."""
+    with AppendLog(path, durability=durability, lock_timeout=HANG_SECONDS) as log:
+        log.append({"n": 0})
+        team = Team(log)
+        real = disk.sync_file
+        calls: list[int] = []
+
+        def sync(fd: int) -> None:
+            calls.append(1)
+            if len(calls) == 1:
+                wait.until(lambda: team.queued() == 3)
+            elif len(calls) == 2:
+                monkeypatch.setattr(WritePass, "_take_back", raise_once(WritePass._take_back, SystemExit("SIGTERM")))
+                raise KeyboardInterrupt
+            real(fd)
+
+        monkeypatch.setattr(disk, "sync_file", sync)
+        team.start(1)
+        wait.until(log._appends._lead.locked)
+        team.start(2, 3, 4)
+        team.join()
+        kept = in_file(log)
+        refused = {number for number, error in team.errors.items() if "nothing was written" in error.__notes__[0]}
+        assert any(isinstance(error, SystemExit) for error in team.errors.values())
+        assert not refused & kept
+        assert {0, 1, 2, 3, 4} - set(team.errors) <= kept
+        if durability == "fsync":
+            assert len(team.errors) == 1
+            assert kept == {0, 1, 2, 3, 4} - refused
+
+
+def test_an_exception_once_the_line_is_in_the_queue_takes_it_out_again(log: AppendLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for it any more; it is not written whenever somebody else appends."""
+    with AppendLog(log.path, lock_timeout=0) as impatient:
+        impatient.append({"n": 0})
+        with held(log.path):
+            monkeypatch.setattr(FileLock, "release", raise_once(FileLock.release, KeyboardInterrupt()))
+            with pytest.raises(KeyboardInterrupt):
+                impatient.append({"n": 1})
+        impatient.append({"n": 2})
+    assert in_file(log) == {0, 2}
 
 
 @pytest.mark.parametrize("made", [False, True], ids=["not made", "made"])

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from metrics_appender import line_queue
 from metrics_appender.file_lock import TRY, FileLock
 from metrics_appender.line_queue import LineQueue
 
@@ -102,3 +103,23 @@ def test_an_interruption_while_they_are_told_leaves_nobody_asleep(queue: Queue, 
         queue.run_pass(queue.lock, None)
     assert queue.awake() == [0, 1, 2]
     assert all(caller.is_settled and caller.error is None for caller in queue.callers)
+
+
+def test_who_comes_back_is_not_told_of_its_line_before(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One caller has been told, and waits with its next line, when a signal comes before the others are told."""
+    told = queue.callers[2]
+    queue.callers[1].is_left = True  # so that the next step is a call
+    back: list[Entry] = []
+
+    def interrupted(_: Entry) -> None:
+        monkeypatch.undo()
+        assert told.is_settled
+        back.append(queue.join(b"next\n"))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(line_queue.Entry, "rouse_others", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        queue.run()
+    assert all(caller.is_settled for caller in queue.callers)
+    assert [(entry.line, entry.is_settled) for entry in queue.entries] == [(b"next\n", False)]
+    assert back == list(queue.entries)

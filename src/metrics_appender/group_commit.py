@@ -111,7 +111,6 @@ class GroupCommit:
                     raise
         if entry.error is not None:
             raise entry.error
-        self._lines.leave_settled(entry)
 
     def _append_alone(self, line: bytes) -> Entry | None:
         """Write the line by itself; or put it into the queue, where another process holds the lock."""
@@ -128,10 +127,6 @@ class GroupCommit:
                     else:
                         entry = self._lines.join(line)
                         self._call_waiter(lock)
-                except BaseException:
-                    if entry is not None:
-                        self._lines.leave(entry)
-                    raise
                 finally:
                     try:
                         lock.release()
@@ -140,6 +135,10 @@ class GroupCommit:
                         raise
                     finally:
                         self._leader = None
+        except BaseException as error:
+            if entry is not None and not self._lines.leave(entry):
+                add_outcome(error, self._path, MAY_BE_WRITTEN)
+            raise
         finally:
             if entry is None and self._queue:
                 self._lines.rouse_next()  # nobody leads any more

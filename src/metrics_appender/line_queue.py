@@ -42,9 +42,9 @@ class Entry:
 
     __slots__ = ("caller", "error", "is_left", "is_settled", "line", "next", "wake")
 
-    def __init__(self) -> None:
-        """Nothing became of it yet."""
-        self.line = b""
+    def __init__(self, line: bytes) -> None:
+        """Take the line; nothing became of it yet."""
+        self.line = line
         self.caller = 0  # its thread, where threads meet
         self.error: OSError | None = None
         self.is_settled = False
@@ -71,38 +71,27 @@ class Entry:
 class LineQueue:
     """Who waits for a line to be written; `entries` are those whose lines no pass has taken yet."""
 
-    __slots__ = ("_path", "_spare", "_write", "entries")
+    __slots__ = ("_path", "_write", "entries")
 
     def __init__(self, path: str, write: Write) -> None:
         """Name the file, and what to do under its lock."""
         self._path = path
         self._write = write
         self.entries: deque[Entry] = deque()
-        self._spare: list[Entry] = []  # those that were settled well, to be used again
 
     def clear(self) -> None:
         """In a forked child: nobody waits."""
         self.entries.clear()
-        self._spare.clear()
 
     def join(self, line: bytes) -> Entry:
         """Get in line, behind all that are there."""
-        try:
-            entry = self._spare.pop()
-        except IndexError:
-            entry = Entry()
-        entry.line = line
-        entry.is_settled = False
+        entry = Entry(line)
         try:
             self.entries.append(entry)
         except BaseException:  # Ctrl-C, right after it
             self.leave(entry)
             raise
         return entry
-
-    def leave_settled(self, entry: Entry) -> None:
-        """Go away with a line that is written."""
-        self._spare.append(entry)
 
     def leave(self, entry: Entry) -> bool:
         """Take an entry back whose caller goes away with an error, and let the next one see for itself."""
@@ -201,11 +190,11 @@ class LineQueue:
     def _give_back(self, taken: list[Entry], own: Entry | None, interruption: BaseException) -> None:
         """After an interruption (Ctrl-C in the leader) that left nothing in the file: the others go on."""
         others = [entry for entry in taken if entry is not own]
-        if MAY_BE_WRITTEN in "".join(getattr(interruption, "__notes__", ())):
+        if NOTHING_WRITTEN in "".join(getattr(interruption, "__notes__", ())):
+            self.entries.extendleft(reversed(others))
+        else:  # some of it is in the file still, or a second signal came before that was known
             for entry in others:
                 self.settle_as_lost(entry)
-        else:
-            self.entries.extendleft(reversed(others))
 
     def settle_as_lost(self, entry: Entry) -> None:
         """Tell a caller that nobody knows what became of its line."""
