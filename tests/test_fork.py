@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import functools
 import os
@@ -12,11 +13,13 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
+from conftest import HANG_SECONDS
 
 from metrics_appender import AppendLog, disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from conftest import Waiting
 
@@ -213,3 +216,114 @@ def test_a_signal_handler_that_forks_in_mid_append_leaves_the_append_to_the_pare
     assert log.read() == [{"n": 1}]
     log.append({"n": 2})
     assert log.read() == [{"n": 1}, {"n": 2}]
+
+
+LATE_IMPORT = """
+import os, sys, threading
+from metrics_appender import AppendLog, MetricsAppender
+
+module, method, arguments = sys.argv[2:5]
+importing, forking = threading.Event(), threading.Event()
+
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if name == module and not importing.is_set():
+            importing.set()
+            forking.wait(1)  # the fork comes now, and is to wait
+
+sys.meta_path.insert(0, Slow())
+metrics = MetricsAppender(sys.argv[1])
+def use():
+    getattr(metrics, method)(*eval(arguments))
+other = threading.Thread(target=use)
+other.start()
+importing.wait()
+pid = os.fork()
+if pid == 0:
+    use()
+    os._exit(0)
+forking.set()
+other.join()
+os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "method", "arguments"),
+    [
+        ("portalocker", "append_performance_metric", ("s", "run", 1, "agent")),
+        ("metrics_appender.reader", "read_metrics", ("s_performance.json",)),
+        ("metrics_appender.named_cursors", "load_cursor", ("s_performance.json", "name")),
+    ],
+)
+def test_a_fork_while_another_thread_is_in_its_first_call_leaves_the_child_nothing_half_imported(
+    tmp_path: Path, module: str, method: str, arguments: tuple[object, ...]
+) -> None:
+    """What is imported when it is first needed has a lock, which a thread that is not there would hold in the child for ever."""
+    subprocess.run([sys.executable, "-c", LATE_IMPORT, str(tmp_path), module, method, repr(arguments)], check=True, timeout=HANG_SECONDS)
+
+
+def test_an_open_that_hangs_holds_up_neither_another_file_nor_a_fork_for_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its file has a lease, or a server that is gone; in the child the file can be opened anew."""
+    hanging, others = (AppendLog(tmp_path / name) for name in ("hanging", "others"))
+    has_begun, may_end = threading.Event(), threading.Event()
+    real = disk.open
+
+    def open_slowly(path: str, *arguments: int) -> int:
+        if path == hanging.path and not has_begun.is_set():
+            has_begun.set()
+            may_end.wait(HANG_SECONDS)
+        return real(path, *arguments)
+
+    def child() -> None:
+        for log in (hanging, others):
+            log.append({"who": "child"})
+
+    monkeypatch.setattr(disk, "open", open_slowly)
+    thread = threading.Thread(target=hanging.append, args=({"who": "parent"},))
+    thread.start()
+    has_begun.wait(HANG_SECONDS)
+    try:
+        others.append({"who": "parent"})
+        assert in_child(child) == 0
+        assert thread.is_alive()
+    finally:
+        may_end.set()
+        thread.join()
+    assert others.read() == [{"who": "parent"}, {"who": "child"}]
+    assert hanging.read() == [{"who": "child"}, {"who": "parent"}]
+
+
+def test_a_close_that_fails_in_the_child_keeps_no_other_lock(tmp_path: Path, slow: SlowDisk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As that of a network's file may; the parent's other locks are forgotten all the same."""
+    logs = [AppendLog(tmp_path / str(number)) for number in range(3)]
+    threads = [threading.Thread(target=log.append, args=({"who": "parent"},)) for log in logs]
+    for thread, log in zip(threads, logs, strict=True):
+        slow.has_begun.clear()
+        thread.start()
+        slow.has_begun.wait(HANG_SECONDS)
+        assert log._appends._lock.is_held
+    parent = os.getpid()
+    real = disk.close
+
+    def close(fd: int) -> None:
+        real(fd)
+        if os.getpid() != parent:
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(disk, "close", close)
+
+    def child() -> None:
+        monkeypatch.undo()
+        assert sum(descriptors_of(log.path) for log in logs) == 0
+        disk.sync_file = os.fsync
+        another = threading.Thread(target=AppendLog(tmp_path / "another").append, args=({},))
+        another.start()
+        another.join(HANG_SECONDS / 2)
+        assert not another.is_alive()
+        assert not any(log._appends._lead.locked() for log in logs)
+
+    assert in_child(child) == 0
+    slow.may_end.set()
+    for thread in threads:
+        thread.join()

@@ -7,6 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from . import fork
 from .errors import ClosedError, Fault, InvalidRecordError
 from .group_commit import GroupCommit
 from .housekeeping import Housekeeping, check_rotation
@@ -187,7 +188,8 @@ class AppendLog:
         `SkippedLines()` it says so instead. Raises `ValueError` for a negative limit, `CorruptSegmentError` for a
         compressed segment that cannot be unpacked, `OSError` (EINVAL) for what is no regular file, such as a pipe.
         """
-        from .reader import read_last
+        with fork.undivided:
+            from .reader import read_last
 
         return read_last(self._path, limit, on_error)
 
@@ -197,7 +199,8 @@ class AppendLog:
         They are those that are there when the first is asked for, or come while the last file is read; what
         retention deletes meanwhile is left out.
         """
-        from .reader import iter_records
+        with fork.undivided:
+            from .reader import iter_records
 
         return iter_records(self._path, on_error)
 
@@ -240,7 +243,8 @@ class AppendLog:
         Raises `CursorGoneError` when the cursor's file is gone, or could be one of several; `ValueError` for what is no cursor. A
         record may be seen a moment before its append returned, and where that fails, the line is taken back.
         """
-        from .follow import Follower
+        with fork.undivided:
+            from .follow import Follower
 
         return Follower(self._path, start, poll_seconds=poll_seconds, stop=stop, on_error=on_error, notify=notify)
 
@@ -250,25 +254,29 @@ class AppendLog:
         Retention deletes no segment that a stored cursor still needs. A name is of 64 bytes at the most, without dots.
         Raises `ValueError` for another name or what is no cursor, `OSError` when the disk fails.
         """
-        from .named_cursors import save_cursor
+        with fork.undivided:
+            from .named_cursors import save_cursor
 
         save_cursor(self._path, name, cursor)
 
     def load_cursor(self, name: str) -> str | None:
         """Return the cursor that is stored under a name, `None` when there is none."""
-        from .named_cursors import load_cursor
+        with fork.undivided:
+            from .named_cursors import load_cursor
 
         return load_cursor(self._path, name)
 
     def drop_cursor(self, name: str) -> None:
         """Forget a stored cursor, so that retention no longer waits for it; nothing happens when there is none."""
-        from .named_cursors import drop_cursor
+        with fork.undivided:
+            from .named_cursors import drop_cursor
 
         drop_cursor(self._path, name)
 
     def cursors(self) -> dict[str, str]:
         """Return every stored cursor by its name."""
-        from .named_cursors import list_cursors
+        with fork.undivided:
+            from .named_cursors import list_cursors
 
         return list_cursors(self._path)
 

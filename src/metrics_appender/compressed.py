@@ -12,6 +12,8 @@ import struct
 import zlib
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
+from . import fork
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -76,7 +78,8 @@ class _Zstd:
     header_bytes = _ZSTD_HEADER.size
 
     def __init__(self) -> None:
-        import zstandard
+        with fork.undivided:
+            import zstandard
 
         self._library = zstandard
 

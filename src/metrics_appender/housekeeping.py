@@ -10,7 +10,7 @@ import functools
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from . import disk, tail
+from . import disk, fork, tail
 from .errors import Fault, InvalidRecordError, LockTimeoutError
 from .group_commit import GroupCommit
 from .ndjson import show
@@ -56,7 +56,8 @@ class Housekeeping:
         """
         if not disk.is_there(self.path):
             return None
-        from .sealing import ByHand
+        with fork.undivided:
+            from .sealing import ByHand
 
         by_hand = ByHand()
         sealing = GroupCommit(self.path, _require_regular, lock_timeout, Patience(), by_hand.seal)
@@ -86,7 +87,8 @@ class Housekeeping:
             self._upkeep.finish()
 
     def _sealing_by(self, rotation: Rotation) -> Seal:
-        from .sealing import Rotator  # most logs are never sealed, and do without it
+        with fork.undivided:
+            from .sealing import Rotator  # most logs are never sealed, and do without it
 
         return Rotator(rotation, self._note_sealed).seal_if_due
 
@@ -112,7 +114,8 @@ def check_rotation(rotation: Any) -> None:
 def _upkeep_of(path: str, rotation: Rotation | None) -> Upkeep | None:
     if rotation is None or not rotation.is_upkeep:
         return None
-    from .maintenance import Upkeep  # it takes filelock along
-    from .named_cursors import first_unread
+    with fork.undivided:
+        from .maintenance import Upkeep
+        from .named_cursors import first_unread
 
     return Upkeep(path, rotation, first_unread)

@@ -36,7 +36,8 @@ def maintain(path: str, rotation: Rotation, first_unread: FirstUnread = lambda _
     `first_unread` is asked for what retention has to leave, before each segment that is to be deleted. Raises `OSError` when
     the disk fails: nothing is lost, and the next upkeep goes on.
     """
-    from filelock import FileLock, Timeout
+    with fork.undivided:
+        from filelock import FileLock, Timeout
 
     try:
         with FileLock(beside.maintenance_lock_path(path), timeout=0, fallback_to_soft=False):
