@@ -9,6 +9,9 @@ import os
 import shutil
 import signal
 import stat
+import subprocess
+import sys
+import threading
 import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from system_calls import Fault
+    from system_calls import Call, Fault
 
     from metrics_appender.compressed import Compression
 
@@ -315,3 +318,107 @@ def test_an_upkeep_that_dies_or_fails_at_any_call_loses_nothing(disks: Callable[
             assert endings(path) == [".gz", ".gz", ""], told
             assert log.read() == [*records[-8:], {"n": "more"}], told
             assert not [name for name in os.listdir(os.path.dirname(path)) if name.endswith(UNFINISHED)], told
+
+
+class Interrupted(BaseException):
+    """What a signal handler raises."""
+
+
+def in_the_midst(monkeypatch: pytest.MonkeyPatch, of: str, act: Callable[[], object]) -> None:
+    """Have something done once, as by a signal handler, before and after the thread of the upkeep is started, or in its stead."""
+    start = threading.Thread.start
+
+    def start_and_act(thread: threading.Thread) -> None:
+        monkeypatch.undo()
+        if of == "before":
+            act()
+        start(thread)
+        if of == "after":
+            act()
+
+    monkeypatch.setattr(threading.Thread, "start", start_and_act)
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_signal_handler_may_seal_and_close_while_its_thread_begins_the_upkeep(
+    path: str, moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGTERM: the handler says goodbye in the log, and closes it; it does not wait for what its own thread is in the middle of."""
+    log = AppendLog(path, durability="os", rotation=Rotation(max_bytes=1, keep_segments=2))
+
+    def say_goodbye() -> None:
+        log.append({"n": "goodbye"})
+        log.close()
+
+    log.append({"n": 0})
+    in_the_midst(monkeypatch, moment, say_goodbye)
+    log.append({"n": 1})
+    log.close()
+    assert [record["n"] for record in log.read()] == [0, 1, "goodbye"]
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_an_interrupted_beginning_of_an_upkeep_is_not_the_last(path: str, moment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in it; closing goes well, and the next rotation begins the next upkeep."""
+
+    def interrupt() -> None:
+        raise Interrupted
+
+    with AppendLog(path, durability="os", rotation=Rotation(max_bytes=1, keep_segments=2)) as log:
+        for number in range(4):
+            log.append({"n": number})
+        log.close()
+    with AppendLog(path, durability="os", rotation=Rotation(max_bytes=1, keep_segments=2)) as log:
+        in_the_midst(monkeypatch, moment, interrupt)
+        with pytest.raises(Interrupted):
+            log.append({"n": 4})
+        log.append({"n": 5})
+    assert [record["n"] for record in log.read()] == [3, 4, 5]
+
+
+def test_an_append_that_seals_while_the_interpreter_ends_comes_to_its_end(tmp_path: Path) -> None:
+    """A thread for the upkeep would never run then; the next rotation of another process does it."""
+    code = """
+import builtins, os, sys
+from metrics_appender import AppendLog, Rotation
+
+class Session:
+    def __init__(self):
+        self.log = AppendLog(sys.argv[1], rotation=Rotation(max_bytes=1, keep_segments=5))
+        self.log.append({"session": "begins"})
+
+    def __del__(self):
+        self.log.append({"session": "ends"})
+        self.log.close()
+        os.write(1, b"appended")
+
+builtins.session = Session()
+"""
+    path = str(tmp_path / "events.ndjson")
+    done = subprocess.run([sys.executable, "-c", code, path], check=True, capture_output=True, timeout=60)
+    assert done.stdout == b"appended", done.stderr.decode()
+    assert [record["session"] for record in AppendLog(path).read()] == ["begins", "ends"]
+
+
+def test_before_a_plain_segment_goes_the_name_of_the_compressed_one_is_durable(path: str) -> None:
+    """Its compressor may have been killed after the renaming, before the directory was synced."""
+    fill(path, 2)
+    (oldest, _) = list_segments(path)
+    calls: list[tuple[str, str]] = []
+
+    def kill_before_the_sync(call: Call) -> Any:
+        if call.name == "fsync" and call.path == os.path.dirname(path):
+            raise Interrupted
+        return call.perform()
+
+    def note(call: Call) -> Any:
+        calls.append((call.name, call.path))
+        return call.perform()
+
+    with intercepted(kill_before_the_sync), pytest.raises(Interrupted):
+        maintain(path, Rotation(compress="gzip"))
+    assert os.path.exists(oldest.path)
+    assert os.path.exists(oldest.path + ENDINGS["gzip"])
+    with intercepted(note):
+        maintain(path, Rotation(compress="gzip"))
+    assert ("fsync", os.path.dirname(path)) in calls[: calls.index(("unlink", oldest.path))]

@@ -8,6 +8,7 @@ that its name tells where the active file begins (see `segments`); nobody compre
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -62,6 +63,7 @@ def _finish_what_was_begun(path: str) -> None:
     for name, sealed in named:
         plain = name.removesuffix(sealed.ending)
         if sealed.ending in compressions and plain in there:
+            disk.sync_directory(directory)  # its compressor may have been killed before it did
             _replace_plain(Segment(os.path.join(directory, plain), sealed.start, sealed.end, None), compressions[sealed.ending])
 
 
@@ -161,7 +163,8 @@ class Upkeep:
 
     def forget(self) -> None:
         """In a forked child: the thread is not there."""
-        self._mutex = threading.Lock()
+        self._mutex = threading.RLock()  # a signal handler may seal, or close the log, while its thread is inside
+        self._beginner: int | None = None  # the thread that is
         self._thread: threading.Thread | None = None
         self._is_asked = False
 
@@ -172,19 +175,31 @@ class Upkeep:
 
     def begin(self) -> None:
         """Have the upkeep done; returns at once."""
+        if sys.is_finalizing():  # a new thread would never run
+            return
         with self._mutex:
-            self._is_asked = True
-            if self._thread is not None:
-                return
-            # A daemon: the end of the program does not wait for it, for the next upkeep finishes what was begun.
-            thread = self._thread = threading.Thread(target=self._run, name="metrics-appender-upkeep", daemon=True)
+            before, self._beginner = self._beginner, threading.get_ident()
             try:
-                thread.start()
-            except RuntimeError:  # out of threads, or the interpreter is ending: the next rotation asks again
-                self._thread = None
+                self._is_asked = True
+                if self._thread is None:
+                    self._start()
+            finally:
+                self._beginner = before
+
+    def _start(self) -> None:
+        # A daemon: the end of the program does not wait for it, for the next upkeep finishes what was begun.
+        thread = self._thread = threading.Thread(target=self._run, name="metrics-appender-upkeep", daemon=True)
+        try:
+            thread.start()
+        except BaseException as error:
+            self._thread = None  # should it run all the same, it does what there is to do
+            if not isinstance(error, RuntimeError):  # that is out of threads: the next rotation asks again
+                raise
 
     def finish(self) -> None:
-        """Return when what was begun is done."""
+        """Return when what was begun is done; at once in a signal handler whose thread is just beginning it."""
+        if self._beginner == threading.get_ident() or sys.is_finalizing():
+            return
         with self._mutex:  # or it may not be started yet
             thread = self._thread
         if thread is not None and thread is not threading.current_thread():
@@ -200,6 +215,6 @@ class Upkeep:
     def _is_wanted(self) -> bool:
         with self._mutex:
             is_asked, self._is_asked = self._is_asked, False
-            if not is_asked:
+            if not is_asked and self._thread is threading.current_thread():
                 self._thread = None
             return is_asked
