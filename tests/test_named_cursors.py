@@ -108,3 +108,27 @@ def test_a_stored_cursor_that_cannot_be_read_keeps_the_segments_and_not_the_upke
     maintain(path, Rotation(keep_segments=1, compress="gzip"), first_unread)
     assert [segment.compression for segment in list_segments(path)] == ["gzip", "gzip", None]
     assert "billing" in caplog.text
+
+
+def test_storing_in_a_signal_handler_in_the_middle_of_storing_is_refused(log: AppendLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under the same name it could only wait for its own thread; under another one it goes well."""
+    log.append({"n": 0})
+    with log.follow("beginning", notify=False) as records:
+        cursor = next(records).cursor
+    real = disk.sync_file
+    errors: list[OSError] = []
+
+    def sync(fd: int) -> None:
+        monkeypatch.undo()
+        log.save_cursor("another", cursor)
+        try:
+            log.save_cursor("name", cursor)
+        except OSError as error:
+            errors.append(error)
+        real(fd)
+
+    monkeypatch.setattr(disk, "sync_file", sync)
+    log.save_cursor("name", cursor)
+    assert [error.errno for error in errors] == [errno.EDEADLK]
+    assert set(log.cursors()) == {"another", "name"}
+    log.save_cursor("name", cursor)

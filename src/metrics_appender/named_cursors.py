@@ -6,7 +6,9 @@ the new one. Who stores under one name at once is put in a row by a lock.
 
 from __future__ import annotations
 
+import errno
 import os
+import threading
 from typing import TYPE_CHECKING, Any, Final
 
 from . import beside, disk, notice
@@ -24,26 +26,46 @@ _LONGEST_CURSOR_BYTES: Final = 256
 _NOT_SURE: Final = "the cursor that is stored may be the one before"
 
 
+class _Mine(threading.local):
+    """What the thread is in the middle of."""
+
+    saved: frozenset[str] = frozenset()  # the cursors whose lock it holds or waits for
+
+
+_mine: Final = _Mine()
+
+
 def save_cursor(path: str, name: str, cursor: str) -> None:
     """Store a cursor of the log at `path`, in place of what has the name; durable when this returns.
 
-    Raises `InvalidRecordError` for a name that cannot be a file's, or a text that is no cursor; `OSError` when the disk fails.
+    Raises `InvalidRecordError` for a name that cannot be a file's, or a text that is no cursor; `OSError` when the disk fails, or
+    (EDEADLK) in a signal handler whose own thread is in the middle of storing one under this name.
     """
     target = _path_of(path, name)
     Cursor.parse(cursor, "cursor")
+    before = _mine.saved
+    if target in before:
+        raise OSError(errno.EDEADLK, "save_cursor called by a signal handler in the middle of one of the same thread and name", target)
+    try:
+        _mine.saved = before | {target}
+        _replace(target, cursor)
+    except OSError as error:
+        raise explain(error, target, _NOT_SURE) from None
+    finally:
+        _mine.saved = before
+
+
+def _replace(target: str, cursor: str) -> None:
     lock = FileLock(target + beside.UNFINISHED)
     try:
         lock.acquire(WAIT)
-        try:
-            disk.cut_back(lock.fd, 0)  # what a dead writer left
-            disk.write_all(lock.fd, cursor.encode() + b"\n")
-            disk.sync_file(lock.fd)
-            disk.rename(lock.path, target)
-            disk.sync_directory(os.path.dirname(target))
-        finally:
-            lock.release()
-    except OSError as error:
-        raise explain(error, target, _NOT_SURE) from None
+        disk.cut_back(lock.fd, 0)  # what a dead writer left
+        disk.write_all(lock.fd, cursor.encode() + b"\n")
+        disk.sync_file(lock.fd)
+        disk.rename(lock.path, target)
+        disk.sync_directory(os.path.dirname(target))
+    finally:
+        lock.release()
 
 
 def load_cursor(path: str, name: str) -> str | None:
