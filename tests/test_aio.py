@@ -659,3 +659,28 @@ def test_a_short_deadline_is_watched_for_what_one_write_left_over(
 
     run(main())
     assert numbers(path) == [1]
+
+
+def test_closing_goes_well_in_a_later_loop_though_it_was_under_way_in_the_first(path: str, run: Run) -> None:
+    """A program that gave up waiting for it, and closed its loop."""
+    log = AsyncAppendLog(path)
+    may_end = threading.Event()
+    abandoned: list[object] = []
+
+    async def first() -> None:
+        await log.append({"n": 1})
+        abandoned.append(asyncio.ensure_future(log._threads.run(may_end.wait, HANG_SECONDS)))
+        abandoned.append(asyncio.ensure_future(log._threads.close()))
+        await reached(lambda: log._threads._ends)
+
+    async def second() -> None:
+        closing = asyncio.ensure_future(log.aclose())
+        await reached(lambda: log._threads._ends)
+        may_end.set()
+        await asyncio.wait_for(closing, HANG_SECONDS)
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(first())
+    loop.close()
+    run(second())
+    assert not threads()

@@ -62,6 +62,9 @@ class LoopThreads:
         """Belong to the loop that runs; raise `RuntimeError` when this belongs to another that may still run."""
         if self._loop is not None and self._loop is not loop and not self._loop.is_closed():
             raise RuntimeError("used in another event loop before, which is not closed; make one for each loop")
+        if self._loop is not loop:
+            self._ends = []  # those of a loop that was closed while they were waited for
+            self._is_closing = False
         self._loop = loop
 
     def start(self, job: Callable[[], None]) -> None:
