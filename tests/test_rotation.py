@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import pickle
 import subprocess
 import sys
+import threading
 import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
     from pathlib import Path
+
+    from conftest import Waiting
 
 LINE = b'{"n":1}\n'
 SMALL = Rotation(max_bytes=len(LINE))
@@ -321,3 +325,52 @@ def test_the_doors_for_asyncio_rotate_too(path: str, tmp_path: Path) -> None:
 
     asyncio.run(main())
     assert [segment.compression for segment in list_segments(path)] == ["gzip", "gzip", None]
+
+
+@pytest.mark.parametrize("call", ["rename", "sync_directory"])
+def test_the_disks_error_reaches_who_rotates_though_another_thread_met_it(
+    path: str, call: str, hold: Callable[[str], AbstractContextManager[int]], wait: Waiting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While another process holds the lock, a thread waits in the caller's place, and seals."""
+    log = AppendLog(path)
+    log.append({"n": 1})
+    errors: list[BaseException] = []
+
+    def fail(*_: str) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    def rotate() -> None:
+        try:
+            log.rotate()
+        except OSError as error:
+            errors.append(error)
+
+    with hold(path):
+        thread = threading.Thread(target=rotate)
+        thread.start()
+        wait.until(lambda: any(other.name == "metrics-appender-waiter" for other in threading.enumerate()))
+        monkeypatch.setattr(disk, call, fail)
+    thread.join()
+    assert [(error.errno, error.filename) for error in errors if isinstance(error, OSError)] == [(errno.EIO, path)]
+
+
+def test_rotating_in_a_signal_handler_in_mid_append_is_refused_at_once(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It could only wait for its own thread, with the lock held."""
+    log = AppendLog(path, lock_timeout=None)
+    log.append({"n": 0})
+    real = disk.sync_file
+    errors: list[OSError] = []
+
+    def sync(fd: int) -> None:
+        monkeypatch.undo()
+        try:
+            log.rotate()
+        except OSError as error:
+            errors.append(error)
+        real(fd)
+
+    monkeypatch.setattr(disk, "sync_file", sync)
+    log.append({"n": 1})
+    assert [error.errno for error in errors] == [errno.EDEADLK]
+    assert [record["n"] for record in log.read()] == [0, 1]
+    assert log.rotate() is not None

@@ -40,6 +40,11 @@ def register(owner: Forgetful) -> None:
     _owners.add(owner)
 
 
+def owners() -> list[Forgetful]:
+    """Return all who are registered, and live."""
+    return list(_owners)
+
+
 def descriptors_of(path: str) -> threading.RLock:
     """Return what to hold while a descriptor of this file comes or goes, so that no fork falls between the system call and its being noted.
 
@@ -73,7 +78,7 @@ def _after_in_child() -> None:
     try:
         _taken.clear()
         _descriptors.clear()
-        for owner in list(_owners):
+        for owner in owners():
             try:
                 owner.forget()
             except OSError:

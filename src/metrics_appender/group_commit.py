@@ -82,6 +82,10 @@ class GroupCommit:
         """Leave no thread behind that has nothing to do."""
         self._waiter.close()
 
+    def is_led_by_caller(self, path: str) -> bool:
+        """Whether the thread that asks is in the middle of an append to the file at `path`, by this."""
+        return self._leader == get_ident() and self._path == path and self._lead.locked()
+
     def append(self, line: bytes, deadline: float | None = None) -> None:
         """Return once the line is written as `write` promises, or raise with it not in the file.
 
@@ -153,8 +157,8 @@ class GroupCommit:
 
     def _lead_if_nobody_does(self, entry: Entry) -> None:
         """Run a pass for all in the queue, unless somebody is about it."""
-        if self._lead.locked() and self._leader == get_ident():
-            raise OSError(errno.EDEADLK, "append called by a signal handler in the middle of an append of the same thread")
+        if self.is_led_by_caller(self._path):
+            raise _deadlock()
         if self._waiter.ring():
             return
         entry.caller = get_ident()
@@ -231,8 +235,11 @@ class GroupCommit:
                     raise LockTimeoutError(self._path, timeout or 0.0)
                 nap = self._longest_nap if self._waiter.goes_first or self._lead.locked() else self._shortest_nap
                 # Once a pass has the line it is waited for, deadline or not: it is being written.
-                if entry.wake.acquire(timeout=nap if remaining <= 0 or nap < remaining else remaining) and entry.is_settled:
-                    break
+                if entry.wake.acquire(timeout=nap if remaining <= 0 or nap < remaining else remaining):
+                    if entry.is_settled:
+                        break
+                elif nap == self._longest_nap:
+                    refuse_in_mid_append(self._path)
                 self._look_around(entry, forks)
                 remaining = deadline - time.monotonic()
         except BaseException as error:
@@ -250,3 +257,18 @@ class GroupCommit:
         if not entry.is_settled:
             self._company.expected = 0  # this was the moment, also where a signal handler has come between
         self._lead_if_nobody_does(entry)
+
+
+def refuse_in_mid_append(path: str) -> None:
+    """Raise `OSError` (EDEADLK) in a signal handler whose own thread is in the middle of an append to the file, by whichever log.
+
+    It looks at all logs that there are, so it is not for every append.
+    """
+    if any(isinstance(owner, GroupCommit) and owner.is_led_by_caller(path) for owner in fork.owners()):
+        raise explain(_deadlock(), path, NOTHING_WRITTEN)
+
+
+def _deadlock() -> OSError:
+    return OSError(
+        errno.EDEADLK, "called by a signal handler in the middle of an append of the same thread, for which it would wait for ever"
+    )

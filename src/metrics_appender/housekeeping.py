@@ -11,8 +11,8 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from . import disk, fork, tail
-from .errors import Fault, InvalidRecordError, LockTimeoutError
-from .group_commit import GroupCommit
+from .errors import NOTHING_WRITTEN, Fault, InvalidRecordError, LockTimeoutError, explain, restate
+from .group_commit import GroupCommit, refuse_in_mid_append
 from .ndjson import show
 from .patience import Patience
 from .rotation import Rotation
@@ -54,6 +54,7 @@ class Housekeeping:
 
         Waits for the lock as an append does, for so many seconds, and raises as one does.
         """
+        refuse_in_mid_append(self.path)
         if not disk.is_there(self.path):
             return None
         with fork.undivided:
@@ -63,12 +64,14 @@ class Housekeeping:
         sealing = GroupCommit(self.path, _require_regular, lock_timeout, Patience(), by_hand.seal)
         try:
             sealing.append(b"")
-        except LockTimeoutError:
+        except BaseException as error:
             by_hand.give_up()
-            if by_hand.sealed is None:
+            if by_hand.sealed is None or not isinstance(error, LockTimeoutError):
                 raise
         finally:
             sealing.close()
+        if by_hand.error is not None:
+            raise explain(restate(by_hand.error), self.path, NOTHING_WRITTEN)
         if by_hand.sealed is None:
             return None
         self._note_sealed(by_hand.sealed)

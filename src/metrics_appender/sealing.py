@@ -61,11 +61,15 @@ class Rotator:
 
 
 class ByHand:
-    """Seals the locked file, whatever its size and age, the first time that it is asked; `sealed` is what was done."""
+    """Seals the locked file, whatever its size and age, the first time that it is asked.
+
+    `sealed` is what was done; `error` is the disk's, which may have met another thread than the one that wants it sealed.
+    """
 
     def __init__(self) -> None:
         """Nothing was done yet."""
         self.sealed: Sealed | None = None
+        self.error: OSError | None = None
         self._is_over = False
         self._mutex = threading.Lock()
 
@@ -75,7 +79,11 @@ class ByHand:
             if self._is_over or lock.size == 0:
                 return False
             self._is_over = True
-            self.sealed = seal(lock)
+            try:
+                self.sealed = seal(lock)
+            except OSError as error:
+                self.error = error
+                raise
             return self.sealed.segment is not None
 
     def give_up(self) -> None:
