@@ -370,3 +370,54 @@ def test_a_waiting_thread_does_not_make_a_file_that_nobody_wants_any_more(path: 
         os.unlink(path)
     wait.until(lambda: not any(thread.name == "metrics-appender-waiter" for thread in threading.enumerate()))
     assert not os.path.exists(path)
+
+
+def test_an_append_by_another_log_in_a_handler_in_mid_append_is_refused(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It could only wait for its own thread; without a timeout, for ever."""
+    log = AppendLog(path, lock_timeout=None)
+    log.append({"n": 0})
+    real = disk.sync_file
+    errors: list[OSError] = []
+
+    def sync(fd: int) -> None:
+        monkeypatch.undo()
+        with AppendLog(path, lock_timeout=None) as other:
+            other._appends._longest_nap = 0.01
+            try:
+                other.append({"n": "by the handler"})
+            except OSError as error:
+                errors.append(error)
+        real(fd)
+
+    monkeypatch.setattr(disk, "sync_file", sync)
+    log.append({"n": 1})
+    assert [error.errno for error in errors] == [errno.EDEADLK]
+    assert "nothing was written" in errors[0].__notes__[0]
+    log.append({"n": 2})
+    assert in_file(log) == {0, 1, 2}
+
+
+@pytest.mark.parametrize("give_up", ["rotate", "append by a log of its own"])
+def test_giving_up_again_and_again_leaves_a_few_threads_at_the_most(path: str, give_up: str, wait: Waiting) -> None:
+    """A thread that waits in the kernel's queue cannot be called off while a stopped holder keeps the lock."""
+
+    def count() -> int:
+        return sum(thread.name == "metrics-appender-waiter" for thread in threading.enumerate())
+
+    wait.until(lambda: count() == 0)
+    log = AppendLog(path, lock_timeout=0.01)
+    log.append({"n": 0})
+    before = len(os.listdir("/proc/self/fd"))
+    with held(path):
+        for _ in range(20):
+            with AppendLog(path, lock_timeout=0.01) as short_lived, pytest.raises(TimeoutError):
+                log.rotate() if give_up == "rotate" else short_lived.append({"n": 1})
+        assert count() <= 5
+        assert len(os.listdir("/proc/self/fd")) <= before + 6
+    wait.until(lambda: count() == 0)
+    log.append({"n": 2})
+    with held(path), pytest.raises(TimeoutError):
+        log.append({"n": 3})
+    assert in_file(log) == {0, 2}
+    log.close()
+    wait.until(lambda: count() == 0)

@@ -107,6 +107,10 @@ class FileLock:
             if tries == _MOST_TRIES:
                 raise OSError(errno.ESTALE, f"{os.strerror(errno.ESTALE)}: replaced {tries} times while it was being locked", self.path)
 
+    def opened(self) -> tuple[int, int]:
+        """Return the device and the inode of the open file, the last one if none is."""
+        return self._opened[ST_DEV], self._opened[ST_INO]
+
     def hand_over(self, other: FileLock) -> None:
         """Give the open file to another lock of the same path, which has none."""
         other._opened = self._opened

@@ -14,7 +14,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final, Protocol
 
-from . import fork
+from . import adrift, fork
 from .file_lock import WAIT, FileLock
 
 if TYPE_CHECKING:
@@ -44,10 +44,12 @@ class Sleeper(Protocol):
 class _Post:
     """What one thread holds: the lock it waits for, and the bell that calls it, which is for who took `rest` from it."""
 
-    __slots__ = ("bell", "lock", "rest")
+    __slots__ = ("adrift_for", "bell", "is_waiting", "lock", "rest")
 
     def __init__(self, path: str, seal: Seal | None) -> None:
         self.lock = FileLock(path, seal)
+        self.is_waiting = False  # for the lock, or at work with it
+        self.adrift_for: adrift.FileId | None = None  # once nobody wants that lock from it any more
         self.bell = threading.Lock()  # held while nobody calls
         self.bell.acquire()
         self.rest = threading.Lock()  # free while the thread rests, and touches the lock no more
@@ -107,7 +109,7 @@ class Waiter:
     def call(self, lock: FileLock) -> None:
         """Have the work done that was handed in; `lock` has the file open that is waited for.
 
-        `goes_first` stays false when no thread can be made.
+        `goes_first` stays false when no thread can be made, or too many wait in vain for this file.
         """
         if sys.is_finalizing():  # a new thread would never run
             return
@@ -117,6 +119,9 @@ class Waiter:
                 self.goes_first = self._is_contended = True
                 if self._post is not None:
                     self._ring(self._post, lock)
+                    return
+                if adrift.threads.are_many(lock.opened()):
+                    self.goes_first = self._is_contended = False
                     return
                 made = self._post = _Post(self._path, self._seal)
                 made.lock.is_wanted = functools.partial(self._is_wanted, made)
@@ -187,6 +192,9 @@ class Waiter:
             if self._post is post:
                 self._post = None
                 self.goes_first = self._is_contended = False
+                if post.is_waiting:
+                    post.adrift_for = post.lock.opened()
+                    adrift.threads.add(post.adrift_for, 1)
         self._step_aside()
 
     def _run(self, post: _Post) -> None:
@@ -197,6 +205,7 @@ class Waiter:
                 served: Sequence[Sleeper] = ()
                 do_others_write = False
                 try:
+                    post.is_waiting = True
                     if lock.acquire(WAIT):
                         size = lock.size
                         served = self._serve(lock)
@@ -205,6 +214,7 @@ class Waiter:
                     # The lock could not even be asked for. Whoever is next tries without this thread, and gets the error.
                     self._dismiss(post)
                 finally:
+                    post.is_waiting = False
                     lock.release()
                 is_early = bool(served) and self._lines_up_early and do_others_write and self._line_up(lock)
                 is_idle = not is_early and not self._has_work() and self._rest(post, len(served))
@@ -218,6 +228,8 @@ class Waiter:
         finally:
             self._dismiss(post)
             lock.release()
+            if post.adrift_for:
+                adrift.threads.add(post.adrift_for, -1)
 
     def _line_up(self, lock: FileLock) -> bool:
         """Let who is next have the lock, and be ready to get in line behind; `False` where that is not to be."""
