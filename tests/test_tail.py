@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import TYPE_CHECKING
 
@@ -111,3 +112,25 @@ def test_a_torn_file_that_cannot_be_kept_is_not_cut(path: str, monkeypatch: pyte
     AppendLog(path).append({"n": 1})
     assert read(path) == b'{}\n{"n":1}\n'
     assert read(path + ".torn") == b"earliertorn"
+
+
+def test_what_cannot_be_cut_off_is_not_put_aside_again_and_again(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that may only be appended to, as `chattr +a` makes it: once it may be cut, the torn bytes are beside it once."""
+    with open(path, "wb") as file:
+        file.write(b'{"n":1}\n{"n":')
+    log = AppendLog(path)
+    cut_back = disk.cut_back
+
+    def refuse(fd: int, size: int) -> None:
+        if os.path.samestat(os.fstat(fd), os.stat(path)):
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+        cut_back(fd, size)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(disk, "cut_back", refuse)
+        for _ in range(3):
+            with pytest.raises(PermissionError, match="not permitted"):
+                log.append({"n": 2})
+    log.append({"n": 3})
+    assert log.read() == [{"n": 1}, {"n": 3}]
+    assert read(beside.torn_path(path)) == b'{"n":'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING, Final
 
@@ -77,14 +78,19 @@ def mend_tail(fd: int, path: str, end: int, size: int) -> None:
     them died, or failed, or the power went, before they were synced. They are durable in `torn_path(path)` before the cut, so a
     crash in between leaves them in both files, and in none it leaves none.
     """
-    put_aside(fd, [(end, size)], path)
-    disk.cut_back(fd, end)
+    begin = put_aside(fd, [(end, size)], path)
+    try:
+        disk.cut_back(fd, end)
+    except OSError:  # it may only be appended to (chattr(1)): every try would put them aside once more
+        if disk.size_of(fd) == size:
+            _take_back(begin, path)
+        raise
     # Else a power cut could leave the first sectors of the next line, and behind them what was cut off here: two lines mixed.
     disk.sync_file(fd)
 
 
-def put_aside(fd: int, stretches: Iterable[tuple[int, int]], path: str) -> None:
-    """Add stretches of an open file to `torn_path(path)`, durably; when that fails, it is as before."""
+def put_aside(fd: int, stretches: Iterable[tuple[int, int]], path: str) -> int:
+    """Add stretches of an open file to `torn_path(path)`, durably, and return where they begin there; when that fails, it is as before."""
     aside_path = torn_path(path)
     aside = disk.open_append(aside_path)
     try:
@@ -100,3 +106,13 @@ def put_aside(fd: int, stretches: Iterable[tuple[int, int]], path: str) -> None:
     finally:
         disk.close(aside)
     disk.sync_directory(os.path.dirname(aside_path))
+    return before
+
+
+def _take_back(begin: int, path: str) -> None:
+    with contextlib.suppress(OSError):
+        aside = disk.open_append(torn_path(path))
+        try:
+            disk.cut_back(aside, begin)
+        finally:
+            disk.close(aside)
