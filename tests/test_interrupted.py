@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
+import itertools
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,9 +22,10 @@ from metrics_appender.file_lock import FileLock
 from metrics_appender.write_pass import WritePass
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
     from pathlib import Path
+    from types import FrameType
 
     from conftest import Waiting
 
@@ -304,6 +309,98 @@ def test_an_exception_once_the_line_is_in_the_queue_takes_it_out_again(log: Appe
                 impatient.append({"n": 1})
         impatient.append({"n": 2})
     assert in_file(log) == {0, 2}
+
+
+class Interrupted(BaseException):
+    """What a signal handler raises."""
+
+
+class Alarm:
+    """Raises at one of the places where Python looks for signals: where a function is entered, and where a call of C returns."""
+
+    def __init__(self, number: int, pause_seconds: float) -> None:
+        """Choose the place by its number, from 1, and how long the handler takes."""
+        self.left = number
+        self._pause_seconds = pause_seconds
+
+    def __call__(self, frame: FrameType, event: str, _: object) -> None:
+        """Count the places within the library; it is called by the interpreter."""
+        if event in {"call", "c_return"} and os.path.dirname(disk.__file__) in frame.f_code.co_filename:
+            self.left -= 1
+            if self.left == 0:
+                sys.setprofile(None)
+                time.sleep(self._pause_seconds)
+                raise Interrupted
+
+
+@contextlib.contextmanager
+def held_by_another_process(log: AppendLog, _: Team) -> Iterator[Callable[[], object]]:
+    """Have the lock held; what is yielded lets it go."""
+    with held(log.path) as fd:
+        yield lambda: fcntl.flock(fd, fcntl.LOCK_UN)
+
+
+@contextlib.contextmanager
+def led_by_another_thread(log: AppendLog, team: Team) -> Iterator[Callable[[], object]]:
+    """Have one of the team append its number 4 to a disk that is slow; what is yielded lets it come to its end."""
+    may_end = threading.Event()
+    real = disk.sync_file
+
+    def sync(fd: int) -> None:
+        assert may_end.wait(HANG_SECONDS)
+        real(fd)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(disk, "sync_file", sync)
+        team.start(4)
+        while not log._appends._lead.locked():
+            time.sleep(0.0002)
+        yield may_end.set
+
+
+@pytest.mark.parametrize("pause_seconds", [0, 0.02])
+@pytest.mark.parametrize("durability", ["fsync", "group"])
+@pytest.mark.parametrize("kept_by", [held_by_another_process, led_by_another_thread])
+def test_an_exception_anywhere_in_an_append_that_waits_keeps_nobody_waiting_and_tells_the_truth(
+    tmp_path: Path, wait: Waiting, kept_by: Any, durability: Any, pause_seconds: float
+) -> None:
+    """Two more threads come while it waits; whoever sleeps until he looks around fails the test."""
+    for number in itertools.count(1):
+        alarm = Alarm(number, pause_seconds)
+        notes: list[str] | None = None
+        with AppendLog(tmp_path / str(number), durability=durability, lock_timeout=HANG_SECONDS) as log:
+            log.append({"n": 0})
+            team = Team(log)
+            is_over = threading.Event()
+
+            def go_on_once_all_are_there(go_on: Callable[[], object], team: Team = team, is_over: threading.Event = is_over) -> None:
+                wait.until(lambda: team.queued() == 1 or is_over.is_set())
+                team.start(1, 2)
+                wait.until(lambda: team.queued() >= 2)
+                go_on()
+
+            with kept_by(log, team) as go_on:
+                other = threading.Thread(target=go_on_once_all_are_there, args=(go_on,))
+                other.start()
+                try:
+                    sys.setprofile(alarm)
+                    log.append({"n": 3})
+                except Interrupted as error:
+                    notes = getattr(error, "__notes__", [])
+                finally:
+                    sys.setprofile(None)
+                    is_over.set()
+                other.join()
+                team.join()
+            kept = in_file(log)
+        is_written = 3 in kept
+        assert kept >= {0, 1, 2} - set(team.errors)
+        assert all("may be in the file" in error.__notes__[0] for error in team.errors.values())
+        assert is_written or notes is not None
+        assert not (is_written and notes and "nothing was written" in notes[0])
+        if alarm.left > 0:
+            break
+    assert number > 40
 
 
 @pytest.mark.parametrize("made", [False, True], ids=["not made", "made"])

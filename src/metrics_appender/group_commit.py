@@ -101,6 +101,10 @@ class GroupCommit:
                 return
             self._wait(entry, deadline)
         except BaseException as error:
+            if entry is not None:
+                is_withdrawn = self._lines.leave(entry)
+                if not isinstance(error, LockTimeoutError):
+                    add_outcome(error, self._path, NOTHING_WRITTEN if is_withdrawn else MAY_BE_WRITTEN)
             if is_failure(error):
                 explain(error, self._path, NOTHING_WRITTEN)
             else:  # Ctrl-C, which may have come at any moment
@@ -220,7 +224,7 @@ class GroupCommit:
             self._waiter.call(lock)
 
     def _wait(self, entry: Entry, deadline: float | None) -> None:
-        """Wait until the entry is settled; take it back when the deadline passes first."""
+        """Wait until the entry is settled; raise when the deadline passes first, with the line taken back."""
         timeout = self._timeout_seconds
         remaining = math.inf if timeout is None else timeout
         if deadline is None:
@@ -228,25 +232,19 @@ class GroupCommit:
         else:
             remaining = deadline - time.monotonic()
         forks = self._forks
-        try:
-            self._lead_if_nobody_does(entry)
-            while not entry.is_settled:
-                if remaining <= 0 and self._lines.withdraw(entry):
-                    raise LockTimeoutError(self._path, timeout or 0.0)
-                nap = self._longest_nap if self._waiter.goes_first or self._lead.locked() else self._shortest_nap
-                # Once a pass has the line it is waited for, deadline or not: it is being written.
-                if entry.wake.acquire(timeout=nap if remaining <= 0 or nap < remaining else remaining):
-                    if entry.is_settled:
-                        break
-                elif nap == self._longest_nap:
-                    refuse_in_mid_append(self._path)
-                self._look_around(entry, forks)
-                remaining = deadline - time.monotonic()
-        except BaseException as error:
-            is_withdrawn = self._lines.leave(entry)
-            if not isinstance(error, LockTimeoutError):
-                add_outcome(error, self._path, NOTHING_WRITTEN if is_withdrawn else MAY_BE_WRITTEN)
-            raise
+        self._lead_if_nobody_does(entry)
+        while not entry.is_settled:
+            if remaining <= 0 and self._lines.withdraw(entry):
+                raise LockTimeoutError(self._path, timeout or 0.0)
+            nap = self._longest_nap if self._waiter.goes_first or self._lead.locked() else self._shortest_nap
+            # Once a pass has the line it is waited for, deadline or not: it is being written.
+            if entry.wake.acquire(timeout=nap if remaining <= 0 or nap < remaining else remaining):
+                if entry.is_settled:
+                    break
+            elif nap == self._longest_nap:
+                refuse_in_mid_append(self._path)
+            self._look_around(entry, forks)
+            remaining = deadline - time.monotonic()
 
     def _look_around(self, entry: Entry, forks: int) -> None:
         """See, having slept without being settled, whether something has to be done about it."""

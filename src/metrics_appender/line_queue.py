@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol
 
-from .errors import MAY_BE_WRITTEN, NOTHING_WRITTEN, explain, is_failure, restate
+from .errors import MAY_BE_WRITTEN, NOTHING_WRITTEN, add_outcome, explain, is_failure, restate
 from .tail import LOOK_BACK_BYTES
 
 if TYPE_CHECKING:
@@ -127,6 +127,7 @@ class LineQueue:
         taken: list[Entry] = []
         error: OSError | None = None
         errors: Sequence[OSError | None] = ()
+        is_begun = False
         try:
             queue = self.entries
             try:
@@ -134,12 +135,17 @@ class LineQueue:
             except IndexError:
                 return taken  # the last caller has taken its line back
             if not queue:
+                is_begun = True
                 self._write(lock, taken[0].line)
             else:
                 lines = self._take_more(taken)
-                errors = self._write(lock, b"".join(lines), lines)
+                block = b"".join(lines)
+                is_begun = True
+                errors = self._write(lock, block, lines)
         except BaseException as found:
             if not is_failure(found):
+                if not is_begun:
+                    add_outcome(found, self._path, NOTHING_WRITTEN)
                 self._give_back(taken, own, found)
                 raise
             error = explain(found, self._path, NOTHING_WRITTEN)

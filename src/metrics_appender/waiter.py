@@ -44,10 +44,11 @@ class Sleeper(Protocol):
 class _Post:
     """What one thread holds: the lock it waits for, and the bell that calls it, which is for who took `rest` from it."""
 
-    __slots__ = ("adrift_for", "bell", "is_waiting", "lock", "rest")
+    __slots__ = ("adrift_for", "bell", "is_begun", "is_waiting", "lock", "rest")
 
     def __init__(self, path: str, seal: Seal | None) -> None:
         self.lock = FileLock(path, seal)
+        self.is_begun = False  # from then on the lock is the thread's
         self.is_waiting = False  # for the lock, or at work with it
         self.adrift_for: adrift.FileId | None = None  # once nobody wants that lock from it any more
         self.bell = threading.Lock()  # held while nobody calls
@@ -127,6 +128,7 @@ class Waiter:
                 made.lock.is_wanted = functools.partial(self._is_wanted, made)
                 lock.hand_over(made.lock)
             threading.Thread(target=self._run, args=(made,), name="metrics-appender-waiter", daemon=True).start()
+            made.is_begun = True
             made.ring()
         except BaseException as error:
             self._give_up(made)
@@ -138,14 +140,15 @@ class Waiter:
         return self._post is post and self._has_work() > 0
 
     def _give_up(self, made: _Post | None) -> None:
-        """Be as before a call that failed; a thread that was made all the same has not been rung for, and ends when it is."""
+        """Be as before a call that failed; a thread that was made all the same ends when it is rung for, and when it has got the lock."""
         if made is None:
             with self._mutex:
                 if self._post is None:
                     self.goes_first = self._is_contended = False
             return
         self._dismiss(made)
-        made.lock.release()
+        if not made.is_begun:  # else the lock is the thread's, which may be waiting for it
+            made.lock.release()
         made.ring()
 
     def ring(self) -> bool:
