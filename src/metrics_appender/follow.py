@@ -14,6 +14,7 @@ from .lines import is_blank, line_number
 from .marked import Repairs
 from .ndjson import decode_line
 from .passage import Passage
+from .segments import closed_on_error
 from .skipped import collector
 from .waking import Waker, check_poll_seconds
 
@@ -166,7 +167,8 @@ class Follower:
         """Go on in another file."""
         if file is None:
             return
-        before, self._passage = self._passage, Passage(self._path, file, offset)
+        with closed_on_error(file):
+            before, self._passage = self._passage, Passage(self._path, file, offset)
         self._suspect = -1
         if before:
             before.close()

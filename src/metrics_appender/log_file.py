@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Final
 from . import disk, file_lock, segments, stream
 from .errors import CorruptSegmentError
 from .lines import last_lines
-from .segments import PlainFile, Source
+from .segments import PlainFile, Source, closed_on_error
 
 if TYPE_CHECKING:
     from .cursor import Cursor
@@ -97,27 +97,26 @@ class LogFile:
 def open_active(path: str) -> LogFile | None:
     """Open the file that has the name, with its place in the stream; `None` if there is none."""
     active = stream.open_active(path)
-    return LogFile(active.file, active.base, active.file.fd, is_final=False) if active else None
+    if active is None:
+        return None
+    with closed_on_error(active.file) as file:
+        return LogFile(file, active.base, file.fd, is_final=False)
 
 
 def open_sealed(segment: Segment) -> LogFile:
     """Open a sealed segment; `FileNotFoundError` if it is gone."""
-    source = segments.open_segment(segment)
-    return LogFile(source, segment.start, source.fd, is_final=True, is_sealed=True)
+    with closed_on_error(segments.open_segment(segment)) as source:
+        return LogFile(source, segment.start, source.fd, is_final=True, is_sealed=True)
 
 
 def open_rotated(rotated: Rotated, start: int) -> LogFile:
     """Open a file that was rotated away; `FileNotFoundError` where its name is another's by now."""
-    source = PlainFile(rotated.path)
-    try:
+    with closed_on_error(PlainFile(rotated.path)) as source:
         opened = disk.stat_open(source.fd)
         if (opened.st_dev, opened.st_ino) != (rotated.device, rotated.inode):
             raise FileNotFoundError(rotated.path)
-        content = _Unpacked(source) if rotated.is_compressed else source
-        return LogFile(content, start, source.fd, is_final=rotated.is_compressed)
-    except BaseException:
-        source.close()
-        raise
+        with closed_on_error(_Unpacked(source) if rotated.is_compressed else source) as content:
+            return LogFile(content, start, source.fd, is_final=rotated.is_compressed)
 
 
 class _Unpacked(PlainFile):

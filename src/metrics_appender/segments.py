@@ -9,15 +9,17 @@ older ones are compressed and deleted, the oldest first. A listing therefore alw
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
 
 from . import beside, disk
 from .compressed import ENDINGS, Blocks, Compression, DamagedError, codec_of
 from .errors import CorruptSegmentError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Self
 
 # What is read at once by any system (pread(2): Linux transfers 2 GiB less a page at the most, macOS refuses to).
@@ -57,6 +59,27 @@ class Source(Protocol):
 
     def __exit__(self, *_: object) -> None:
         """Close it."""
+
+
+class Closable(Protocol):
+    """What is open."""
+
+    def close(self) -> None:
+        """Close it."""
+
+
+_Open = TypeVar("_Open", bound=Closable | None)
+
+
+@contextlib.contextmanager
+def closed_on_error(file: _Open) -> Iterator[_Open]:
+    """Close what was opened, if anything was, where the block fails that is between its opening and whoever closes it."""
+    try:
+        yield file
+    except BaseException:
+        if file is not None:
+            file.close()
+        raise
 
 
 class PlainFile:
@@ -107,7 +130,8 @@ class CompressedFile(PlainFile):
         """Open it; `ImportError` where the library that unpacks it is not installed."""
         codec = codec_of(compression)
         super().__init__(segment.path)
-        self._blocks = Blocks(codec, segment.end - segment.start, disk.size_of(self.fd), super().read_at)
+        with closed_on_error(self):
+            self._blocks = Blocks(codec, segment.end - segment.start, disk.size_of(self.fd), super().read_at)
 
     @property
     def size(self) -> int:

@@ -10,7 +10,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from . import disk
-from .segments import PlainFile, Segment, base_of_active, list_segments, open_segment
+from .segments import PlainFile, Segment, base_of_active, closed_on_error, list_segments, open_segment
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
@@ -51,7 +51,8 @@ def open_active(path: str) -> Active | None:
         file = open_if_there(path)
         if file is None:
             return None
-        base = base_of(file, path)
+        with closed_on_error(file):
+            base = base_of(file, path)
         if base is not None:
             return Active(file, base)
         file.close()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from .errors import CorruptSegmentError, CursorGoneError
 from .log_file import LogFile, open_active, open_rotated, open_sealed
 from .rotated import identities, list_rotated
-from .segments import base_of_active, list_segments
+from .segments import base_of_active, closed_on_error, list_segments
 
 if TYPE_CHECKING:
     from .cursor import Cursor
@@ -45,26 +45,26 @@ def note_absence(path: str) -> Absence:
 def open_first(path: str) -> LogFile | None:
     """Open the oldest file of the log's own: its first sealed segment, else the active file; `None` when there is none yet."""
     while True:
-        active = open_active(path)
-        if active and active.start == 0:
-            return active
-        for segment in list_segments(path):
-            try:
-                first = open_sealed(segment)
-            except FileNotFoundError:
-                continue
-            _close(active)
-            return first
-        if active is None or active.has_name(path):
-            return active
+        with closed_on_error(open_active(path)) as active:
+            if active and active.start == 0:
+                return active
+            for segment in list_segments(path):
+                try:
+                    first = open_sealed(segment)
+                except FileNotFoundError:
+                    continue
+                _close(active)
+                return first
+            if active is None or active.has_name(path):
+                return active
         active.close()
 
 
 def open_begun_since(path: str, absence: Absence) -> LogFile | None:
     """Open the oldest file that was begun after a moment when there was none: it may have been rotated away by now."""
     while True:
-        first = open_first(path)
-        begun = [rotated for rotated in list_rotated(path) if absence.is_before(rotated)]
+        with closed_on_error(open_first(path)) as first:
+            begun = [rotated for rotated in list_rotated(path) if absence.is_before(rotated)]
         if not begun:
             return first
         _close(first)
@@ -79,17 +79,21 @@ def open_near_end(path: str, count: int) -> tuple[LogFile, int] | None:
     file = _open_last(path)
     if file is None:
         return None
-    offset, found = file.begin_of_last_lines(count)
-    for segment in reversed(list_segments(path)):
-        if found < count and segment.end <= file.start:
-            try:
-                older = open_sealed(segment)
-            except FileNotFoundError:  # deleted, and all before it
-                break
-            file.close()
-            file = older
-            offset, more = file.begin_of_last_lines(count - found)
-            found += more
+    try:
+        offset, found = file.begin_of_last_lines(count)
+        for segment in reversed(list_segments(path)):
+            if found < count and segment.end <= file.start:
+                try:
+                    older = open_sealed(segment)
+                except FileNotFoundError:  # deleted, and all before it
+                    break
+                file.close()
+                file = older
+                offset, more = file.begin_of_last_lines(count - found)
+                found += more
+    except BaseException:
+        file.close()  # whichever it is by now
+        raise
     return file, offset
 
 
@@ -113,22 +117,22 @@ def open_next(path: str, current: LogFile, cursor: Cursor) -> LogFile | None:
     Raises `CursorGoneError` when files in between are deleted already.
     """
     while True:
-        active = open_active(path)
-        try:
-            found = _sealed_after(path, current, cursor) or _rotated_after(path, current, cursor)
-        except FileNotFoundError:  # renamed between listing and opening
-            _close(active)
-            continue
-        if found:
-            _close(active)
-            return found
-        if active is None:
-            return None
-        if current.is_same(active):  # it has its name back
-            active.close()
-            return None
-        if active.has_name(path):
-            return active
+        with closed_on_error(open_active(path)) as active:
+            try:
+                found = _sealed_after(path, current, cursor) or _rotated_after(path, current, cursor)
+            except FileNotFoundError:  # renamed between listing and opening
+                _close(active)
+                continue
+            if found:
+                _close(active)
+                return found
+            if active is None:
+                return None
+            if current.is_same(active):  # it has its name back
+                active.close()
+                return None
+            if active.has_name(path):
+                return active
         active.close()
 
 

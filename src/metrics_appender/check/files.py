@@ -63,11 +63,12 @@ def parts_of(path: str, opened: ExitStack) -> list[Part]:
         refusal: list[Part] = [Part(path, 0, True, partial(_refuse, error))]
     else:
         refusal = []
+        if active is not None:
+            opened.enter_context(active.file)
     base = base_of_active(path) if active is None else active.base
     sealed = [segment for segment in list_segments(path) if segment.end <= base]
     parts = [Part(segment.path, segment.end - segment.start, False, partial(open_segment, segment)) for segment in sealed]
     if active is not None:
-        opened.enter_context(active.file)
         parts.append(Part(path, active.file.size, True, lambda: active.file))
     return parts + refusal
 
