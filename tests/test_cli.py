@@ -147,6 +147,19 @@ def test_read_shows_wide_records_as_blocks_and_escapes_what_steers_a_terminal(pa
     assert r"red \x1b[31m\nnext\x9b" in shown
 
 
+@pytest.mark.parametrize(("width", "count"), [(80, 3), (30, 4)], ids=["table", "blocks"])
+def test_names_and_values_are_shown_as_they_are_written(width: int, count: int) -> None:
+    """What Rich takes for markup or for an emoji means nothing here."""
+    texts = ["[/b]", "[red]colour", ":smile:", "[/]"]
+    console = Console(file=io.StringIO(), width=width)
+    table.show_records(console, ({"shared [/i]": "[red]"} | {text: f"{text}{number}" for text in texts} for number in range(2)))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "shared [/i]: [red]\n" in shown
+    for text in texts:
+        assert shown.count(text) == count
+        assert [shown.count(f"{text}{number}") for number in range(2)] == [1, 1]
+
+
 # The command as such
 
 

@@ -81,11 +81,11 @@ def test_the_demo_refuses_a_directory_that_holds_something(tmp_path: Path) -> No
 def test_what_is_amiss_is_shown_and_ends_with_status_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A record that was acknowledged but is nowhere: the demo says so."""
     told = [Told(Task(str(tmp_path), 0, RECORDS), RECORDS)]
-    monkeypatch.setattr(demo, "run", lambda *arguments: demo.Outcome(told, [], ["worker 0 failed: OSError"], 1.0))
+    monkeypatch.setattr(demo, "run", lambda *arguments: demo.Outcome(told, [], ["worker 0 failed: [red]:smile:"], 1.0))
     done = CliRunner().invoke(app, ["demo"])
     assert done.exit_code == 1
     assert "Amiss: 11 findings" in done.stdout
-    assert "worker 0 failed: OSError" in done.stdout
+    assert "worker 0 failed: [red]:smile:" in done.stdout
     assert "worker-0-record-3 is lost" in done.stdout
     assert "and 6 more" in done.stdout
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from rich.box import SIMPLE
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from ..demo import run as demo
 from ..demo.check import LONG_FILE, TORN_SUFFIX, Findings, Tally, check
@@ -87,6 +88,6 @@ def _show_verdict(console: Console, findings: Findings, problems: list[str]) -> 
         return
     console.print(f"[bold red]Amiss:[/] {len(problems)} findings.", highlight=False)
     for problem in problems[:_MOST_PROBLEMS]:
-        console.print(f"  {problem}", highlight=False, markup=False)
+        console.print(Text(f"  {problem}"))
     if len(problems) > _MOST_PROBLEMS:
         console.print(f"  and {len(problems) - _MOST_PROBLEMS} more", highlight=False)

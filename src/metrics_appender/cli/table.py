@@ -86,7 +86,7 @@ def _rows(records: Iterable[dict[str, Any]], names: Iterable[str]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name in names:
         # A heading breaks at its underscores: many a field's name is longer than its values.
-        table.add_column(_printable(name).replace("_", "\n"), overflow="fold")
+        table.add_column(Text(_printable(name).replace("_", "\n")), overflow="fold")
     for record in records:
         table.add_row(*(_cell(name, record[name]) if name in record else Text() for name in names))
     return table
@@ -99,7 +99,7 @@ def _print_blocks(console: Console, records: Iterable[dict[str, Any]], names: It
         block.add_column(overflow="fold")
         for name in names:
             if name in record:
-                block.add_row(_printable(name), _cell(name, record[name]))
+                block.add_row(Text(_printable(name)), _cell(name, record[name]))
         console.print(block)
         console.print()
 
