@@ -72,6 +72,25 @@ def test_read_passes_on_what_only_other_programs_write(path: str) -> None:
     assert json.loads(invoke("read", path).stdout) == {"a": "\ud800"}
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"n":1e400}',
+        '{"n":[-1E+400,{"a":2e999,"Infinity":"Infinity"}]}',
+        r'{"-Infinity":"\"Infinity\\","s":"\ud800","n":-1e400}',
+        '{"n":1e308}',
+    ],
+)
+def test_read_gives_a_pipe_nothing_but_json(path: str, line: str) -> None:
+    """A number that is too large for a float is one still, and Python's word for it stays where it is a text."""
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    Path(path).write_text(line + "\n", encoding="utf-8")
+    assert json.loads(invoke("read", path).stdout, parse_constant=refuse) == json.loads(line)
+
+
 def test_read_of_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     """A typo on a command line must not look like a file without records."""
     done = run("read", tmp_path / "nothing.json")

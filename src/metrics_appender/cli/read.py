@@ -1,6 +1,5 @@
 """The command `read`: the records of a log, those that are there and, with `-f`, those that come."""
 
-import json
 import sys
 from collections import deque
 from collections.abc import Iterable
@@ -18,6 +17,7 @@ from ..segments import list_segments
 from ..skipped import OnError, SkippedLines
 from . import filters
 from .failures import describe
+from .json_text import json_text
 from .table import show_records
 
 _INTERRUPTED = 130  # as a shell reports a program that SIGINT ended
@@ -85,5 +85,5 @@ def _line_of(record: dict[str, Any]) -> bytes:
     try:
         return encode_line(record)
     except InvalidRecordError:
-        # Another program's line, with what this library would not write: an escaped lone surrogate.
-        return json.dumps(record).encode() + b"\n"
+        # Another program's line, with what this library would not write: an escaped lone surrogate, or a number that no float holds.
+        return json_text(record) + b"\n"
