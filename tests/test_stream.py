@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from typing import TYPE_CHECKING, Any
@@ -273,3 +274,23 @@ def test_a_log_is_read_through_a_link(path: str) -> None:
     log = AppendLog(path + ".link")
     assert [record["n"] for record in log.read()] == [0, 1, 2]
     assert [record["n"] for record in log.read(10)] == [0, 1, 2]
+
+
+def test_where_the_directory_cannot_be_listed_what_may_be_left_out_is_an_error(
+    path: str, log: AppendLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last records are those of the active file, whatever was sealed; for more, and where it is not there, nobody can tell."""
+    log.append({"n": 0})
+    log.append({"n": 1})
+
+    def refuse(directory: str) -> list[str]:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), directory)
+
+    monkeypatch.setattr(disk, "list_names", refuse)
+    assert log.read(0) == []
+    assert log.read(2) == [{"n": 0}, {"n": 1}]
+    missing = AppendLog(f"{path}.missing")
+    for read in (lambda: log.read(3), log.read, lambda: list(log.iter_records()), log.follow, lambda: missing.read(1)):
+        with pytest.raises(PermissionError, match=r"chmod \+r") as caught:
+            read()
+        assert (caught.value.errno, caught.value.filename) == (errno.EACCES, os.path.dirname(path))

@@ -14,6 +14,7 @@ import stat
 from typing import Final, NamedTuple
 
 from . import disk
+from .segments import names_beside
 
 # A number of up to five digits counts rotations; more digits are a date or a time. Those of sealed segments have fifteen and more.
 _NUMBERED: Final = re.compile(r"\.(\d{1,5})(\.gz)?", re.ASCII)
@@ -52,13 +53,9 @@ def identities(listed: list[Rotated]) -> set[tuple[str, int, int]]:
 
 def _listed(path: str) -> list[Rotated]:
     directory, own = os.path.split(path)
-    try:
-        names = disk.list_names(directory)
-    except FileNotFoundError:
-        return []
     numbered: dict[tuple[int, str], Rotated] = {}
     dated: dict[tuple[int, str], Rotated] = {}
-    for name in sorted(names, reverse=True):  # a plain file after its compressed twin, so that it takes its place
+    for name in sorted(names_beside(path), reverse=True):  # a plain file after its compressed twin, so that it takes its place
         if not name.startswith(own):
             continue
         if found := _NUMBERED.fullmatch(name, len(own)):

@@ -192,14 +192,26 @@ def _opened(segment: Segment) -> PlainFile:
     return CompressedFile(segment, segment.compression) if segment.compression else PlainFile(segment.path)
 
 
-def _listed(path: str) -> list[Segment]:
+def names_beside(path: str) -> list[str]:
+    """Return the names in a log's directory, none where that is not there.
+
+    Where it may be entered but not listed, the log may have segments that nobody can see. To do without them would be to leave
+    out records and say nothing, so that is an error; who asks for no more than the active file holds does not come here.
+    """
     directory = os.path.dirname(path)
     try:
-        names = disk.list_names(directory)
+        return disk.list_names(directory)
     except FileNotFoundError:
         return []
+    except PermissionError as error:
+        reason = f"{error.strerror}: which files a log has is told by its directory alone; allow that to be listed (chmod +r)"
+        raise PermissionError(error.errno, reason, directory) from None
+
+
+def _listed(path: str) -> list[Segment]:
+    directory = os.path.dirname(path)
     segments: list[Segment] = []
-    for name, (start, end, ending) in beside.sealed_names(path, names):
+    for name, (start, end, ending) in beside.sealed_names(path, names_beside(path)):
         is_new = not segments or segments[-1][1:3] != (start, end)  # sorted: the plain one comes first
         if is_new and ending in _COMPRESSIONS:
             segments.append(Segment(os.path.join(directory, name), start, end, _COMPRESSIONS[ending]))
