@@ -7,7 +7,7 @@ import fcntl
 import os
 import signal
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -31,6 +31,11 @@ def is_alive(group: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def deep_in_the_stack(frames: int, function: Callable[[], Any]) -> Any:
+    """Call a function as a program does that is so many calls deep itself."""
+    return function() if frames == 0 else deep_in_the_stack(frames - 1, function)
 
 
 class Waiting:

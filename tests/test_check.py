@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import threading
 import tracemalloc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from conftest import deep_in_the_stack
 from damage import SUFFIX, event
 
 from metrics_appender import AppendLog, MetricsAppender, check, disk
@@ -68,6 +70,16 @@ def test_a_line_that_is_no_object_is_told_by_its_place(path: str, line: bytes) -
     assert faults_of(path) == [("no_object", 3, 11, len(line))]
     (file,) = check(path).files
     assert (file.lines, file.records) == (4, {"other": 3})
+
+
+def test_a_deep_line_is_no_fault(tmp_path: Path) -> None:
+    """As deep as it may be, in any file; and whoever asks, from as deep in its own stack."""
+    deep = b'{"a":' * 3000 + b"{}" + b"}" * 3000
+    write(tmp_path / "any.ndjson", deep, b'{"a":' * 300 + b"{}" + b"}" * 300)
+    write(tmp_path / f"{SKILL}_performance.json", performance()[:-1] + b',"more":' + deep + b"}")
+    write(tmp_path / f"{SKILL}{SUFFIX}", event(1, "here").replace(b'{"b":"here"}', deep))
+    assert faults_of(tmp_path) == []
+    assert deep_in_the_stack(sys.getrecursionlimit() - 300, lambda: faults_of(tmp_path)) == []
 
 
 @pytest.mark.parametrize("line", [b"\0", b"\0" * 5000 + b'{"n":1}', b'{"n":1}\0', b'{"n":"\0"}'], ids=repr)

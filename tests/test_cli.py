@@ -166,6 +166,16 @@ def test_read_shows_wide_records_as_blocks_and_escapes_what_steers_a_terminal(pa
     assert r"red \x1b[31m\nnext\x9b" in shown
 
 
+def test_read_shows_records_of_any_depth(path: str) -> None:
+    """Whole in a pipe, and cut in a table, as every long text is."""
+    deep = '{"in":' * 3000 + "1" + "}" * 3000
+    Path(path).write_text(f'{deep}\n{{"in":2}}\n', encoding="utf-8")
+    assert invoke("read", path).stdout == Path(path).read_text(encoding="utf-8")
+    shown = on_terminal("read", path)
+    assert '{"in":{"in":{' in "".join(shown.split())
+    assert shown.endswith("2 records\n")
+
+
 @pytest.mark.parametrize(("width", "count"), [(80, 3), (30, 4)], ids=["table", "blocks"])
 def test_names_and_values_are_shown_as_they_are_written(width: int, count: int) -> None:
     """What Rich takes for markup or for an emoji means nothing here."""

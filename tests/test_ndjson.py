@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 import json
 import math
 import sys
@@ -19,10 +20,11 @@ from uuid import UUID
 import msgspec
 import numpy as np
 import pytest
+from conftest import deep_in_the_stack
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from metrics_appender import AppendLog, InvalidRecordError, MetricsAppender
+from metrics_appender import AppendLog, InvalidRecordError, MetricsAppender, ndjson
 from metrics_appender.ndjson import decode_line, encode_line
 
 TEXT = st.text(st.characters(codec="utf-8"))
@@ -261,6 +263,28 @@ def test_a_deep_record_is_either_refused_or_read_back(depth: int) -> None:
         while found:
             found, depth = found["in"], depth - 1
         assert depth == 0
+
+
+def test_what_is_too_deep_for_the_encoder_alone_is_refused_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under a raised limit Python may go deeper than the encoder does: never with a bare `RecursionError`."""
+
+    def encode(value: Any) -> bytes:
+        raise RecursionError
+
+    monkeypatch.setattr(ndjson, "_encode", encode)
+    with pytest.raises(InvalidRecordError, match=r"record: got dict; nested too deeply.* pass a flatter object"):
+        encode_line({"a": {}})
+
+
+def test_a_line_is_decoded_from_wherever_in_the_stack() -> None:
+    """What this library has written, and what it would not write: whether it is JSON does not depend on who reads it."""
+    for depth in (300, 5000):
+        line = b'{"in":' * depth + b"{}" + b"}" * depth
+        for frames in (0, sys.getrecursionlimit() - 300):
+            found, count = deep_in_the_stack(frames, functools.partial(decode_line, line)), 0
+            while found:
+                found, count = found["in"], count + 1
+            assert count == depth
 
 
 def test_all_faults_of_a_record_are_named() -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from conftest import deep_in_the_stack
 from damage import SUFFIX, event
 from filelock import FileLock
 
@@ -123,6 +125,17 @@ def test_glued_objects_get_lines_of_their_own(path: str, glued: bytes, split: by
     assert read(path) == GOOD[0] + b"\n" + split + b"\n" + GOOD[1] + b"\n" + moved
     assert read(torn_path(path)) == (b"" if glued.translate(None, b" \t\r") == glued and not moved else read(torn_path(path)))
     assert actions(path) == []
+    assert check(path).is_clean
+
+
+def test_a_deep_line_is_never_moved(path: str) -> None:
+    """Whether it is good does not depend on how deep it is, or on how deep in its stack the caller is; glued ones get their lines."""
+    deep = b'{"a":' * 3000 + b"{}" + b"}" * 3000
+    write(path, GOOD[0], deep, b'{"a":' * 300 + b"{}" + b"}" * 300, b"bad", deep + b" " + deep)
+    before = read(path)
+    assert deep_in_the_stack(sys.getrecursionlimit() - 300, lambda: actions(path)) == ["put_aside", "split"]
+    assert read(torn_path(path)) == b"bad\n"
+    assert read(path) == before.replace(b"bad\n", b"    ").replace(b"} {", b"}\n{")
     assert check(path).is_clean
 
 

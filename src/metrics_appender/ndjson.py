@@ -11,10 +11,11 @@ import json
 import math
 import re
 from types import NoneType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
+from . import any_depth
 from .errors import Fault, InvalidRecordError
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def encode_line(record: Mapping[str, Any]) -> bytes:
             return _encode(record) + b"\n"
     except (ValueError, RecursionError):
         pass  # told apart and named below
-    return _encode(plain_object(record)) + b"\n"
+    return _encode_closely(record) + b"\n"
 
 
 class Block(NamedTuple):
@@ -131,14 +132,12 @@ def decode_line(line: bytes) -> dict[str, Any]:
 
 
 def _decode_by_the_book(line: bytes) -> dict[str, Any]:
-    """Judge a line that the fast decoder refused: it refuses some JSON too (1e400, escaped lone surrogates)."""
+    """Judge a line that the fast decoder refused: it refuses some JSON too (1e400, escaped lone surrogates, what is nested deeply)."""
     text = line.decode(errors="replace")
     try:
-        record = json.loads(line.decode(), parse_constant=_refuse_constant)  # bytes: it would guess UTF-16, and pass surrogates
+        record = any_depth.decode(line.decode())
     except UnicodeDecodeError as error:
         raise json.JSONDecodeError(f"Invalid UTF-8 ({error.reason})", text, error.start) from error
-    except RecursionError as error:
-        raise json.JSONDecodeError("Nested too deeply", text, 0) from error
     except json.JSONDecodeError:
         raise
     except ValueError as error:  # a constant, or an integer of more digits than Python converts
@@ -151,11 +150,6 @@ def _decode_by_the_book(line: bytes) -> dict[str, Any]:
 def _place_of_constant(text: str) -> int:
     """Return where the first of what only Python takes for JSON stands, 0 where none does."""
     return next((found.start() for found in re.finditer(r'"(?:[^"\\]|\\.)*"|(NaN|-?Infinity)', text) if found[1]), 0)
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    message = f"{name} is not JSON"
-    raise ValueError(message)
 
 
 def _is_plain_object(record: dict[Any, Any]) -> bool:
@@ -182,20 +176,16 @@ def _is_plain_container(value: Any, kind: type) -> bool:
     )
 
 
-def plain_object(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a record in JSON's own types, or raise `InvalidRecordError` with every fault found."""
+def _encode_closely(record: Mapping[str, Any]) -> bytes:
+    """Encode a record in JSON's own types, or raise `InvalidRecordError` with every fault found."""
     faults: list[Fault] = []
     try:
         result = plain(record, "record", faults)
-    except RecursionError:
-        raise InvalidRecordError(
-            (Fault("record", type(record).__name__, "nested too deeply, or in itself; pass a flatter object"),)
-        ) from None
-    if not faults and not isinstance(result, dict):
-        faults.append(Fault("record", show(record), "pass a JSON object, as a dict with text keys"))
-    if faults:
-        raise InvalidRecordError(tuple(faults))
-    return result  # type: ignore[no-any-return]  # checked just above
+        if not faults and isinstance(result, dict):
+            return _encode(result)
+    except RecursionError:  # of `plain`, or of the encoder, which may not go as deep
+        faults = [Fault("record", type(record).__name__, "nested too deeply, or in itself; pass a flatter object")]
+    raise InvalidRecordError(tuple(faults or [Fault("record", show(record), "pass a JSON object, as a dict with text keys")]))
 
 
 def plain(value: Any, place: str, faults: list[Fault]) -> Any:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
+from .. import any_depth
 from ..ndjson import decode_line
 
 if TYPE_CHECKING:
@@ -70,13 +71,13 @@ def objects_in(line: bytes) -> list[Span]:
                 place += 1
                 byte += 1
                 continue
-            found, end = _DECODER.raw_decode(text, place)
+            found, end = any_depth.decode_at(text, place)
             if not isinstance(found, dict):
                 return []
             length = len(text[place:end].encode())
             spans.append(Span(byte, byte + length))
             place, byte = end, byte + length
-    except (ValueError, RecursionError):
+    except ValueError:
         return []
     return spans if len(spans) > 1 else []
 
@@ -86,10 +87,3 @@ def excerpt_of(line: bytes) -> str:
     text = line[:_SHOWN_BYTES].decode(errors="backslashreplace")
     shown = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
     return f"{shown}…" if len(line) > _SHOWN_BYTES else shown
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-_DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant)

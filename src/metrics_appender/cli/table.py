@@ -13,6 +13,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from .json_text import json_text
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -79,7 +81,7 @@ def _shared_by(records: list[dict[str, Any]], names: Iterable[str]) -> list[str]
     if len(records) < 2:  # noqa: PLR2004 - one record shares nothing with another
         return []
     # By their text, for 1, 1.0 and true are equal to Python.
-    return [name for name in names if len({repr(record.get(name, ...)) for record in records}) == 1]
+    return [name for name in names if len({_text_of(record[name]) if name in record else None for record in records}) == 1]
 
 
 def _rows(records: Iterable[dict[str, Any]], names: Iterable[str]) -> Table:
@@ -107,7 +109,14 @@ def _print_blocks(console: Console, records: Iterable[dict[str, Any]], names: It
 def _cell(name: str, value: Any) -> Text:
     if isinstance(value, str):
         return Text(_INSTANT.sub(r"\1 \2Z", _printable(value)) if name == "timestamp_iso" else _printable(value))
-    return Text(_printable(json.dumps(value, ensure_ascii=False)), style="cyan")
+    return Text(_printable(_text_of(value)), style="cyan")
+
+
+def _text_of(value: Any) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False)
+    except RecursionError:
+        return json_text(value).decode()
 
 
 def _printable(text: str) -> str:
