@@ -546,6 +546,22 @@ def test_lines_and_many_records_go_the_same_way(path: str, run: Run, slow: SlowD
     assert numbers(path) == list(range(1, 1000))
 
 
+def test_many_records_are_written_as_they_were_when_they_were_yielded(path: str, run: Run) -> None:
+    """A generator may fill one dict anew for every record."""
+
+    def filled_anew() -> Iterator[dict[str, Any]]:
+        row: dict[str, Any] = {}
+        for row["n"] in range(1000):
+            yield row
+
+    async def main() -> None:
+        async with AsyncAppendLog(path) as log:
+            assert await log.append_many(filled_anew()) == 1000
+
+    run(main())
+    assert numbers(path) == list(range(1000))
+
+
 def test_other_tasks_have_their_turns_between_the_records_of_a_batch(path: str, run: Run) -> None:
     """Between large ones each; small ones are encoded many in a turn."""
 

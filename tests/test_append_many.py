@@ -11,7 +11,7 @@ import pytest
 from metrics_appender import AppendLog, ClosedError, InvalidRecordError, append_log, disk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
 
@@ -60,10 +60,25 @@ def test_no_records_touch_nothing(log: AppendLog, calls: list[str]) -> None:
     assert calls == []
 
 
-def test_a_wrong_record_is_named_by_its_place_and_nothing_is_written(log: AppendLog) -> None:
+def test_each_record_is_written_as_it_was_when_it_was_yielded(log: AppendLog) -> None:
+    """A generator may fill one dict, and what is in it, anew for every record."""
+
+    def filled_anew() -> Iterator[dict[str, Any]]:
+        row: dict[str, Any] = {"inner": {}, "pair": ()}
+        for number in range(1000):
+            row["n"] = row["inner"]["n"] = number
+            row["pair"] = (number,) if number % 3 else [number]  # some are plain, some are mended
+            yield row
+
+    assert log.append_many(filled_anew()) == 1000
+    assert log.read()[1:] == [{"inner": {"n": number}, "pair": [number], "n": number} for number in range(1000)]
+
+
+@pytest.mark.parametrize("kind", [list, tuple, iter])
+def test_a_wrong_record_is_named_by_its_place_and_nothing_is_written(log: AppendLog, kind: Callable[[list[Any]], Iterable[Any]]) -> None:
     """Not even those in front of it."""
     with pytest.raises(InvalidRecordError, match=r"records\[2\]: record\.n: got nan") as caught:
-        log.append_many([{"n": 0}, {"n": 1}, {"n": float("nan")}, {"n": 3}])
+        log.append_many(kind([{"n": 0}, {"n": 1}, {"n": float("nan")}, {"n": 3}]))
     assert [fault.field for fault in caught.value.faults] == ["records[2]: record.n"]
     assert log.read() == [{"n": "first"}]
 

@@ -25,7 +25,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from metrics_appender import AppendLog, InvalidRecordError, MetricsAppender, ndjson
-from metrics_appender.ndjson import decode_line, encode_line
+from metrics_appender.ndjson import decode_line, encode_blocks, encode_line
 
 TEXT = st.text(st.characters(codec="utf-8"))
 INTEGERS = st.integers() | st.integers(-(2**70), 2**70)
@@ -118,6 +118,16 @@ def test_a_line_decodes_to_the_object_it_was_encoded_from(record: dict[str, Any]
     assert line.count(b"\n") == 1
     for found in (decode_line(line), decode_line(line[:-1]), json.loads(line)):
         assert repr(found) == repr(record)
+
+
+@given(st.lists(OBJECTS | st.just({"odd": (1, Point(2, 3))}), max_size=40), st.sampled_from([1, 100, 1 << 20]))
+@settings(deadline=None, max_examples=50, database=None, suppress_health_check=[HealthCheck.too_slow])
+def test_many_records_make_the_same_lines_in_one_go_and_one_by_one(records: list[dict[str, Any]], most_bytes: int) -> None:
+    """Those of a list are encoded together, those of an iterator each before the next."""
+    for source in (records, iter(records)):
+        blocks = list(encode_blocks(source, most_bytes))
+        assert b"".join(block.lines for block in blocks) == b"".join(map(encode_line, records))
+        assert [block.lines.count(b"\n") for block in blocks] == [block.records for block in blocks]
 
 
 @given(st.lists(OBJECTS, min_size=1, max_size=4))

@@ -6,6 +6,7 @@ import asyncio
 import errno
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from metrics_appender import InvalidRecordError, MetricsAppender, disk
@@ -13,7 +14,7 @@ from metrics_appender.aio import AsyncMetricsAppender
 from metrics_appender.records import FidelityMetric, OutcomeMetric, PerformanceMetric, PromotionEvent, RollbackEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     Append = Callable[[Any], int]
@@ -103,6 +104,20 @@ def test_records_of_any_kind_go_to_their_files(append: Append, metrics: MetricsA
     assert promotion["event_id"] != rollback["event_id"]
     assert metrics.read_metrics(f"{SKILL}_outcomes.json")[0]["reasoning"] == "asked by name"
     assert metrics.read_metrics("Émoji 🎛️_fidelity.json")[0]["patterns_detail"] == {"greets": True, "thanks": False}
+
+
+def test_each_record_is_written_as_it_was_when_it_was_yielded(append: Append, metrics: MetricsAppender) -> None:
+    """A generator may fill one dict anew for every record."""
+
+    def filled_anew() -> Iterator[FidelityMetric]:
+        detail: dict[str, bool] = {}
+        for number in range(300):
+            detail["is_even"] = number % 2 == 0
+            yield msgspec.structs.replace(FIDELITY, patterns_detail=detail)
+
+    assert append(filled_anew()) == 300
+    found = metrics.read_metrics("Émoji 🎛️_fidelity.json")
+    assert [record["patterns_detail"]["is_even"] for record in found] == [True, False] * 150
 
 
 def test_one_wrong_record_keeps_all_of_them_out(append: Append, tmp_path: Path) -> None:

@@ -159,6 +159,7 @@ class AppendLog:
     def append_many(self, records: Iterable[Mapping[str, Any]]) -> int:
         """Append JSON objects, many at the price of one: one lock, one write, one sync; return how many.
 
+        Each is encoded before the next is asked for, so that a generator may fill one dict anew.
         All or nothing: after an error none of them is in the file. Past 16 MiB of lines that holds for every 16 MiB by
         themselves, so that an iterable of any length takes a bounded memory; the error's note then says how many of the first
         records were acknowledged. The errors are those of `append`, and whatever the iterable raises.

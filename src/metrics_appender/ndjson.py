@@ -26,6 +26,7 @@ _U = TypeVar("_U")
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
+_encode_into: Final = msgspec.json.Encoder().encode_into
 _encode_lines: Final = msgspec.json.Encoder().encode_lines
 # So many are encoded in one go, at the most: enough to pay.
 _BATCH_RECORDS: Final = 256
@@ -64,7 +65,16 @@ class Block(NamedTuple):
 
 
 def encode_blocks(records: Iterable[Mapping[str, Any]], most_bytes: int) -> Iterator[Block]:
-    """Yield the lines of many records in blocks of so many bytes, or a little more; an error names the record by its place."""
+    """Yield the lines of many records in blocks of so many bytes, or a little more; an error names the record by its place.
+
+    Each is encoded before the next is asked for: a generator may fill one dict anew for every record.
+    """
+    if type(records) is list or type(records) is tuple:  # whose items are all there
+        return _encode_batches(records, most_bytes)
+    return _encode_one_by_one(records, most_bytes)
+
+
+def _encode_batches(records: Iterable[Mapping[str, Any]], most_bytes: int) -> Iterator[Block]:
     source = iter(records)
     encoded: list[bytes] = []
     start = count = size = 0
@@ -89,6 +99,32 @@ def _encode_batch(records: list[Any], start: int) -> bytes:
     except (ValueError, RecursionError):
         pass  # told apart and named below
     return b"".join(encode_each(records, encode_line, start))
+
+
+def _encode_one_by_one(records: Iterable[Mapping[str, Any]], most_bytes: int) -> Iterator[Block]:
+    lines = bytearray()
+    start = 0
+    for number, record in enumerate(records):
+        if not _add_plain_line(record, lines):
+            lines += b"".join(encode_each((record,), encode_line, number))
+        if len(lines) >= most_bytes:
+            yield Block(bytes(lines), number + 1 - start)
+            lines, start = bytearray(), number + 1
+    if lines:
+        yield Block(bytes(lines), number + 1 - start)
+
+
+def _add_plain_line(record: Any, lines: bytearray) -> bool:
+    """Add the record's line and return true, or leave the lines as they were where it is for `encode_line`."""
+    size = len(lines)
+    try:
+        if type(record) is dict and _is_plain_object(record):
+            _encode_into(record, lines, size)
+            lines += b"\n"
+            return True
+    except (ValueError, RecursionError):
+        del lines[size:]
+    return False
 
 
 def encode_each(records: Iterable[_T], encode: Callable[[_T], _U], start: int = 0) -> Iterator[_U]:
