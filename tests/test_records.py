@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 import math
 import os
+import subprocess
+import sys
 from collections import OrderedDict
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -296,3 +298,34 @@ def test_wrong_values_in_automated_checks_are_named_by_their_place_beside_other_
     checks = {"ok": 1, "tests": [{"loss": math.nan}, {"raw": b"x"}]}
     places = ["automated_checks.tests[0].loss", "automated_checks.tests[1].raw", "approver"]
     assert_refused(metrics, PROMOTION, *places, automated_checks=checks, approver=None)
+
+
+AT_THE_END = """
+import builtins, os, sys
+from metrics_appender import InvalidRecordError, MetricsAppender
+
+class Last:
+    def __init__(self, metrics):
+        self.metrics = metrics
+
+    def __del__(self, os=os, sys=sys, InvalidRecordError=InvalidRecordError):
+        self.metrics.append_performance_metric("s", "mended", 1.0, "a")
+        self.metrics.append_promotion_event("s", "f", "t", "p", "k", "r", {"tests": True})
+        self.metrics.append_rollback_event("s", "f", "t", "r", "m")
+        try:
+            self.metrics.append_performance_metric("s", "e", -1, "a")
+        except InvalidRecordError as error:
+            os.write(1, b"%s, %d" % (error.faults[0].field.encode(), sys.is_finalizing()))
+
+metrics = MetricsAppender(sys.argv[1])
+metrics.append_performance_metric("s", "plain", 0, "a")
+builtins.last = Last(metrics)
+"""
+
+
+def test_all_kinds_are_checked_while_the_interpreter_ends(metrics: MetricsAppender) -> None:
+    """What is mended and what is refused too, when the modules have been emptied already."""
+    done = subprocess.run([sys.executable, "-c", AT_THE_END, str(metrics.metrics_dir)], check=True, capture_output=True)
+    assert done.stdout == b"execution_time_ms, 1", done.stderr.decode()
+    assert [record["execution_time_ms"] for record in metrics.read_metrics("s_performance.json")] == [0, 1]
+    assert [event["event_type"] for event in metrics.read_metrics("s_promotion_log.json")] == ["promotion", "rollback"]

@@ -1,22 +1,19 @@
 """What a record is: the five kinds, their fields in order, their checks, and their lines."""
 
-from __future__ import annotations
+# Annotations are not postponed here, as they are elsewhere: msgspec would evaluate their texts, which takes longer.
 
 import functools
 import itertools
 import os
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 from msgspec import Meta, Struct
 
 from . import naming, ndjson
 from .errors import Fault, InvalidRecordError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
 
 LAST_SECOND: Final = 253402300799.0  # 9999-12-31T23:59:59Z, the last that ISO 8601 writes in four digits of year
 _MICROSECONDS: Final = 1_000_000
@@ -141,6 +138,10 @@ for _kind in _SUFFIXES:
         msgspec.convert({}, _kind)
     except msgspec.ValidationError:
         pass
+# msgspec works the types out anew at each call, and cannot while the interpreter ends.
+_FIELDS: Final = {
+    kind: [(field.name, field.type) for field in msgspec.structs.fields(kind) if field.name not in _MADE] for kind in _SUFFIXES
+}
 
 _encode: Final = msgspec.json.Encoder().encode
 _convert: Final = msgspec.convert
@@ -184,7 +185,7 @@ class FiledLine(NamedTuple):
         return len(self.line)
 
 
-def encode_record(record: Record, tokens: EventTokens) -> FiledLine:
+def encode_record(record: Record, tokens: "EventTokens") -> FiledLine:
     """Check a record of any kind; `timestamp_iso` and `event_id` are made, whatever it holds of them.
 
     Raises `InvalidRecordError`, naming every wrong field.
@@ -200,7 +201,7 @@ def encode_record(record: Record, tokens: EventTokens) -> FiledLine:
     return FiledLine(naming.file_name(fields["skill_name"], suffix), line)
 
 
-def encode_records(records: Iterable[Record], tokens: EventTokens) -> Iterator[FiledLine]:
+def encode_records(records: Iterable[Record], tokens: "EventTokens") -> Iterator[FiledLine]:
     """Yield the line of each record; an error names the record by its place, from 0."""
     return ndjson.encode_each(records, lambda record: encode_record(record, tokens))
 
@@ -216,10 +217,9 @@ def by_file(lines: Iterable[FiledLine]) -> dict[str, list[bytes]]:
 def _mended(kind: type[Struct], suffix: str, fields: dict[str, Any]) -> Struct:
     """Return the checked record with every value in its own plain type; raise with every fault there is."""
     faults: list[Fault] = []
-    for field in msgspec.structs.fields(kind):
-        if field.name in fields and field.name != "timestamp_iso":
-            fields[field.name] = _checked(field.name, field.type, fields[field.name], faults)
-        if field.name == "skill_name" and not (faults and faults[-1].field == "skill_name"):
+    for name, expected in _FIELDS[kind]:
+        fields[name] = _checked(name, expected, fields[name], faults)
+        if name == "skill_name" and not (faults and faults[-1].field == "skill_name"):
             name_fault = naming.name_fault("skill_name", fields["skill_name"], suffix)
             faults.extend([name_fault] if name_fault else [])
     if faults:
