@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import math
 import os
 import pickle
 import threading
@@ -16,7 +17,7 @@ import pytest
 import uvloop
 
 from metrics_appender import AppendLog, ClosedError, InvalidRecordError, LockTimeoutError, disk
-from metrics_appender.aio import AsyncAppendLog, gathering
+from metrics_appender.aio import AsyncAppendLog, append_log, gathering, turns
 from metrics_appender.aio.chunks import iterate_in_chunks
 from metrics_appender.aio.loop_threads import LoopThreads
 
@@ -560,6 +561,23 @@ def test_many_records_are_written_as_they_were_when_they_were_yielded(path: str,
 
     run(main())
     assert numbers(path) == list(range(1000))
+
+
+def test_where_the_first_records_are_acknowledged_the_error_does_not_deny_it(path: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Text and note are those of the blocking door."""
+    monkeypatch.setattr(turns, "CHUNK_BYTES", 1)
+    monkeypatch.setattr(turns, "_TURN_BYTES", 1)
+    monkeypatch.setattr(append_log, "_BLOCK_BYTES", 1)
+
+    async def main() -> None:
+        async with AsyncAppendLog(path) as log:
+            with pytest.raises(InvalidRecordError, match="nothing more was written") as caught:
+                await log.append_many({"n": n if n < 16 else math.nan} for n in range(17))
+        found = len(numbers(path))
+        assert 0 < found <= 16
+        assert caught.value.__notes__ == [f"{path}: the first {found} records are acknowledged, and in the file"]
+
+    run(main())
 
 
 def test_other_tasks_have_their_turns_between_the_records_of_a_batch(path: str, run: Run) -> None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import errno
+import itertools
+import math
+import os
+import pickle
 import resource
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from conftest import held
 
-from metrics_appender import AppendLog, ClosedError, InvalidRecordError, append_log, disk
+from metrics_appender import AppendLog, ClosedError, InvalidRecordError, LockTimeoutError, append_log, disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -111,6 +116,54 @@ def test_past_a_chunk_the_error_says_how_many_are_acknowledged(log: AppendLog, m
     found = len(log.read()) - 1
     assert 0 < found < 100
     assert caught.value.__notes__ == [f"{log.path}: the first {found} records are acknowledged, and in the file"]
+
+
+def forbid_growth(log: AppendLog) -> Iterator[dict[str, Any]]:
+    """Let the disk refuse all that comes."""
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (os.stat(log.path).st_size, hard))
+    yield {"n": "refused"}
+
+
+def take_the_lock(log: AppendLog) -> Iterator[dict[str, Any]]:
+    """Keep the log's lock."""
+    with held(log.path):
+        yield {"n": "late"}
+
+
+def close_the_log(log: AppendLog) -> Iterator[dict[str, Any]]:
+    """Close the log."""
+    log.close()
+    yield {"n": "late"}
+
+
+@pytest.mark.parametrize(
+    ("end", "kind"),
+    [
+        (lambda _: iter([{"n": math.nan}]), InvalidRecordError),
+        (take_the_lock, LockTimeoutError),
+        (close_the_log, ClosedError),
+        (forbid_growth, OSError),
+    ],
+)
+def test_where_the_first_records_are_acknowledged_nothing_says_that_nothing_was_written(
+    path: str, monkeypatch: pytest.MonkeyPatch, end: Callable[[AppendLog], Iterator[dict[str, Any]]], kind: type[Exception]
+) -> None:
+    """Neither text nor notes, here or where they are unpickled: whoever believed it would append those records twice."""
+    monkeypatch.setattr(append_log, "CHUNK_BYTES", 1)
+    log = AppendLog(path, lock_timeout=0)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with pytest.raises(kind) as caught:
+            log.append_many(itertools.chain(records(16), end(log)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert AppendLog(path).read() == list(records(16))
+    for error in (caught.value, pickle.loads(pickle.dumps(caught.value))):
+        told = [str(error), *error.__notes__]
+        assert told[-1] == f"{path}: the first 16 records are acknowledged, and in the file"
+        assert not any("nothing was written" in text for text in told)
+        assert any("nothing more was written" in text for text in told)
 
 
 def test_a_large_batch_is_synced_in_pieces(log: AppendLog, calls: list[str]) -> None:

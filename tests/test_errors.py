@@ -25,7 +25,7 @@ from metrics_appender import (
     MetricsAppenderError,
     repair,
 )
-from metrics_appender.errors import MAY_BE_WRITTEN, NOTHING_WRITTEN, explain, restate
+from metrics_appender.errors import MAY_BE_WRITTEN, NOTHING_WRITTEN, explain, note_kept, restate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,8 +35,8 @@ FAULTS = (Fault("agent", "5 (int)", "pass text (str)"), Fault("confidence", "2 (
 
 
 def every_error() -> list[MetricsAppenderError]:
-    """Return one of each kind."""
-    return [
+    """Return one of each kind, with a note."""
+    errors = [
         InvalidRecordError(FAULTS),
         InvalidRecordError(FAULTS[:1]),
         InvalidRecordError(FAULTS, outcome=""),
@@ -46,6 +46,9 @@ def every_error() -> list[MetricsAppenderError]:
         CursorGoneError("/data/s_performance.json", "v1-0", "no file that is left holds it"),
         ClosedError("/data/s_performance.json: append after close(); make a new one"),
     ]
+    for error in errors:
+        note_kept(error, "the first 16 records are acknowledged", [])
+    return errors
 
 
 @pytest.mark.parametrize(
@@ -75,12 +78,13 @@ def test_the_root_is_no_builtin_of_its_own() -> None:
 @pytest.mark.parametrize("error", every_error(), ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
 def test_errors_survive_pickling_with_their_facts(error: MetricsAppenderError, protocol: int) -> None:
-    """Type, text and every attribute are the same on the other side, and so they are in a copy."""
+    """Type, text, notes and every attribute are the same on the other side, and so they are in a copy."""
     for again in (pickle.loads(pickle.dumps(error, protocol)), copy.copy(error), copy.deepcopy(error)):
         assert type(again) is type(error)
         assert str(again) == str(error)
         assert again.args == error.args
         assert vars(again) == vars(error)
+        assert again.__notes__ == ["the first 16 records are acknowledged"]
 
 
 def test_an_invalid_record_error_lists_field_value_and_remedy() -> None:
@@ -138,7 +142,7 @@ def test_a_corrupt_line_error_says_where() -> None:
 def test_an_explained_os_error_keeps_its_kind_and_says_what_became_of_the_record(code: int, kind: type[OSError]) -> None:
     """The type and errno are the system's; file and outcome are added, and a twin or a pickle has them too."""
     error = explain(OSError(code, "the system's words"), "/data/a.json", NOTHING_WRITTEN)
-    for found in (error, restate(error), pickle.loads(pickle.dumps(error))):
+    for found in (error, restate(error), pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(restate(error))):
         assert type(found) is kind
         assert (found.errno, found.filename) == (code, "/data/a.json")
         assert found.__notes__ == [f"/data/a.json: {NOTHING_WRITTEN}"]

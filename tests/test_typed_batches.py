@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from metrics_appender import InvalidRecordError, MetricsAppender, disk
-from metrics_appender.aio import AsyncMetricsAppender
+from metrics_appender import InvalidRecordError, MetricsAppender, appender, disk
+from metrics_appender.aio import AsyncMetricsAppender, turns
 from metrics_appender.records import FidelityMetric, OutcomeMetric, PerformanceMetric, PromotionEvent, RollbackEvent
 
 if TYPE_CHECKING:
@@ -161,6 +161,38 @@ def test_a_file_that_fails_has_nothing_of_the_batch_and_the_error_says_what_othe
     assert outcomes.read_bytes() == b""
     assert len(metrics.read_metrics(f"{SKILL}_performance.json")) == 2
     assert not (tmp_path / f"{SKILL}_promotion_log.json").exists()
+
+
+def test_where_the_first_records_are_acknowledged_the_error_does_not_deny_it(
+    append: Append, metrics: MetricsAppender, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault is found late, or a file that took a part refuses the next."""
+    monkeypatch.setattr(appender, "CHUNK_BYTES", 1)
+    monkeypatch.setattr(turns, "CHUNK_BYTES", 1)
+    monkeypatch.setattr(turns, "_TURN_BYTES", 1)
+    runs = f"{SKILL}_performance.json"
+    with pytest.raises(InvalidRecordError, match="nothing more was written") as wrong:
+        append(map(run, [1, 2, 3, 4, -1]))
+    found = len(metrics.read_metrics(runs))
+    assert found > 0
+    assert wrong.value.__notes__ == [f"{tmp_path}: of these records are acknowledged: {found} in {runs}"]
+
+    def refused(fd: int, *_: object) -> int:
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    def records() -> Iterator[Any]:
+        yield from map(run, range(4))
+        monkeypatch.setattr(disk, "write", refused)
+        yield from map(run, range(4, 8))
+
+    with pytest.raises(OSError, match="Disk quota exceeded") as full:
+        append(records())
+    kept = len(metrics.read_metrics(runs)) - found
+    assert kept > 0
+    assert full.value.__notes__ == [
+        f"{tmp_path / runs}: nothing more was written",
+        f"{tmp_path}: of these records are acknowledged: {kept} in {runs}",
+    ]
 
 
 def test_the_directory_is_made_again(append: Append, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from . import fork
-from .errors import ClosedError, Fault, InvalidRecordError
+from .errors import ClosedError, Fault, InvalidRecordError, note_kept
 from .group_commit import GroupCommit
 from .housekeeping import Housekeeping, check_rotation
 from .ndjson import encode_blocks, encode_line, show
@@ -161,8 +161,8 @@ class AppendLog:
 
         Each is encoded before the next is asked for, so that a generator may fill one dict anew.
         All or nothing: after an error none of them is in the file. Past 16 MiB of lines that holds for every 16 MiB by
-        themselves, so that an iterable of any length takes a bounded memory; the error's note then says how many of the first
-        records were acknowledged. The errors are those of `append`, and whatever the iterable raises.
+        themselves, so that an iterable of any length takes a bounded memory; the error then says "nothing more was written", and
+        its note how many of the first records were acknowledged. The errors are those of `append`, and whatever the iterable raises.
 
             >>> AppendLog("events.ndjson").append_many({"n": n} for n in range(1000))
             1000
@@ -328,7 +328,7 @@ def join_lines(lines: Sequence[bytes]) -> bytes:
 
 def note_acknowledged(error: BaseException, path: str, count: int) -> None:
     """Note on the error of an `append_many` how many of its records stay."""
-    error.add_note(f"{path}: the first {count} records are acknowledged, and in the file")
+    note_kept(error, f"{path}: the first {count} records are acknowledged, and in the file", [path])
 
 
 def check_durability(durability: Any) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from . import disk, fork, naming
 from .append_log import CHUNK_BYTES, DEFAULT_LOCK_TIMEOUT, AppendLog, Durability, check_durability, check_lock_timeout
-from .errors import NOTHING_WRITTEN, explain
+from .errors import NOTHING_WRITTEN, explain, note_kept
 from .housekeeping import check_rotation
 from .ndjson import chunked
 from .records import FiledLine, by_file, encode_records
@@ -237,7 +237,8 @@ def note_acknowledged_files(error: BaseException, directory: str, counts: Mappin
     """Note on the error of an `append_many` which of its records stay."""
     if counts:
         listed = ", ".join(f"{count} in {name}" for name, count in counts.items())
-        error.add_note(f"{directory}: of these records are acknowledged: {listed}")
+        paths = [os.path.join(directory, name) for name in counts]
+        note_kept(error, f"{directory}: of these records are acknowledged: {listed}", paths)
 
 
 def make_directory(directory: str, path: str) -> None:

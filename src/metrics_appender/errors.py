@@ -12,21 +12,31 @@ What the operating system refuses stays an `OSError` with its errno, so that `ex
 works as ever. Such an error names the file and carries a note that says what became of the record:
 `NOTHING_WRITTEN`, or `MAY_BE_WRITTEN` where taking the line back failed too.
 
-All of them survive pickling, for they cross process borders.
+All of them survive pickling with their notes, for they cross process borders.
 """
 
 from __future__ import annotations
 
 import errno
 import json
-from typing import Any, NamedTuple, TypeGuard
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 NOTHING_WRITTEN = "nothing was written"
+NOTHING_MORE_WRITTEN = "nothing more was written"
 MAY_BE_WRITTEN = "the line may be in the file"
 
 
 class MetricsAppenderError(Exception):
-    """The root: whatever this library raises of its own is one of these."""
+    """The root: whatever this library raises of its own is one of these.
+
+    `outcome` says what became of the record, where the text does: "nothing was written", or "nothing more was written" where the
+    first of many records are acknowledged.
+    """
+
+    outcome = ""
 
 
 class Fault(NamedTuple):
@@ -49,16 +59,17 @@ class InvalidRecordError(MetricsAppenderError, ValueError):
 
     def __init__(self, faults: tuple[Fault, ...], outcome: str = NOTHING_WRITTEN) -> None:
         """Take every fault that was found, in the order of the fields; no outcome where there was nothing to write."""
-        super().__init__(faults, outcome)
+        super().__init__(faults)
         self.faults = faults
-        self._outcome = f" ({outcome})" if outcome else ""
+        self.outcome = outcome
 
     def __str__(self) -> str:
         """List the faults, one a line when there are several."""
+        outcome = f" ({self.outcome})" if self.outcome else ""
         if len(self.faults) == 1:
-            return f"{self.faults[0]}{self._outcome}"
+            return f"{self.faults[0]}{outcome}"
         listed = "".join(f"\n  {fault}" for fault in self.faults)
-        return f"{len(self.faults)} wrong fields{self._outcome}:{listed}"
+        return f"{len(self.faults)} wrong fields{outcome}:{listed}"
 
 
 class LockTimeoutError(MetricsAppenderError, TimeoutError):
@@ -71,15 +82,20 @@ class LockTimeoutError(MetricsAppenderError, TimeoutError):
         """Take the file's path and the deadline that passed, in seconds."""
         super().__init__(
             errno.ETIMEDOUT,
-            f"no lock within {timeout_seconds:g} s, for another writer holds it ({NOTHING_WRITTEN}); "
+            f"no lock within {timeout_seconds:g} s, for another writer holds it; "
             "find the holder with `fuser`, or pass a longer lock_timeout",
             path,
         )
         self.timeout_seconds = timeout_seconds
+        self.outcome = NOTHING_WRITTEN
+
+    def __str__(self) -> str:
+        """Say what became of the record, too."""
+        return f"{super().__str__()} ({self.outcome})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle by the two facts."""
-        return type(self), (self.filename, self.timeout_seconds)
+        """Pickle by the two facts, and what was noted since."""
+        return type(self), (self.filename, self.timeout_seconds), vars(self)
 
 
 class CorruptLineError(MetricsAppenderError, json.JSONDecodeError):
@@ -105,8 +121,8 @@ class CorruptLineError(MetricsAppenderError, json.JSONDecodeError):
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle by all six facts."""
-        return type(self), (self.msg, self.doc, self.pos, self.path, self.line_number, self.byte_offset)
+        """Pickle by all six facts, and what was noted since."""
+        return type(self), (self.msg, self.doc, self.pos, self.path, self.line_number, self.byte_offset), vars(self)
 
 
 class CorruptSegmentError(MetricsAppenderError, OSError):
@@ -121,8 +137,8 @@ class CorruptSegmentError(MetricsAppenderError, OSError):
         self.reason = reason
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle by the two facts."""
-        return type(self), (self.filename, self.reason)
+        """Pickle by the two facts, and what was noted since."""
+        return type(self), (self.filename, self.reason), vars(self)
 
 
 class CursorGoneError(MetricsAppenderError, LookupError):
@@ -153,10 +169,11 @@ class ClosedError(MetricsAppenderError, ValueError):
         """Take the file's path."""
         super().__init__(path)
         self.path = path
+        self.outcome = NOTHING_WRITTEN
 
     def __str__(self) -> str:
         """Say what to do."""
-        return f"{self.path}: append after close() ({NOTHING_WRITTEN}); make a new one"
+        return f"{self.path}: append after close() ({self.outcome}); make a new one"
 
 
 def explain(error: OSError, path: str, outcome: str) -> OSError:
@@ -171,6 +188,14 @@ def add_outcome(error: BaseException, path: str, outcome: str) -> None:
     """Note on any error, once, what became of the record."""
     if not getattr(error, "__notes__", None):
         error.add_note(f"{path}: {outcome}")
+
+
+def note_kept(error: BaseException, note: str, paths: Iterable[str]) -> None:
+    """Note on the error of an `append_many` which of its records stay, in which files; it no longer says that nothing was written."""
+    denials = {f"{path}: {NOTHING_WRITTEN}": f"{path}: {NOTHING_MORE_WRITTEN}" for path in paths}
+    error.__notes__ = [*(denials.get(told, told) for told in getattr(error, "__notes__", ())), note]
+    if isinstance(error, MetricsAppenderError) and error.outcome:
+        error.outcome = NOTHING_MORE_WRITTEN
 
 
 def restate(error: OSError) -> OSError:

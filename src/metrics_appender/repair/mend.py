@@ -12,7 +12,7 @@ from ..check.examine import find_faults
 from ..check.files import parts_of
 from ..check.scan import Found, Scan
 from ..check.schema import schema_for
-from ..errors import LockTimeoutError, add_outcome
+from ..errors import NOTHING_WRITTEN, LockTimeoutError, add_outcome, explain
 from ..group_commit import GroupCommit
 from ..patience import Patience
 from ..segments import CompressedFile, PlainFile
@@ -123,7 +123,7 @@ def _maintenance_of(path: str, lock_timeout: float | None) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        raise LockTimeoutError(lock_path, lock_timeout or 0.0) from None
+        raise explain(LockTimeoutError(lock_path, lock_timeout or 0.0), lock_path, NOTHING_WRITTEN) from None
     try:
         yield
     finally:
