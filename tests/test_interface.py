@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
+import pickle
 from pathlib import Path
 from typing import Any, Protocol, get_origin, get_type_hints
 
 import pytest
 
-from metrics_appender import MetricsAppender
+from metrics_appender import AppendLog, MetricsAppender, Rotation
+from metrics_appender.aio import AsyncAppendLog, AsyncMetricsAppender
 from metrics_appender.skipped import OnError
 
 
@@ -121,3 +124,28 @@ def test_the_type_checker_takes_an_appender_for_the_contract(tmp_path: Path) -> 
     """The assignment is what mypy checks, over the whole interface at once."""
     contract: Contract = MetricsAppender(tmp_path)
     assert contract.read_metrics("none.json") == []
+
+
+class Log(AppendLog):
+    """One of a caller's own."""
+
+
+class Metrics(MetricsAppender):
+    """One of a caller's own."""
+
+
+class AsyncLog(AsyncAppendLog):
+    """One of a caller's own."""
+
+
+class AsyncMetrics(AsyncMetricsAppender):
+    """One of a caller's own."""
+
+
+@pytest.mark.parametrize("kind", [Log, Metrics, AsyncLog, AsyncMetrics])
+def test_a_subclass_stays_one_over_pickle_and_copy(tmp_path: Path, kind: Any) -> None:
+    """With the arguments that it was made of."""
+    made = kind(tmp_path / "any", durability="os", lock_timeout=2.5, rotation=Rotation(max_bytes=5))
+    for again in (pickle.loads(pickle.dumps(made)), copy.copy(made), copy.deepcopy(made)):
+        assert type(again) is kind
+        assert repr(again) == repr(made)

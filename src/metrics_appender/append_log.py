@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import sys
@@ -296,8 +297,13 @@ class AppendLog:
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the arguments: the other process makes a log of its own for the same file."""
-        return _remade, (self._path, self._durability, self._lock_timeout, self._housekeeping.rotation)
+        """Pickle the arguments: the other process makes a log of its own for the same file.
+
+        A subclass is made of the same arguments; one that takes others has a `__reduce__` of its own.
+        """
+        rotation = self._housekeeping.rotation
+        make = functools.partial(type(self), durability=self._durability, lock_timeout=self._lock_timeout, rotation=rotation)
+        return make, (self._path,)
 
     def __repr__(self) -> str:
         """Show the arguments."""
@@ -347,7 +353,3 @@ def check_lock_timeout(lock_timeout: Any) -> None:
 
 def _is_span(seconds: float) -> bool:
     return 0 <= seconds <= sys.float_info.max or seconds == math.inf  # not an int that no float can hold
-
-
-def _remade(path: str, durability: Durability, lock_timeout: float | None, rotation: Rotation | None) -> AppendLog:
-    return AppendLog(path, durability=durability, lock_timeout=lock_timeout, rotation=rotation)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
@@ -197,8 +198,12 @@ class MetricsAppender(TypedMethods):
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the arguments: the other process makes an appender of its own for the same directory."""
-        return _remade, (self._directory, self._durability, self._lock_timeout, self._rotation)
+        """Pickle the arguments: the other process makes an appender of its own for the same directory.
+
+        A subclass is made of the same arguments; one that takes others has a `__reduce__` of its own.
+        """
+        make = functools.partial(type(self), durability=self._durability, lock_timeout=self._lock_timeout, rotation=self._rotation)
+        return make, (self._directory,)
 
     def __repr__(self) -> str:
         """Show the arguments."""
@@ -247,7 +252,3 @@ def make_directory(directory: str, path: str) -> None:
         disk.make_directory(directory)
     except OSError as error:
         raise explain(error, path, NOTHING_WRITTEN) from None
-
-
-def _remade(directory: str, durability: Durability, lock_timeout: float | None, rotation: Rotation | None) -> MetricsAppender:
-    return MetricsAppender(directory, durability=durability, lock_timeout=lock_timeout, rotation=rotation)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, Final
 
 from .. import reader
@@ -60,8 +61,8 @@ class AsyncAppendLog:
         rotation: Rotation | None = None,
     ) -> None:
         """Name the file; nothing is opened before the first append or read."""
-        self._log = AppendLog(path, durability=durability, lock_timeout=lock_timeout, rotation=rotation)
-        self._options = (durability, lock_timeout, rotation)
+        self._options: dict[str, Any] = {"durability": durability, "lock_timeout": lock_timeout, "rotation": rotation}
+        self._log = AppendLog(path, **self._options)
         self._threads = LoopThreads()
         self._lines = Gathering(self._log, lock_timeout, self._threads)
         self._followers = Followers(self._threads)
@@ -194,13 +195,12 @@ class AsyncAppendLog:
         await self.aclose()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the arguments: the other process makes a log of its own for the same file."""
-        return _remade, (self.path, *self._options)
+        """Pickle the arguments: the other process makes a log of its own for the same file.
+
+        A subclass is made of the same arguments; one that takes others has a `__reduce__` of its own.
+        """
+        return functools.partial(type(self), **self._options), (self.path,)
 
     def __repr__(self) -> str:
         """Show the arguments."""
         return f"Async{self._log!r}"
-
-
-def _remade(path: str, durability: Durability, lock_timeout: float | None, rotation: Rotation | None) -> AsyncAppendLog:
-    return AsyncAppendLog(path, durability=durability, lock_timeout=lock_timeout, rotation=rotation)

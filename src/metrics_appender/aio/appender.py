@@ -227,8 +227,12 @@ class AsyncMetricsAppender:
         await self.aclose()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the arguments: the other process makes an appender of its own for the same directory."""
-        return _remade, (self._directory, self._durability, self._lock_timeout, self._rotation)
+        """Pickle the arguments: the other process makes an appender of its own for the same directory.
+
+        A subclass is made of the same arguments; one that takes others has a `__reduce__` of its own.
+        """
+        make = functools.partial(type(self), durability=self._durability, lock_timeout=self._lock_timeout, rotation=self._rotation)
+        return make, (self._directory,)
 
     def __repr__(self) -> str:
         """Show the arguments."""
@@ -264,7 +268,3 @@ class AsyncMetricsAppender:
 def _close_files(files: list[Gathering]) -> None:
     for file in files:
         file.close_file()
-
-
-def _remade(directory: str, durability: Durability, lock_timeout: float | None, rotation: Rotation | None) -> AsyncMetricsAppender:
-    return AsyncMetricsAppender(directory, durability=durability, lock_timeout=lock_timeout, rotation=rotation)
