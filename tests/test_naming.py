@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import html
 import os
 import unicodedata
 from pathlib import Path
@@ -11,7 +13,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from metrics_appender import InvalidRecordError, MetricsAppender, naming
+from metrics_appender import AppendLog, InvalidRecordError, MetricsAppender, naming
+from metrics_appender.aio import AsyncMetricsAppender
+from metrics_appender.records import PerformanceMetric
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,6 +99,48 @@ def test_a_file_name_that_leaves_the_directory_is_refused_when_the_reader_is_cal
         with pytest.raises(ValueError, match="filename") as caught:
             read(name)
         assert isinstance(caught.value, InvalidRecordError)
+
+
+class Markup(str):
+    """A text that is escaped when it is joined to another, as markupsafe's is."""
+
+    __slots__ = ()
+
+    def __add__(self, other: str) -> Markup:
+        """Join what comes behind."""
+        return Markup(html.escape(str.__add__(self, other)))
+
+    def __radd__(self, other: str) -> Markup:
+        """Join what comes before."""
+        return Markup(html.escape(str.__add__(other, self)))
+
+
+def test_a_subclass_of_text_names_what_its_characters_name(tmp_path: Path) -> None:
+    """Directories, skills, files and cursors, through every door, whatever it makes of what it is joined to."""
+    directory = tmp_path / "R&D's"
+    name = "Q&A_performance.json"
+    skill, filename, cursor_name = Markup("Q&A"), Markup(name), Markup("&here")
+    metrics = MetricsAppender(Markup(directory), durability="os")
+    for _ in range(2):
+        metrics.append_performance_metric(skill, "e", 1, "a")
+    metrics.append_many([PerformanceMetric(skill_name=skill, execution_id="e", execution_time_ms=1, agent="a")])
+
+    async def main() -> None:
+        async with AsyncMetricsAppender(Markup(directory)) as appender:
+            for _ in range(2):
+                await appender.append_performance_metric(skill, "e", 1, "a")
+
+    asyncio.run(main())
+    AppendLog(Markup(directory / name)).append({})
+    for records in (metrics.read_metrics(filename), list(metrics.iter_metrics(filename)), AppendLog(Markup(directory / name)).read()):
+        assert len(records) == 6
+    with metrics.follow(filename, "beginning") as follower:
+        _, cursor = next(follower)
+    metrics.save_cursor(filename, cursor_name, cursor)
+    assert metrics.load_cursor(filename, cursor_name) == metrics.cursors(filename)["&here"] == cursor
+    assert metrics.rotate(filename) is not None
+    assert [found.name for found in tmp_path.iterdir()] == ["R&D's"]
+    assert {found.name[: len(name)] for found in directory.iterdir()} == {name}
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

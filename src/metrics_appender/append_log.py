@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-import os
 import sys
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -12,11 +11,13 @@ from . import fork
 from .errors import ClosedError, Fault, InvalidRecordError, note_kept
 from .group_commit import GroupCommit
 from .housekeeping import Housekeeping, check_rotation
+from .naming import absolute_path
 from .ndjson import encode_blocks, encode_line, show
 from .patience import Patience
 from .write_pass import WritePass
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
     from typing import Self
@@ -80,7 +81,7 @@ class AppendLog:
         check_durability(durability)
         check_lock_timeout(lock_timeout)
         check_rotation(rotation)
-        self._path = os.path.abspath(os.fsdecode(path))
+        self._path = absolute_path(path)
         self._durability: Durability = durability
         self._lock_timeout = lock_timeout
         self._is_closed = False

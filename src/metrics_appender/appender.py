@@ -63,7 +63,7 @@ class MetricsAppender(TypedMethods):
         check_durability(durability)
         check_lock_timeout(lock_timeout)
         check_rotation(rotation)
-        self._directory = naming.default_directory() if metrics_dir is None else os.path.abspath(os.fspath(metrics_dir))
+        self._directory = naming.default_directory() if metrics_dir is None else naming.absolute_path(metrics_dir)
         self._durability: Durability = durability
         self._lock_timeout = lock_timeout
         self._rotation = rotation
@@ -215,6 +215,8 @@ class MetricsAppender(TypedMethods):
 
     def _hand_in(self, skill_name: str, suffix: str, line: bytes) -> None:
         """Append the line to its file."""
+        if type(skill_name) is not str:
+            skill_name = naming.plain_text(skill_name)
         log = self._logs.get(skill_name + suffix) or self._new_log(naming.file_name(skill_name, suffix))
         self._append(log, line)
 

@@ -15,7 +15,7 @@ from . import beside, disk, notice
 from .cursor import Cursor
 from .errors import Fault, InvalidRecordError, explain
 from .file_lock import WAIT, FileLock
-from .naming import name_fault
+from .naming import name_fault, plain_text
 from .ndjson import show
 
 if TYPE_CHECKING:
@@ -127,6 +127,7 @@ def _read(path: str) -> str | None:
 
 
 def _path_of(path: str, name: Any) -> str:
+    name = plain_text(name)
     fault = name_fault("name", name)
     if not fault and ("." in name or len(name.encode()) > _LONGEST_NAME_BYTES):
         fault = Fault("name", show(name), f"pass a name without dots, of {_LONGEST_NAME_BYTES} bytes at the most")

@@ -32,6 +32,7 @@ def file_name(skill_name: str, suffix: str) -> str:
 
     Raises `InvalidRecordError` for a name that could leave the directory or break a file name.
     """
+    skill_name = plain_text(skill_name)
     fault = name_fault("skill_name", skill_name, suffix)
     if fault:
         raise InvalidRecordError((fault,))
@@ -40,10 +41,16 @@ def file_name(skill_name: str, suffix: str) -> str:
 
 def check_file_name(filename: str) -> str:
     """Return the name of a file to read or seal as it is, or raise `InvalidRecordError` where it could leave the directory."""
+    filename = plain_text(filename)
     fault = name_fault("filename", filename)
     if fault:
         raise InvalidRecordError((fault,), outcome="")
     return filename
+
+
+def plain_text(value: Any) -> Any:
+    """Return a text as `str` itself, for a subclass joins in its own way: markupsafe's escapes what it meets. Anything else stays."""
+    return str.__str__(value) if isinstance(value, str) else value
 
 
 def name_fault(field: str, name: Any, suffix: str = "") -> Fault | None:
@@ -65,6 +72,11 @@ def _reason_against(name: Any, suffix: str) -> str:
     if length > _LONGEST_NAME_BYTES:
         return f"its file name has {length} bytes; pass a shorter one, {_LONGEST_NAME_BYTES} are the most"
     return ""
+
+
+def absolute_path(path: str | os.PathLike[str]) -> str:
+    """Return a path as absolute text."""
+    return os.path.abspath(str.__str__(os.fsdecode(path)))
 
 
 def default_directory(environ: Mapping[str, str] = os.environ) -> str:

@@ -112,7 +112,7 @@ class AsyncMetricsAppender:
         check_durability(durability)
         check_lock_timeout(lock_timeout)
         check_rotation(rotation)
-        self._directory = naming.default_directory() if metrics_dir is None else os.path.abspath(os.fspath(metrics_dir))
+        self._directory = naming.default_directory() if metrics_dir is None else naming.absolute_path(metrics_dir)
         self._durability: Durability = durability
         self._lock_timeout = lock_timeout
         self._rotation = rotation
@@ -243,6 +243,8 @@ class AsyncMetricsAppender:
         return os.path.join(self._directory, naming.check_file_name(filename))
 
     async def _append(self, skill_name: str, suffix: str, line: bytes) -> None:
+        if type(skill_name) is not str:
+            skill_name = naming.plain_text(skill_name)
         file = self._files.get(skill_name + suffix) or self._new_file(naming.file_name(skill_name, suffix))
         await file.add(line)
 
