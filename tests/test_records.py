@@ -10,6 +10,7 @@ import sys
 from collections import OrderedDict
 from datetime import UTC, datetime
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -159,11 +160,21 @@ def test_what_is_no_text_is_refused_in_a_text_field(metrics: MetricsAppender, ki
 
 @fields_of(("kind", "field"), COUNT_FIELDS)
 def test_whole_numbers_of_every_sort_are_written_as_integers(metrics: MetricsAppender, kind: Kind, field: str) -> None:
-    """Counts take integers, whole floats, NumPy's numbers, subclasses and enums, and are written as integers."""
-    numbers: list[Any] = [25, 25.0, LyingInt(25), *(number(25) for number in (np.int8, np.uint8, np.int16, np.int32, np.int64, np.uint64))]
+    """Counts take integers, whole floats and decimals, NumPy's numbers, subclasses and enums, and are written as integers."""
+    numbers: list[Any] = [
+        25,
+        25.0,
+        Decimal(25),
+        Decimal("25.00"),
+        Decimal("2.5e1"),
+        LyingInt(25),
+        *(number(25) for number in (np.int8, np.uint8, np.int16, np.int32, np.int64, np.uint64)),
+    ]
     for value in [*numbers, np.float16(25), np.float32(25), np.float64(25)]:
         assert_written_as(metrics, kind, field, value, 25)
     for value, expected in [(0, 0), (-0.0, 0), (Level.THREE, 3), (2**53 + 1, 2**53 + 1), (2**64, 2**64), (1e20, 10**20)]:
+        assert_written_as(metrics, kind, field, value, expected)
+    for value, expected in [(Decimal("-0"), 0), (Decimal(2**53 + 1), 2**53 + 1), (Decimal("1e300"), 10**300)]:
         assert_written_as(metrics, kind, field, value, expected)
 
 
@@ -172,8 +183,10 @@ def test_what_is_no_count_is_refused(metrics: MetricsAppender, kind: Kind, field
     """A bool, a fraction, a negative or infinite number, a text and an array are no counts."""
     for value in (True, np.bool_(True), 25.5, np.float32(25.5), -1, -1.0, np.int64(-1), math.nan, np.float64("inf")):
         assert_refused(metrics, kind, field, **{field: value})
-    for other in ("5", b"5", None, Decimal(5), 5j, np.array(5), np.array([5])):
+    for other in ("5", b"5", None, Fraction(5), 5j, np.array(5), np.array([5])):
         assert_refused(metrics, kind, field, **{field: other})
+    for text in ("25.5", f"{2**53}.5", "-1", "NaN", "sNaN", "Infinity", "1e400", "1e999999", "1e-999999"):
+        assert_refused(metrics, kind, field, **{field: Decimal(text)})
 
 
 def test_a_count_of_more_digits_than_a_reader_converts_is_refused(metrics: MetricsAppender) -> None:
@@ -190,11 +203,12 @@ def test_numpy_spans_and_instants_are_no_numbers(metrics: MetricsAppender) -> No
 
 @fields_of(("kind", "field"), NUMBER_FIELDS)
 def test_numbers_of_every_sort_are_written_as_floats(metrics: MetricsAppender, kind: Kind, field: str) -> None:
-    """Measured values take integers, floats, and NumPy's numbers, and are written as floats."""
-    for number in (int, float, LyingInt, np.int8, np.uint64, np.int64, np.float16, np.float32, np.float64):
+    """Measured values take integers, floats, decimals, and NumPy's numbers, and are written as floats."""
+    for number in (int, float, Decimal, LyingInt, np.int8, np.uint64, np.int64, np.float16, np.float32, np.float64):
         assert_written_as(metrics, kind, field, number(1), 1.0)
     assert_written_as(metrics, kind, field, np.float32(0.9), float(np.float32(0.9)))
     assert_written_as(metrics, kind, field, np.float64(0.1), 0.1)
+    assert_written_as(metrics, kind, field, Decimal("0.1"), 0.1)
     assert_written_as(metrics, kind, field, 0, 0.0)
 
 
@@ -222,7 +236,7 @@ def test_what_is_no_finite_number_of_0_or_more_is_refused(metrics: MetricsAppend
 def test_a_decimal_passes_no_bound_that_a_float_does_not(metrics: MetricsAppender) -> None:
     """Not a number, an infinity, what is negative and what only a float's range makes infinite."""
     for kind, field in NUMBER_FIELDS:
-        for value in ("NaN", "Infinity", "-0.1", "1e400", "1e300"):
+        for value in ("NaN", "sNaN", "Infinity", "-0.1", "1e400", "1e300"):
             if (field, value) != ("memory_usage_mb", "1e300"):
                 assert_refused(metrics, kind, field, **{field: Decimal(value)})
 

@@ -47,7 +47,7 @@ class MetricsAppender(TypedMethods):
     `OSError` when the disk fails, with a note that says what became of the record.
 
     `timestamp` is seconds since the epoch; the present when it is not given. A whole float is taken for
-    a whole number, a NumPy scalar for its value; a bool is no number.
+    a whole number, a `Decimal` or a NumPy scalar for its value; a bool is no number.
     """
 
     def __init__(

@@ -7,6 +7,7 @@ import itertools
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from decimal import Decimal
 from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
@@ -233,9 +234,9 @@ def _checked(name: str, kind: Any, value: Any, faults: list[Fault]) -> Any:
     if kind == dict[str, Any]:
         return _checked_object(name, value, faults)
     value = _unwrapped(value)
-    if kind == Count and type(value) is float and value.is_integer():
-        value = int(value)
     try:
+        if kind == Count and isinstance(value, float | Decimal) and float(value).is_integer() and value == int(value):
+            value = int(value)
         value = _convert(value, kind)
         _encode(value)  # refuses lone surrogates
     except (msgspec.ValidationError, TypeError, ValueError, OverflowError, RecursionError) as error:
