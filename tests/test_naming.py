@@ -7,14 +7,14 @@ import html
 import os
 import unicodedata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from metrics_appender import AppendLog, InvalidRecordError, MetricsAppender, naming
-from metrics_appender.aio import AsyncMetricsAppender
+from metrics_appender.aio import AsyncAppendLog, AsyncMetricsAppender
 from metrics_appender.records import PerformanceMetric
 
 if TYPE_CHECKING:
@@ -183,6 +183,26 @@ def test_a_name_is_either_a_plain_file_name_or_refused(name: str) -> None:
     assert os.path.basename(os.path.normpath(f"directory/{filename}")) == filename == f"{name}_performance.json"
     assert not any(unicodedata.category(character) == "Cc" for character in filename)
     assert len(filename.encode()) <= 255
+
+
+@pytest.mark.parametrize("kind", [MetricsAppender, AsyncMetricsAppender, AppendLog, AsyncAppendLog])
+def test_a_path_that_can_name_no_file_is_refused_before_anything_is_made(tmp_path: Path, kind: Any) -> None:
+    """A NUL, what the file system has no bytes for, and what is no path; anything else would come up in the middle of an append."""
+    for wrong in (f"{tmp_path}/a\0b", tmp_path / "a\0b", os.fsencode(tmp_path) + b"/a\0b", f"{tmp_path}/\ud800", 5, ["a"], object()):
+        with pytest.raises(InvalidRecordError, match="nothing was written") as caught:
+            kind(wrong)
+        assert [fault.field for fault in caught.value.faults] == ["metrics_dir" if "Metrics" in kind.__name__ else "path"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_path_in_bytes_is_the_one_that_the_system_means(tmp_path: Path) -> None:
+    """An appender takes it as a log does, with `os.fsdecode`."""
+    directory = os.path.join(os.fsencode(tmp_path), "café".encode())
+    metrics: Any = MetricsAppender
+    log: Any = AppendLog
+    metrics(directory).append_performance_metric("s", "e", 1, "a")
+    assert len(log(os.path.join(directory, b"s_performance.json")).read()) == 1
+    assert os.listdir(tmp_path) == ["café"]
 
 
 def test_the_environment_variable_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

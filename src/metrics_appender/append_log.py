@@ -81,7 +81,7 @@ class AppendLog:
         check_durability(durability)
         check_lock_timeout(lock_timeout)
         check_rotation(rotation)
-        self._path = absolute_path(path)
+        self._path = absolute_path("path", path)
         self._durability: Durability = durability
         self._lock_timeout = lock_timeout
         self._is_closed = False

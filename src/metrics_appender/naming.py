@@ -74,9 +74,18 @@ def _reason_against(name: Any, suffix: str) -> str:
     return ""
 
 
-def absolute_path(path: str | os.PathLike[str]) -> str:
-    """Return a path as absolute text."""
-    return os.path.abspath(str.__str__(os.fsdecode(path)))
+def absolute_path(field: str, path: str | os.PathLike[str]) -> str:
+    """Return a path as absolute text, bytes too as the system means them; raise `InvalidRecordError` where it can name no file."""
+    try:
+        text = str.__str__(os.fsdecode(path))
+        is_sound = b"\0" not in os.fsencode(text)
+    except (TypeError, UnicodeEncodeError):
+        is_sound = False
+    if not is_sound:
+        raise InvalidRecordError(
+            (Fault(field, show(path), "pass a path, as text or as os.PathLike, of characters that a file name can have"),)
+        )
+    return os.path.abspath(text)
 
 
 def default_directory(environ: Mapping[str, str] = os.environ) -> str:

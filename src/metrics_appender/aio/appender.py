@@ -112,7 +112,7 @@ class AsyncMetricsAppender:
         check_durability(durability)
         check_lock_timeout(lock_timeout)
         check_rotation(rotation)
-        self._directory = naming.default_directory() if metrics_dir is None else naming.absolute_path(metrics_dir)
+        self._directory = naming.default_directory() if metrics_dir is None else naming.absolute_path("metrics_dir", metrics_dir)
         self._durability: Durability = durability
         self._lock_timeout = lock_timeout
         self._rotation = rotation
