@@ -184,7 +184,9 @@ def test_what_json_cannot_hold_is_refused_by_its_place(tmp_path: Path, value: An
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("value", [np.timedelta64(1, "ns"), np.datetime64(1, "ns"), np.datetime64("NaT"), np.timedelta64("NaT")], ids=repr)
+@pytest.mark.parametrize(
+    "value", [np.timedelta64(1, "ns"), np.datetime64(1, "ns"), np.datetime64("NaT", "us"), np.timedelta64("NaT", "us")], ids=repr
+)
 def test_numpy_spans_and_instants_that_python_has_no_type_for_are_refused(value: Any) -> None:
     """Nanoseconds must not turn into a bare integer, nor "not a time" into `null`: both would be guesses."""
     with pytest.raises(InvalidRecordError):

@@ -196,7 +196,8 @@ def test_a_count_of_more_digits_than_a_reader_converts_is_refused(metrics: Metri
 
 def test_numpy_spans_and_instants_are_no_numbers(metrics: MetricsAppender) -> None:
     """A span in nanoseconds must not be taken for milliseconds or seconds, nor "not a time" for `None`."""
-    for value in (np.timedelta64(1, "ns"), np.timedelta64(1, "ms"), np.timedelta64(1, "Y"), np.datetime64(1, "ns"), np.datetime64("NaT")):
+    spans = [np.timedelta64(1, unit) for unit in ("ns", "ms", "Y")]
+    for value in [*spans, np.datetime64(1, "ns"), np.datetime64("NaT", "us")]:
         for kind, field in [*COUNT_FIELDS, *NUMBER_FIELDS]:
             assert_refused(metrics, kind, field, **{field: value})
 
