@@ -134,3 +134,16 @@ def test_what_cannot_be_cut_off_is_not_put_aside_again_and_again(path: str, monk
     log.append({"n": 3})
     assert log.read() == [{"n": 1}, {"n": 3}]
     assert read(beside.torn_path(path)) == b'{"n":'
+
+
+def test_a_file_that_was_cut_outside_and_has_grown_beyond_our_last_line_is_looked_at_whole(path: str) -> None:
+    """The place where our last line ended is the middle of a torn one by now."""
+    log = AppendLog(path)
+    log.append({"n": 0, "text": "x" * 100})
+    os.truncate(path, 0)
+    torn = b'{"n":1,"text":"' + b"y" * 300 + bytes(50)
+    with open(path, "ab") as file:
+        file.write(torn)
+    log.append({"n": 2})
+    assert log.read() == [{"n": 2}]
+    assert read(beside.torn_path(path)) == torn

@@ -27,11 +27,13 @@ def end_of_sound_lines(fd: int, known: int, size: int) -> int:
     is left for a reader to find, so that a look costs the same on every file; as the file grows it stays further back.
     """
     known = known if known <= size else 0
-    start = max(known, size - LOOK_BACK_BYTES)
+    start = max(known - 1, size - LOOK_BACK_BYTES, 0)
     block = disk.read_at(fd, size - start, start)
+    if start == known - 1 and not block.startswith(b"\n"):  # it is no line's end any more: the file was cut, and written to again
+        return end_of_sound_lines(fd, 0, size)
     if block.endswith(b"\n") and b"\0" not in block:
         return size
-    begin = 0 if start == known else block.find(b"\n") + 1 or len(block)
+    begin = 0 if start == 0 else block.find(b"\n") + 1 or len(block)
     nul = block.find(b"\0", begin)
     if nul >= 0:
         return start + block.rfind(b"\n", 0, nul) + 1
