@@ -718,3 +718,29 @@ def test_closing_goes_well_in_a_later_loop_though_it_was_under_way_in_the_first(
     loop.close()
     run(second())
     assert not threads()
+
+
+class Stop(SystemExit):
+    """What a handler of SIGTERM raises."""
+
+
+@pytest.mark.parametrize("where", ["_take", "_start", "_tell_all", "_watch_deadlines"])
+def test_what_a_signal_handler_raises_in_the_loop_lets_it_end(
+    path: str, wait: Waiting, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """`sys.exit()` on SIGTERM: nobody waits for ever for what is not gone on with, neither an append nor `aclose()`."""
+
+    def stop(*_: object) -> None:
+        monkeypatch.undo()
+        raise Stop
+
+    async def main() -> None:
+        async with AsyncAppendLog(path) as log:
+            await log.append({"n": 0})
+            monkeypatch.setattr(gathering.Gathering, where, stop)
+            await asyncio.gather(log.append({"n": 1}), log.append({"n": 2}))
+
+    with pytest.raises(Stop):
+        asyncio.run(asyncio.wait_for(main(), HANG_SECONDS))
+    wait.until(lambda: not threads())
+    assert numbers(path)[0] == 0

@@ -151,7 +151,7 @@ def test_an_explained_os_error_keeps_its_kind_and_says_what_became_of_the_record
 def test_the_first_outcome_stands() -> None:
     """Who knows best explains first: a later explanation neither adds to it nor takes the file's name away."""
     error = explain(OSError(errno.EIO, "the system's words", "/data/a.json.torn"), "/data/a.json", MAY_BE_WRITTEN)
-    explain(error, "/data/other.json", NOTHING_WRITTEN)
+    explain(error, "/data/a.json", NOTHING_WRITTEN)
     assert error.filename == "/data/a.json.torn"
     assert error.__notes__ == [f"/data/a.json: {MAY_BE_WRITTEN}"]
 

@@ -218,49 +218,143 @@ def test_a_signal_handler_that_forks_in_mid_append_leaves_the_append_to_the_pare
     assert log.read() == [{"n": 1}, {"n": 2}]
 
 
-LATE_IMPORT = """
-import os, sys, threading
-from metrics_appender import AppendLog, MetricsAppender
+IMPORTS_OF_CALLS = """
+import importlib.abc, os, sys
+from metrics_appender import AppendLog, MetricsAppender, Rotation
 
-module, method, arguments = sys.argv[2:5]
-importing, forking = threading.Event(), threading.Event()
+rotation = Rotation(max_bytes=1, max_age=3600.0, keep_segments=2, compress="gzip") if sys.argv[2] == "rotating" else None
+log = AppendLog(sys.argv[1] + "/events.ndjson", rotation=rotation)
+metrics = MetricsAppender(sys.argv[1], rotation=rotation)
+before = set(sys.modules)
+name = "s_performance.json"
+for number in range(4):
+    metrics.append_performance_metric("s", "run", number, "agent")
+    metrics.append_rollback_event("s", "a", "b", "c", "d")
+    log.append({"n": number})
+metrics.append_many([])
+log.append_many([{"n": 4}])
+metrics.read_metrics(name), list(metrics.iter_metrics(name)), metrics.cursors(name)
+log.read(), list(log.iter_records()), log.load_cursor("name"), log.rotate()
+metrics.close(), log.close()
+print(*sorted(name for name in set(sys.modules) - before if not name.startswith("encodings")))
+"""
 
-class Slow:
-    def find_spec(self, name, path=None, target=None):
-        if name == module and not importing.is_set():
-            importing.set()
-            forking.wait(1)  # the fork comes now, and is to wait
 
-sys.meta_path.insert(0, Slow())
-metrics = MetricsAppender(sys.argv[1])
-def use():
-    getattr(metrics, method)(*eval(arguments))
-other = threading.Thread(target=use)
+@pytest.mark.parametrize("kind", ["plain", "rotating"])
+def test_what_the_methods_need_is_imported_when_the_appender_is_made(tmp_path: Path, kind: str) -> None:
+    """A child that is forked while another thread imports would find that module's lock held, for ever."""
+    done = subprocess.run([sys.executable, "-c", IMPORTS_OF_CALLS, str(tmp_path), kind], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == []
+
+
+def test_threads_that_fork_at_once_keep_no_log_locked(tmp_path: Path) -> None:
+    """Each lets go of what it has taken itself, while others append, and make new logs."""
+    stop = threading.Event()
+    errors: list[BaseException] = []
+
+    def repeat(act: Callable[[], object]) -> None:
+        try:
+            while not stop.is_set():
+                act()
+        except BaseException as error:  # noqa: BLE001 - looked at below
+            errors.append(error)
+
+    logs = [AppendLog(tmp_path / str(number), durability="os", lock_timeout=HANG_SECONDS) for number in range(2)]
+    counts = [0, 0]
+
+    def append(number: int) -> None:
+        logs[number].append({})
+        AppendLog(tmp_path / "new", durability="os").append({})
+        counts[number] += 1
+
+    forked: list[int] = []
+    acts: list[Callable[[], object]] = [functools.partial(append, number) for number in range(2)]
+    acts += [lambda: forked.append(in_child(lambda: None))] * 2
+    threads = [threading.Thread(target=repeat, args=(act,), daemon=True) for act in acts]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        for thread in threads:
+            thread.start()
+        while len(forked) < 100 and not errors and all(thread.is_alive() for thread in threads):
+            stop.wait(0.01)
+    finally:
+        sys.setswitchinterval(interval)
+        stop.set()
+    for thread in threads:
+        thread.join(HANG_SECONDS / 2)
+        assert not thread.is_alive()
+    assert not errors
+    assert not any(forked)
+    assert [len(log.read()) for log in logs] == counts
+
+
+LOGGING_HOLDS_ITS_LOCK = """
+import sys, threading, time
+if sys.argv[2] == "first":
+    import logging.config
+from metrics_appender import AppendLog
+import logging.config, os
+
+inside = threading.Event()
+
+class Handler(logging.Handler):
+    def __init__(self):
+        super().__init__()
+        inside.set()
+        time.sleep(0.1)  # the fork comes, and waits for the lock of logging, which is held meanwhile
+        self.log = AppendLog(sys.argv[1])
+        self.log.append({"who": "handler"})
+
+other = threading.Thread(target=logging.config.dictConfig, args=({"version": 1, "handlers": {"h": {"()": Handler}}},))
 other.start()
-importing.wait()
+inside.wait()
 pid = os.fork()
 if pid == 0:
-    use()
+    AppendLog(sys.argv[1]).append({"who": "child"})
     os._exit(0)
-forking.set()
 other.join()
 os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 """
 
 
-@pytest.mark.parametrize(
-    ("module", "method", "arguments"),
-    [
-        ("portalocker", "append_performance_metric", ("s", "run", 1, "agent")),
-        ("metrics_appender.reader", "read_metrics", ("s_performance.json",)),
-        ("metrics_appender.named_cursors", "load_cursor", ("s_performance.json", "name")),
-    ],
-)
-def test_a_fork_while_another_thread_is_in_its_first_call_leaves_the_child_nothing_half_imported(
-    tmp_path: Path, module: str, method: str, arguments: tuple[object, ...]
+@pytest.mark.parametrize("order", ["first", "last"])
+def test_a_log_is_made_while_logging_holds_its_lock_and_another_thread_forks(tmp_path: Path, order: str) -> None:
+    """A fork holds that lock too, before or after ours, as it was imported."""
+    path = str(tmp_path / "events.ndjson")
+    subprocess.run([sys.executable, "-c", LOGGING_HOLDS_ITS_LOCK, path, order], check=True, timeout=HANG_SECONDS)
+    assert {record["who"] for record in AppendLog(path).read()} == {"handler", "child"}
+
+
+def test_a_handler_that_forks_while_its_thread_opens_the_file_leaves_the_append_to_the_parent(
+    log: AppendLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is imported when it is first needed has a lock, which a thread that is not there would hold in the child for ever."""
-    subprocess.run([sys.executable, "-c", LATE_IMPORT, str(tmp_path), module, method, repr(arguments)], check=True, timeout=HANG_SECONDS)
+    """The open file would be the parent's too, and so its lock."""
+    me = os.getpid()
+    status: list[int] = []
+    real = disk.open
+
+    def open_and_fork(path: str, flags: int, mode: int) -> int:
+        fd = real(path, flags, mode)
+        if path == log.path and not status:
+            status.append(0)
+            pid = os.fork()
+            if pid:
+                status.append(end_of(pid))
+        return fd
+
+    monkeypatch.setattr(disk, "open", open_and_fork)
+    try:
+        log.append({"n": 1})
+    except OSError:
+        if os.getpid() == me:
+            raise
+        os._exit(42 if descriptors_of(log.path) == 0 else 44)
+    finally:
+        if os.getpid() != me:
+            os._exit(43)
+    assert status == [0, 42]
+    assert log.read() == [{"n": 1}]
 
 
 def test_an_open_that_hangs_holds_up_neither_another_file_nor_a_fork_for_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

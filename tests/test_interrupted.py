@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from conftest import HANG_SECONDS, held
 
-from metrics_appender import AppendLog, disk
+from metrics_appender import AppendLog, LockTimeoutError, disk
 from metrics_appender.file_lock import FileLock
 from metrics_appender.write_pass import WritePass
 
@@ -403,9 +403,14 @@ def test_an_exception_anywhere_in_an_append_that_waits_keeps_nobody_waiting_and_
     assert number > 40
 
 
+class JobTimeoutError(RuntimeError):
+    """What a handler of SIGALRM raises; "can't start new thread" is a `RuntimeError` too."""
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, JobTimeoutError])
 @pytest.mark.parametrize("made", [False, True], ids=["not made", "made"])
 def test_an_exception_while_the_waiting_thread_is_made_leaves_the_log_alive(
-    path: str, hold: Hold, monkeypatch: pytest.MonkeyPatch, made: bool
+    path: str, hold: Hold, monkeypatch: pytest.MonkeyPatch, made: bool, interruption: type[BaseException]
 ) -> None:
     """The next append does not wait for a thread that is not there."""
 
@@ -413,12 +418,12 @@ def test_an_exception_while_the_waiting_thread_is_made_leaves_the_log_alive(
         def start(self) -> None:
             if made:
                 super().start()
-            raise KeyboardInterrupt
+            raise interruption
 
     with AppendLog(path, lock_timeout=HANG_SECONDS) as log:
         with hold(path), monkeypatch.context() as patch:
             patch.setattr(threading, "Thread", Interrupted)
-            with pytest.raises(KeyboardInterrupt):
+            with pytest.raises(interruption):
                 log.append({"n": 0})
         Team(log)
         log.append({"n": 1})
@@ -518,3 +523,42 @@ def test_giving_up_again_and_again_leaves_a_few_threads_at_the_most(path: str, g
     assert in_file(log) == {0, 2}
     log.close()
     wait.until(lambda: count() == 0)
+
+
+@pytest.mark.parametrize("durability", ["fsync", "group"])
+def test_an_error_that_a_handler_had_from_another_log_is_no_error_of_this_one(
+    path: str, wait: Waiting, monkeypatch: pytest.MonkeyPatch, durability: Any
+) -> None:
+    """It comes out of the append it interrupts, which says what became of its own line; those who went along are none of its business."""
+    with AppendLog(path, durability=durability, lock_timeout=HANG_SECONDS) as log, AppendLog(path + ".inner", lock_timeout=0) as inner:
+        log.append({"n": 0})
+        team = Team(log)
+        real = disk.sync_file
+        calls: list[int] = []
+
+        def sync(fd: int) -> None:
+            calls.append(1)
+            if len(calls) == 1:
+                wait.until(lambda: team.queued() == 3)
+            real(fd)
+            if len(calls) == 2:
+                inner.append({"n": "by the handler"})
+
+        with held(inner.path):
+            monkeypatch.setattr(disk, "sync_file", sync)
+            team.start(1)
+            wait.until(log._appends._lead.locked)
+            team.start(2, 3, 4)
+            team.join()
+            monkeypatch.undo()
+        kept = in_file(log)
+    (told,) = [error for error in team.errors.values() if isinstance(error, LockTimeoutError)]
+    (leader,) = [number for number, error in team.errors.items() if error is told]
+    assert told.__notes__[0] == f"{inner.path}: nothing was written"
+    if durability == "fsync":
+        assert set(team.errors) == {leader}
+        assert told.__notes__[1] == f"{path}: nothing was written"
+        assert kept == {0, 1, 2, 3, 4} - {leader}
+    else:
+        assert all(error.__notes__[-1] == f"{path}: the line may be in the file" for error in team.errors.values())
+        assert kept == {0, 1, 2, 3, 4}

@@ -13,6 +13,7 @@ from unittest import mock
 import pytest
 
 from metrics_appender import AppendLog, InvalidRecordError, Rotation, disk
+from metrics_appender.file_lock import FileLock
 from metrics_appender.maintenance import maintain
 from metrics_appender.named_cursors import first_unread
 from metrics_appender.segments import list_segments
@@ -131,4 +132,22 @@ def test_storing_in_a_signal_handler_in_the_middle_of_storing_is_refused(log: Ap
     log.save_cursor("name", cursor)
     assert [error.errno for error in errors] == [errno.EDEADLK]
     assert set(log.cursors()) == {"another", "name"}
+    log.save_cursor("name", cursor)
+
+
+def test_an_exception_at_the_door_of_the_release_leaves_no_file_open(log: AppendLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python looks for signals when a function is entered; whoever stores next is not kept waiting."""
+    log.append({"n": 0})
+    with log.follow("beginning", notify=False) as records:
+        cursor = next(records).cursor
+    before = len(os.listdir("/proc/self/fd"))
+
+    def interrupted(_: FileLock) -> None:
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(FileLock, "release", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        log.save_cursor("name", cursor)
+    assert len(os.listdir("/proc/self/fd")) == before
     log.save_cursor("name", cursor)

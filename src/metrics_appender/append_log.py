@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import math
 import sys
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from . import fork
 from .errors import ClosedError, Fault, InvalidRecordError, note_kept
 from .group_commit import GroupCommit
 from .housekeeping import Housekeeping, check_rotation
@@ -42,6 +42,8 @@ _PATIENCE: Final[dict[str, Patience]] = {
     "group": Patience(keeps_queue_for=2, gather=_GATHER_SECONDS),
     "os": Patience((*(0.0,) * 100, 0.00005, 0.0001, 0.0002, 0.0004, *(0.001,) * 19), keeps_queue_for=sys.maxsize, nap=0.002),
 }
+_NEEDED_LATER: Final = ("portalocker.portalocker", "metrics_appender.reader", "metrics_appender.named_cursors", "metrics_appender.sealing")
+_NEEDED_TO_ROTATE: Final = ("filelock", "metrics_appender.maintenance", "metrics_appender.birth")
 # So much of an `append_many` is all or nothing.
 CHUNK_BYTES: Final = 16 << 20
 
@@ -81,6 +83,7 @@ class AppendLog:
         check_durability(durability)
         check_lock_timeout(lock_timeout)
         check_rotation(rotation)
+        import_the_rest(is_rotating=rotation is not None)
         self._path = absolute_path("path", path)
         self._durability: Durability = durability
         self._lock_timeout = lock_timeout
@@ -191,8 +194,7 @@ class AppendLog:
         `SkippedLines()` it says so instead. Raises `ValueError` for a negative limit, `CorruptSegmentError` for a
         compressed segment that cannot be unpacked, `OSError` (EINVAL) for what is no regular file, such as a pipe.
         """
-        with fork.undivided:
-            from .reader import read_last
+        from .reader import read_last
 
         return read_last(self._path, limit, on_error)
 
@@ -202,8 +204,7 @@ class AppendLog:
         They are those that are there when the first is asked for, or come while the last file is read; what
         retention deletes meanwhile is left out.
         """
-        with fork.undivided:
-            from .reader import iter_records
+        from .reader import iter_records
 
         return iter_records(self._path, on_error)
 
@@ -246,8 +247,7 @@ class AppendLog:
         Raises `CursorGoneError` when the cursor's file is gone, or could be one of several; `ValueError` for what is no cursor. A
         record may be seen a moment before its append returned, and where that fails, the line is taken back.
         """
-        with fork.undivided:
-            from .follow import Follower
+        from .follow import Follower
 
         return Follower(self._path, start, poll_seconds=poll_seconds, stop=stop, on_error=on_error, notify=notify)
 
@@ -257,29 +257,25 @@ class AppendLog:
         Retention deletes no segment that a stored cursor still needs. A name is of 64 bytes at the most, without dots.
         Raises `ValueError` for another name or what is no cursor, `OSError` when the disk fails.
         """
-        with fork.undivided:
-            from .named_cursors import save_cursor
+        from .named_cursors import save_cursor
 
         save_cursor(self._path, name, cursor)
 
     def load_cursor(self, name: str) -> str | None:
         """Return the cursor that is stored under a name, `None` when there is none."""
-        with fork.undivided:
-            from .named_cursors import load_cursor
+        from .named_cursors import load_cursor
 
         return load_cursor(self._path, name)
 
     def drop_cursor(self, name: str) -> None:
         """Forget a stored cursor, so that retention no longer waits for it; nothing happens when there is none."""
-        with fork.undivided:
-            from .named_cursors import drop_cursor
+        from .named_cursors import drop_cursor
 
         drop_cursor(self._path, name)
 
     def cursors(self) -> dict[str, str]:
         """Return every stored cursor by its name."""
-        with fork.undivided:
-            from .named_cursors import list_cursors
+        from .named_cursors import list_cursors
 
         return list_cursors(self._path)
 
@@ -311,6 +307,16 @@ class AppendLog:
         rotation = self._housekeeping.rotation
         shown = "" if rotation is None else f", rotation={rotation!r}"
         return f"AppendLog({self._path!r}, durability={self._durability!r}, lock_timeout={self._lock_timeout!r}{shown})"
+
+
+@functools.cache
+def import_the_rest(*, is_rotating: bool) -> None:
+    """Import what a log's methods need: with the first log, which `import metrics_appender` does not wait for.
+
+    Not when a method is called: a child that another thread forks meanwhile would find the module's lock held, for ever.
+    """
+    for module in (*_NEEDED_LATER, *(_NEEDED_TO_ROTATE if is_rotating else ())):
+        importlib.import_module(module)
 
 
 def check_line(line: bytes) -> None:

@@ -7,8 +7,8 @@ import os
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
-from . import disk, fork, naming
-from .append_log import CHUNK_BYTES, DEFAULT_LOCK_TIMEOUT, AppendLog, Durability, check_durability, check_lock_timeout
+from . import disk, naming
+from .append_log import CHUNK_BYTES, DEFAULT_LOCK_TIMEOUT, AppendLog, Durability, check_durability, check_lock_timeout, import_the_rest
 from .errors import NOTHING_WRITTEN, explain, note_kept
 from .housekeeping import check_rotation
 from .ndjson import chunked
@@ -63,6 +63,7 @@ class MetricsAppender(TypedMethods):
         check_durability(durability)
         check_lock_timeout(lock_timeout)
         check_rotation(rotation)
+        import_the_rest(is_rotating=rotation is not None)
         self._directory = naming.default_directory() if metrics_dir is None else naming.absolute_path("metrics_dir", metrics_dir)
         self._durability: Durability = durability
         self._lock_timeout = lock_timeout
@@ -112,15 +113,13 @@ class MetricsAppender(TypedMethods):
         Raises `ValueError` for a negative limit or a name that leaves the directory, `CorruptLineError` (a
         `json.JSONDecodeError`) for a whole line that is no JSON object, unless `on_error` (see `AppendLog.read`) says otherwise.
         """
-        with fork.undivided:
-            from .reader import read_last
+        from .reader import read_last
 
         return read_last(self._path_of(filename), limit, on_error)
 
     def iter_metrics(self, filename: str, *, on_error: OnError = "raise") -> Iterator[dict[str, Any]]:
         """Yield every record of a file of the directory, oldest first, in constant memory; as `read_metrics` else."""
-        with fork.undivided:
-            from .reader import iter_records
+        from .reader import iter_records
 
         return iter_records(self._path_of(filename), on_error)
 
@@ -146,8 +145,7 @@ class MetricsAppender(TypedMethods):
         >>> with metrics.follow("YouTube Live Chat_performance.json", "beginning") as records:
         ...     record, cursor = next(records)
         """
-        with fork.undivided:
-            from .follow import Follower
+        from .follow import Follower
 
         return Follower(self._path_of(filename), start, poll_seconds=poll_seconds, stop=stop, on_error=on_error, notify=notify)
 
@@ -157,29 +155,25 @@ class MetricsAppender(TypedMethods):
         Retention deletes no segment that a stored cursor still needs. A name is of 64 bytes at the most, without dots.
         Raises `ValueError` for another name or what is no cursor, `OSError` when the disk fails.
         """
-        with fork.undivided:
-            from .named_cursors import save_cursor
+        from .named_cursors import save_cursor
 
         save_cursor(self._path_of(filename), name, cursor)
 
     def load_cursor(self, filename: str, name: str) -> str | None:
         """Return the cursor that is stored under a name, `None` when there is none."""
-        with fork.undivided:
-            from .named_cursors import load_cursor
+        from .named_cursors import load_cursor
 
         return load_cursor(self._path_of(filename), name)
 
     def drop_cursor(self, filename: str, name: str) -> None:
         """Forget a stored cursor, so that retention no longer waits for it; nothing happens when there is none."""
-        with fork.undivided:
-            from .named_cursors import drop_cursor
+        from .named_cursors import drop_cursor
 
         drop_cursor(self._path_of(filename), name)
 
     def cursors(self, filename: str) -> dict[str, str]:
         """Return every stored cursor by its name."""
-        with fork.undivided:
-            from .named_cursors import list_cursors
+        from .named_cursors import list_cursors
 
         return list_cursors(self._path_of(filename))
 

@@ -12,8 +12,6 @@ import struct
 import zlib
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
-from . import fork
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -78,8 +76,7 @@ class _Zstd:
     header_bytes = _ZSTD_HEADER.size
 
     def __init__(self) -> None:
-        with fork.undivided:
-            import zstandard
+        import zstandard
 
         self._library = zstandard
 

@@ -22,7 +22,7 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 NOTHING_WRITTEN = "nothing was written"
 NOTHING_MORE_WRITTEN = "nothing more was written"
@@ -185,9 +185,14 @@ def explain(error: OSError, path: str, outcome: str) -> OSError:
 
 
 def add_outcome(error: BaseException, path: str, outcome: str) -> None:
-    """Note on any error, once, what became of the record."""
-    if not getattr(error, "__notes__", None):
+    """Note on any error, once for a file, what became of the record."""
+    if not any(_notes_of(error, path)):
         error.add_note(f"{path}: {outcome}")
+
+
+def _notes_of(error: BaseException, path: str) -> Iterator[bool]:
+    """Yield of each note whether it is one of a file."""
+    return (note.startswith(f"{path}: ") for note in getattr(error, "__notes__", ()))
 
 
 def note_kept(error: BaseException, note: str, paths: Iterable[str]) -> None:
@@ -206,6 +211,9 @@ def restate(error: OSError) -> OSError:
     return twin
 
 
-def is_failure(error: BaseException) -> TypeGuard[OSError]:
-    """Whether the operating system failed, rather than a signal handler raised: its `TimeoutError("…")` has no errno."""
-    return isinstance(error, OSError) and error.errno is not None
+def is_failure(error: BaseException, path: str) -> TypeGuard[OSError]:
+    """Whether the operating system failed at a file, rather than a signal handler raised.
+
+    Its `TimeoutError("…")` has no errno, and what another log raised in it has a note of another file.
+    """
+    return isinstance(error, OSError) and error.errno is not None and all(_notes_of(error, path))

@@ -14,6 +14,7 @@ import errno
 import fcntl
 import functools
 import os
+import threading
 from stat import ST_DEV, ST_INO, ST_SIZE
 from typing import TYPE_CHECKING, Any, Final
 
@@ -36,8 +37,7 @@ _NO_FILE: Final = os.stat_result((0,) * 10)
 @functools.cache
 def load_flock() -> Callable[[Any, int], Any]:
     """Return portalocker's bare flock call; its errors are the operating system's own."""
-    with fork.undivided:
-        from portalocker.portalocker import FlockLocker
+    from portalocker.portalocker import FlockLocker
 
     return FlockLocker().locker
 
@@ -49,7 +49,7 @@ class FileLock:
     with the lock whenever it is taken; where it says that it has renamed the file, the lock is taken anew, of the next file.
     """
 
-    __slots__ = ("__weakref__", "_descriptors", "_flock", "_opened", "_seal", "fd", "inode", "is_held", "is_wanted", "path", "size")
+    __slots__ = ("__weakref__", "_flock", "_opened", "_seal", "descriptors", "fd", "inode", "is_held", "is_wanted", "path", "size")
 
     def __init__(self, path: str, seal: Seal | None = None) -> None:
         """Name the file; nothing is opened yet."""
@@ -62,13 +62,19 @@ class FileLock:
         self.is_wanted = _always  # asked before a file is made anew
         self._opened = _NO_FILE  # what fstat says of `fd`
         self._flock = load_flock()
-        self._descriptors = fork.descriptors_of(path)
+        self.descriptors = threading.RLock()  # see `fork.OpensFiles`
         fork.register(self)
 
     def open(self) -> None:
         """Open the file, as `acquire` does where it is not open yet."""
-        with self._descriptors:
+        if fork.under_way:
+            fork.wait()
+        descriptors = self.descriptors
+        with descriptors:
             self.fd = fd = disk.open(self.path, disk.APPEND, disk.MODE)
+        if self.descriptors is not descriptors:  # a signal handler forked in between, and this is the child
+            self.forget()
+            raise self.error_of_child()
         # Before the lock: which file it is does not change, and others wait once the lock is taken.
         self._opened = disk.stat_open(fd)
 
@@ -114,7 +120,7 @@ class FileLock:
     def hand_over(self, other: FileLock) -> None:
         """Give the open file to another lock of the same path, which has none."""
         other._opened = self._opened
-        with self._descriptors:
+        with self.descriptors:
             other.fd, self.fd = self.fd, -1
 
     def error_of_child(self) -> OSError:
@@ -148,7 +154,7 @@ class FileLock:
                 if self.is_held:
                     self.unlock()
             finally:
-                with self._descriptors:
+                with self.descriptors:
                     fd, self.fd = self.fd, -1
                     disk.close(fd)
         except OSError as error:
@@ -156,7 +162,7 @@ class FileLock:
 
     def forget(self) -> None:
         """In a forked child: close the copy of the descriptor. Not unlock, which would unlock the parent's."""
-        self._descriptors = fork.descriptors_of(self.path)
+        self.descriptors = threading.RLock()
         if self.fd >= 0:
             fd, self.fd = self.fd, -1
             disk.close(fd)

@@ -5,15 +5,17 @@ of a descriptor open, the lock outlives even the parent's death (flock(2)). And 
 thread of the parent held would stay held in the child for ever. So every object that owns such things is
 registered here, and is told in the child, before any code of the user runs there.
 
-This is process-wide state by nature, as `os.register_at_fork` is.
+This is process-wide state by nature, as `os.register_at_fork` is. No wait in it is for ever: other libraries have hooks and locks too.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
 import weakref
+from threading import get_ident
 from typing import Final, Protocol
 
 
@@ -24,15 +26,24 @@ class Forgetful(Protocol):
         """Drop them, in the child: close what is open, make every lock anew, wait for nothing."""
 
 
+class OpensFiles(Forgetful, Protocol):
+    """One that opens files.
+
+    `descriptors` is held while a descriptor comes or goes, so that no fork falls between the system call and its being noted. Only for
+    that long: a fork never waits for a lock on a file, for a write or for a sync. Re-entrant, because a signal handler may fork while
+    its own thread is inside. While forks are `under_way` it waits before it opens (`wait`).
+    """
+
+    descriptors: threading.RLock
+
+
 # An open may hang in the kernel: its file has a lease, or a server that is gone. It has no descriptor yet that a child could share.
 _LONGEST_WAIT_SECONDS: Final = 1.0
-
-# Held over an import that comes late: the child would find the module half imported, and its lock held by a thread that is not there.
-undivided: Final = threading.RLock()
+_LOOK_SECONDS: Final = 0.0002
 
 _owners: weakref.WeakSet[Forgetful] = weakref.WeakSet()
-_descriptors: weakref.WeakValueDictionary[str, threading.RLock] = weakref.WeakValueDictionary()
-_taken: list[list[threading.RLock]] = []  # by the forks under way, one within the other where a signal handler forks
+# What each thread that forks has taken; it forks within its own fork where a signal handler does.
+under_way: Final[dict[int, list[list[threading.RLock]]]] = {}
 
 
 def register(owner: Forgetful) -> None:
@@ -42,49 +53,67 @@ def register(owner: Forgetful) -> None:
 
 def owners() -> list[Forgetful]:
     """Return all who are registered, and live."""
-    return list(_owners)
+    while True:
+        try:
+            return list(_owners)
+        except RuntimeError:
+            pass  # another thread has registered one meanwhile
 
 
-def descriptors_of(path: str) -> threading.RLock:
-    """Return what to hold while a descriptor of this file comes or goes, so that no fork falls between the system call and its being noted.
-
-    Only for that long: a fork never waits for a lock on a file, for a write or for a sync. A file has one of its own, or an open that
-    hangs would hold up all. Re-entrant, because a signal handler may fork while its own thread is inside. To be asked for anew in a child.
-    """
-    with undivided:
-        lock = _descriptors.get(path)
-        if lock is None:
-            lock = _descriptors[path] = threading.RLock()
-        return lock
+def wait() -> None:
+    """Let forks of other threads be over: they do not know of who is registered now."""
+    end = time.monotonic() + _LONGEST_WAIT_SECONDS
+    while any(thread != get_ident() for thread in list(under_way)) and time.monotonic() < end:
+        time.sleep(_LOOK_SECONDS)
 
 
 def _before() -> None:
     taken: list[threading.RLock] = []
-    _taken.append(taken)
-    undivided.acquire()
+    under_way.setdefault(get_ident(), []).append(taken)
+    locks = [owner.descriptors for owner in owners() if hasattr(owner, "descriptors")]
     end = time.monotonic() + _LONGEST_WAIT_SECONDS
-    taken.extend(lock for lock in list(_descriptors.values()) if lock.acquire(timeout=max(0.0, end - time.monotonic())))
+    for lock in sorted(locks, key=id):  # of two threads that fork, neither waits for the other
+        taken.append(lock)
+        if not lock.acquire(timeout=max(0.0, end - time.monotonic())):
+            taken.remove(lock)
 
 
 def _after_in_parent() -> None:
     try:
-        for lock in _taken.pop():
-            lock.release()
-    finally:
-        undivided.release()
+        _give_back()
+    except BaseException:  # a signal handler's
+        _give_back()
+        raise
+
+
+def _give_back() -> None:
+    """Let go of what the thread has taken for its innermost fork; done again, it does the rest."""
+    mine = under_way[get_ident()]
+    while mine[-1]:
+        with contextlib.suppress(RuntimeError):  # it was noted, and not taken any more
+            mine[-1][-1].release()
+        mine[-1].pop()
+    if len(mine) > 1:
+        mine.pop()
+    else:
+        del under_way[get_ident()]
 
 
 def _after_in_child() -> None:
     try:
-        _taken.clear()
-        _descriptors.clear()
-        for owner in owners():
-            try:
-                owner.forget()
-            except OSError:
-                pass  # a network's close that fails has closed all the same (close(2)); the others have locks to forget still
-    finally:
-        undivided.release()
+        _forget()
+    except BaseException:  # a signal handler's
+        _forget()
+        raise
+
+
+def _forget() -> None:
+    under_way.clear()
+    for owner in owners():
+        try:
+            owner.forget()
+        except OSError:
+            pass  # a network's close that fails has closed all the same (close(2)); the others have locks to forget still
 
 
 os.register_at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child)

@@ -102,10 +102,8 @@ class GroupCommit:
             self._wait(entry, deadline)
         except BaseException as error:
             if entry is not None:
-                is_withdrawn = self._lines.leave(entry)
-                if not isinstance(error, LockTimeoutError):
-                    add_outcome(error, self._path, NOTHING_WRITTEN if is_withdrawn else MAY_BE_WRITTEN)
-            if is_failure(error):
+                add_outcome(error, self._path, NOTHING_WRITTEN if self._lines.leave(entry) else MAY_BE_WRITTEN)
+            if is_failure(error, self._path):
                 explain(error, self._path, NOTHING_WRITTEN)
             else:  # Ctrl-C, which may have come at any moment
                 add_outcome(error, self._path, MAY_BE_WRITTEN)
@@ -123,6 +121,7 @@ class GroupCommit:
     def _append_alone(self, line: bytes) -> Entry | None:
         """Write the line by itself; or put it into the queue, where another process holds the lock."""
         entry: Entry | None = None
+        is_written = False
         lock = self._lock
         leader = get_ident()
         try:
@@ -132,6 +131,7 @@ class GroupCommit:
                     # Whoever led in the meantime may have called the waiter.
                     if not self._waiter.goes_first and (lock.acquire(TRY) or self._try_again(lock)):
                         self._write(lock, line)
+                        is_written = True
                     else:
                         entry = self._lines.join(line)
                         self._call_waiter(lock)
@@ -144,7 +144,7 @@ class GroupCommit:
                     finally:
                         self._leader = None
         except BaseException as error:
-            if entry is not None and not self._lines.leave(entry):
+            if is_written or (entry is not None and not self._lines.leave(entry)):
                 add_outcome(error, self._path, MAY_BE_WRITTEN)
             raise
         finally:
@@ -235,7 +235,7 @@ class GroupCommit:
         self._lead_if_nobody_does(entry)
         while not entry.is_settled:
             if remaining <= 0 and self._lines.withdraw(entry):
-                raise LockTimeoutError(self._path, timeout or 0.0)
+                raise explain(LockTimeoutError(self._path, timeout or 0.0), self._path, NOTHING_WRITTEN)
             nap = self._longest_nap if self._waiter.goes_first or self._lead.locked() else self._shortest_nap
             # Once a pass has the line it is waited for, deadline or not: it is being written.
             if entry.wake.acquire(timeout=nap if remaining <= 0 or nap < remaining else remaining):

@@ -10,7 +10,7 @@ import functools
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from . import disk, fork, tail
+from . import disk, tail
 from .errors import NOTHING_WRITTEN, Fault, InvalidRecordError, LockTimeoutError, explain, restate
 from .group_commit import GroupCommit, refuse_in_mid_append
 from .ndjson import show
@@ -57,8 +57,7 @@ class Housekeeping:
         refuse_in_mid_append(self.path)
         if not disk.is_there(self.path):
             return None
-        with fork.undivided:
-            from .sealing import ByHand
+        from .sealing import ByHand
 
         by_hand = ByHand()
         sealing = GroupCommit(self.path, _require_regular, lock_timeout, Patience(), by_hand.seal)
@@ -90,8 +89,7 @@ class Housekeeping:
             self._upkeep.finish()
 
     def _sealing_by(self, rotation: Rotation) -> Seal:
-        with fork.undivided:
-            from .sealing import Rotator  # most logs are never sealed, and do without it
+        from .sealing import Rotator  # most logs are never sealed, and do without it
 
         return Rotator(rotation, self._note_sealed).seal_if_due
 
@@ -117,8 +115,7 @@ def check_rotation(rotation: Any) -> None:
 def _upkeep_of(path: str, rotation: Rotation | None) -> Upkeep | None:
     if rotation is None or not rotation.is_upkeep:
         return None
-    with fork.undivided:
-        from .maintenance import Upkeep
-        from .named_cursors import first_unread
+    from .maintenance import Upkeep
+    from .named_cursors import first_unread
 
     return Upkeep(path, rotation, first_unread)

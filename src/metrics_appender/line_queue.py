@@ -143,7 +143,7 @@ class LineQueue:
                 is_begun = True
                 errors = self._write(lock, block, lines)
         except BaseException as found:
-            if not is_failure(found):
+            if not is_failure(found, self._path):
                 if not is_begun:
                     add_outcome(found, self._path, NOTHING_WRITTEN)
                 self._give_back(taken, own, found)
@@ -153,7 +153,7 @@ class LineQueue:
             try:
                 lock.release()
             except BaseException as late:
-                if not is_failure(late):
+                if not is_failure(late, self._path):
                     raise
                 error = error or late  # not raised but told to each: whoever waits would neither hear of it nor be roused
             self._settle(taken, own, error, errors)
@@ -196,7 +196,7 @@ class LineQueue:
     def _give_back(self, taken: list[Entry], own: Entry | None, interruption: BaseException) -> None:
         """After an interruption (Ctrl-C in the leader) that left nothing in the file: the others go on."""
         others = [entry for entry in taken if entry is not own]
-        if NOTHING_WRITTEN in "".join(getattr(interruption, "__notes__", ())):
+        if f"{self._path}: {NOTHING_WRITTEN}" in getattr(interruption, "__notes__", ()):
             self.entries.extendleft(reversed(others))
         else:  # some of it is in the file still, or a second signal came before that was known
             for entry in others:

@@ -37,8 +37,7 @@ def maintain(path: str, rotation: Rotation, first_unread: FirstUnread = lambda _
     `first_unread` is asked for what retention has to leave, before each segment that is to be deleted. Raises `OSError` when
     the disk fails: nothing is lost, and the next upkeep goes on.
     """
-    with fork.undivided:
-        from filelock import FileLock, Timeout
+    from filelock import FileLock, Timeout
 
     try:
         with FileLock(beside.maintenance_lock_path(path), timeout=0, fallback_to_soft=False):
@@ -193,7 +192,7 @@ class Upkeep:
             thread.start()
         except BaseException as error:
             self._thread = None  # should it run all the same, it does what there is to do
-            if not isinstance(error, RuntimeError):  # that is out of threads: the next rotation asks again
+            if type(error) is not RuntimeError:  # that is out of threads: the next rotation asks again
                 raise
 
     def finish(self) -> None:

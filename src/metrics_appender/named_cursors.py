@@ -65,7 +65,11 @@ def _replace(target: str, cursor: str) -> None:
         disk.rename(lock.path, target)
         disk.sync_directory(os.path.dirname(target))
     finally:
-        lock.release()
+        try:
+            lock.release()
+        except BaseException:
+            lock.release()  # a signal's exception may have come before its first step
+            raise
 
 
 def load_cursor(path: str, name: str) -> str | None:

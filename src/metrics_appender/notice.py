@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from . import fork
-
 LOGGER: Final = "metrics_appender"
 
 
 def warn(message: str, *arguments: object) -> None:
     """Log a warning; to be called with no lock held, for a handler may take its time or append to a log itself."""
-    with fork.undivided:
-        import logging
+    import logging
 
     try:
         logging.getLogger(LOGGER).warning(message, *arguments)

@@ -13,7 +13,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from . import beside, disk, fork, tail
+from . import beside, disk, tail
 from .rotation import Rotation, seconds
 from .segments import Segment, base_of_active
 
@@ -49,8 +49,7 @@ class Rotator:
         return self._max_age is not None and time.time() - self._begun_at(lock) >= self._max_age
 
     def _begun_at(self, lock: FileLock) -> float:
-        with fork.undivided:
-            from .birth import born_at
+        from .birth import born_at
 
         born = born_at(lock.fd)
         if born is not None:

@@ -132,7 +132,7 @@ class Waiter:
             made.ring()
         except BaseException as error:
             self._give_up(made)
-            if not isinstance(error, RuntimeError):  # that is out of threads; a signal's exception goes on
+            if type(error) is not RuntimeError:  # that is out of threads; a signal's exception goes on
                 raise
 
     def _is_wanted(self, post: _Post) -> bool:

@@ -120,7 +120,7 @@ class WritePass:
 
         Returns each line's error, and how many bytes are written. Raises the failure itself where it was one line, or a signal handler's.
         """
-        if not lines or not is_failure(failure):
+        if not lines or not is_failure(failure, self._path):
             raise failure
         disk.cut_back(lock.fd, end)
         self._sync_cut(lock, failure)
@@ -130,6 +130,8 @@ class WritePass:
             try:
                 self._write_rest(lock, line, 0)
             except OSError as error:
+                if not is_failure(error, self._path):
+                    raise
                 disk.cut_back(lock.fd, end + written)
                 self._sync_cut(lock, error)
                 errors.append(explain(error, self._path, NOTHING_WRITTEN))
@@ -159,5 +161,5 @@ class WritePass:
 
         Not when the error is a sync's: none that failed is tried again.
         """
-        if self._is_durable and not (self._is_syncing and is_failure(error)):
+        if self._is_durable and not (self._is_syncing and is_failure(error, self._path)):
             self._sync(lock)

@@ -9,7 +9,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec
 
 from .. import named_cursors, naming, reader
-from ..append_log import DEFAULT_LOCK_TIMEOUT, AppendLog, check_durability, check_lock_timeout
+from ..append_log import DEFAULT_LOCK_TIMEOUT, AppendLog, check_durability, check_lock_timeout, import_the_rest
 from ..appender import make_directory, note_acknowledged_files
 from ..errors import ClosedError
 from ..housekeeping import check_rotation
@@ -112,6 +112,7 @@ class AsyncMetricsAppender:
         check_durability(durability)
         check_lock_timeout(lock_timeout)
         check_rotation(rotation)
+        import_the_rest(is_rotating=rotation is not None)
         self._directory = naming.default_directory() if metrics_dir is None else naming.absolute_path("metrics_dir", metrics_dir)
         self._durability: Durability = durability
         self._lock_timeout = lock_timeout

@@ -18,7 +18,7 @@ from operator import methodcaller
 from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
 
-from ..errors import NOTHING_WRITTEN, ClosedError, LockTimeoutError, explain, restate
+from ..errors import MAY_BE_WRITTEN, NOTHING_WRITTEN, ClosedError, LockTimeoutError, explain, restate
 from .loop_threads import LoopThreads, call_back
 
 if TYPE_CHECKING:
@@ -67,6 +67,11 @@ class _Batch:
 
     def __add__(self, other: _Batch) -> _Batch:
         return _Batch(self.futures + other.futures, self.lines + other.lines, self.deadlines + other.deadlines)
+
+    def even_out(self) -> None:
+        """Drop what is not in all three of the lists."""
+        count = min(len(self.futures), len(self.lines), len(self.deadlines))
+        del self.futures[count:], self.lines[count:], self.deadlines[count:]
 
     def without_cancelled(self) -> _Batch:
         """Return those for which somebody still waits."""
@@ -132,12 +137,16 @@ class Gathering:
             raise ClosedError(self._path)
         future: asyncio.Future[None] = loop.create_future()
         waiting = self._waiting
-        waiting.futures.append(future)
-        waiting.lines.append(line)
-        waiting.deadlines.append(monotonic() + self._patience)
+        try:
+            waiting.futures.append(future)
+            waiting.lines.append(line)
+            waiting.deadlines.append(monotonic() + self._patience)
+        except BaseException:  # a signal handler's: each line keeps its own future
+            waiting.even_out()
+            raise
         if not self._is_under_way:
-            self._is_under_way = True
             loop.call_soon(self._go)  # not at once: whoever is about to run in this turn of the loop comes along
+            self._is_under_way = True
         elif self._timer is None:
             self._watch_deadlines()
         return future
@@ -170,7 +179,15 @@ class Gathering:
 
     def _go(self) -> None:
         """Have written what waits; when nothing does, tell those who wait for that."""
-        batch = self._take()
+        batch: _Batch | None = None
+        try:
+            batch = self._take()
+            self._start(batch)
+        except BaseException:
+            self._break_off(batch)
+            raise
+
+    def _start(self, batch: _Batch) -> None:
         if batch.lines:
             try:
                 self._threads.start(functools.partial(self._write, batch, get_running_loop()))
@@ -178,6 +195,18 @@ class Gathering:
             except RuntimeError as error:  # no thread, and none can be made
                 self._settle(batch, [explain(OSError(errno.EAGAIN, str(error)), self._path, NOTHING_WRITTEN)])
             return
+        self._end()
+
+    def _break_off(self, batch: _Batch | None) -> None:
+        """After a signal handler's exception in the loop: whoever waits gets an error, for nobody goes on with what was under way."""
+        waiting, self._waiting = self._waiting, _Batch([], [], [])
+        for future in (*(batch.futures if batch else ()), *waiting.futures):
+            if not future.done():
+                error = OSError(errno.EINTR, "the appends of the event loop were interrupted by a signal")
+                future.set_exception(explain(error, self._path, MAY_BE_WRITTEN))
+        self._end()
+
+    def _end(self) -> None:
         self._is_under_way = False
         ends, self._ends = self._ends, []
         for end in ends:
@@ -219,6 +248,15 @@ class Gathering:
 
     def _settle(self, batch: _Batch, errors: list[BaseException | None]) -> None:
         """In the loop: tell the callers, then go on with who has come meanwhile, and with who comes by being told."""
+        try:
+            self._tell_all(batch, errors)
+            if self._loop is not None:
+                self._loop.call_soon(self._go)
+        except BaseException:
+            self._break_off(batch)
+            raise
+
+    def _tell_all(self, batch: _Batch, errors: list[BaseException | None]) -> None:
         if not errors:
             for future in batch.futures:
                 try:
@@ -232,8 +270,6 @@ class Gathering:
                 errors *= len(batch.futures)
             for future, error in zip(batch.futures, errors, strict=True):
                 self._tell(future, error)
-        if self._loop is not None:
-            self._loop.call_soon(self._go)
 
     def _settle_in_time(self, batch: _Batch) -> None:
         """After a lock that did not come and a write that was not: whoever has time left waits on."""

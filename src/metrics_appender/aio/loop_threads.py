@@ -78,12 +78,13 @@ class LoopThreads:
             if len(self._posts) >= self._most:
                 self._backlog.append(job)
                 return
-            post = _Post(job, self._run)
-            self._posts.add(post)
+        post = _Post(job, self._run)
         try:
+            self._posts.add(post)
             post.thread.start()
-        except RuntimeError:  # out of threads, or the interpreter is ending
-            self._posts.discard(post)
+        except BaseException:  # out of threads, the interpreter is ending, or a signal handler's
+            if post.thread.ident is None:
+                self._posts.discard(post)
             raise
 
     async def run(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:

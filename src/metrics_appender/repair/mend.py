@@ -7,7 +7,7 @@ import os
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from .. import beside, disk, fork, tail
+from .. import beside, disk, tail
 from ..check.examine import find_faults
 from ..check.files import parts_of
 from ..check.scan import Found, Scan
@@ -115,8 +115,7 @@ def _run_under_lock(path: str, work: Callable[[FileLock], list[Change]], lock_ti
 @contextmanager
 def _maintenance_of(path: str, lock_timeout: float | None) -> Iterator[None]:
     """Keep other repairs away, and the compressor, which must not copy what is half repaired."""
-    with fork.undivided:
-        from filelock import FileLock, Timeout
+    from filelock import FileLock, Timeout
 
     lock_path = beside.maintenance_lock_path(path)
     lock = FileLock(lock_path, timeout=-1 if lock_timeout is None else lock_timeout, fallback_to_soft=False)
