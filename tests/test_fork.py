@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import functools
+import itertools
 import os
 import signal
 import subprocess
@@ -15,11 +16,12 @@ from typing import TYPE_CHECKING
 import pytest
 from conftest import HANG_SECONDS
 
-from metrics_appender import AppendLog, disk
+from metrics_appender import AppendLog, disk, fork
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+    from types import FrameType
 
     from conftest import Waiting
 
@@ -107,7 +109,7 @@ def test_a_fork_in_the_middle_of_an_append_shares_nothing(log: AppendLog, path: 
 
 PARENT_DIES = """
 import os, signal, sys, threading
-from metrics_appender import AppendLog, disk
+from metrics_appender import AppendLog, disk, fork
 log = AppendLog(sys.argv[1])
 syncing = threading.Event()
 def sync(fd):
@@ -421,3 +423,47 @@ def test_a_close_that_fails_in_the_child_keeps_no_other_lock(tmp_path: Path, slo
     slow.may_end.set()
     for thread in threads:
         thread.join()
+
+
+class Interrupted(BaseException):
+    """What a signal handler raises."""
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_exception_anywhere_in_the_hooks_of_a_fork_keeps_no_log_locked(log: AppendLog) -> None:
+    """Ctrl-C that came during the fork: Python looks for it at the door of the first hook, and swallows what is raised there."""
+    log.append({"who": "parent"})
+
+    def append_in_a_thread() -> None:
+        thread = threading.Thread(target=log.append, args=({},), daemon=True)
+        thread.start()
+        thread.join(HANG_SECONDS / 4)
+        assert not thread.is_alive()
+
+    for number in itertools.count(1):
+        left = [number]
+
+        def interrupt(frame: FrameType, event: str, _: object, left: list[int] = left) -> None:
+            if event in {"call", "c_return"} and frame.f_code.co_filename == fork.__file__:
+                left[0] -= 1
+                if left[0] == 0:
+                    sys.setprofile(None)
+                    raise Interrupted
+
+        sys.setprofile(interrupt)
+        pid = os.fork()
+        sys.setprofile(None)
+        if pid == 0:
+            status = 1
+            try:
+                assert descriptors_of(log.path) == 0
+                append_in_a_thread()
+                status = 0
+            finally:
+                os._exit(status)
+        assert end_of(pid) == 0
+        append_in_a_thread()
+        assert not fork.under_way
+        if left[0] > 0:
+            break
+    assert number > 10

@@ -42,8 +42,9 @@ _LONGEST_WAIT_SECONDS: Final = 1.0
 _LOOK_SECONDS: Final = 0.0002
 
 _owners: weakref.WeakSet[Forgetful] = weakref.WeakSet()
-# What each thread that forks has taken; it forks within its own fork where a signal handler does.
-under_way: Final[dict[int, list[list[threading.RLock]]]] = {}
+# What each thread that forks has taken.
+under_way: Final[dict[int, list[threading.RLock]]] = {}
+_forgot_in: Final[list[int]] = []  # the process that last forgot what its parent had
 
 
 def register(owner: Forgetful) -> None:
@@ -68,52 +69,36 @@ def wait() -> None:
 
 
 def _before() -> None:
-    taken: list[threading.RLock] = []
-    under_way.setdefault(get_ident(), []).append(taken)
+    taken = under_way.setdefault(get_ident(), [])
     locks = [owner.descriptors for owner in owners() if hasattr(owner, "descriptors")]
     end = time.monotonic() + _LONGEST_WAIT_SECONDS
     for lock in sorted(locks, key=id):  # of two threads that fork, neither waits for the other
         taken.append(lock)
         if not lock.acquire(timeout=max(0.0, end - time.monotonic())):
-            taken.remove(lock)
+            taken.pop()
 
 
 def _after_in_parent() -> None:
-    try:
-        _give_back()
-    except BaseException:  # a signal handler's
-        _give_back()
-        raise
-
-
-def _give_back() -> None:
-    """Let go of what the thread has taken for its innermost fork; done again, it does the rest."""
-    mine = under_way[get_ident()]
-    while mine[-1]:
+    taken = under_way.get(get_ident(), [])
+    while taken:
         with contextlib.suppress(RuntimeError):  # it was noted, and not taken any more
-            mine[-1][-1].release()
-        mine[-1].pop()
-    if len(mine) > 1:
-        mine.pop()
-    else:
-        del under_way[get_ident()]
+            taken[-1].release()
+        taken.pop()
+    under_way.pop(get_ident(), None)
 
 
 def _after_in_child() -> None:
-    try:
-        _forget()
-    except BaseException:  # a signal handler's
-        _forget()
-        raise
-
-
-def _forget() -> None:
-    under_way.clear()
+    if os.getpid() in _forgot_in:
+        return
     for owner in owners():
         try:
             owner.forget()
         except OSError:
             pass  # a network's close that fails has closed all the same (close(2)); the others have locks to forget still
+    under_way.clear()
+    _forgot_in[:] = [os.getpid()]
 
 
-os.register_at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child)
+os.register_at_fork(before=_before)
+for _ in range(2):  # a signal that came meanwhile is looked for at the door of the first, where what its handler raises is swallowed
+    os.register_at_fork(after_in_parent=_after_in_parent, after_in_child=_after_in_child)
