@@ -11,7 +11,7 @@ from unittest import mock
 import pytest
 from followers import NOTIFY, SECONDS, Listening, rest, take
 
-from metrics_appender import AppendLog, CorruptLineError, InvalidRecordError, MetricsAppender, SkippedLines, repair
+from metrics_appender import AppendLog, CorruptLineError, InvalidRecordError, MetricsAppender, SkippedLines, disk, repair
 from metrics_appender.follow import Follower
 from metrics_appender.segments import PlainFile
 from metrics_appender.waking import Waker
@@ -245,6 +245,46 @@ def test_a_line_that_is_read_while_it_is_written_anew_is_read_again(path: str, l
 
     with Follower(path, "beginning", notify=False) as follower, mock.patch.object(PlainFile, "read_at", read_at):
         assert take(follower, 2) == [0, 1]
+
+
+@pytest.mark.parametrize("most", [1, 512])
+@pytest.mark.parametrize("on_error", ["raise", "skip", SkippedLines()], ids=["raised", "skipped", "collected"])
+def test_what_is_read_to_follow_past_damage_grows_with_the_file_alone(path: str, on_error: Any, most: int) -> None:
+    """A corrupt line is read twice, and never with it what is around it, though each has its number."""
+    put(path, b"".join(b'{"n":%d,"text":"%s"}\nbad\n' % (number, b"x" * 1000) for number in range(600)) + b"bad\n" * 600)
+    put(path, b'{"n":"end"}\n')
+    real, lengths, errors, given = disk.read_at, list[int](), list[CorruptLineError](), list[Any]()
+
+    def read_at(fd: int, length: int, offset: int) -> bytes:
+        data = real(fd, length, offset)
+        lengths.append(len(data))
+        return data
+
+    with Follower(path, "beginning", on_error=on_error, notify=False) as follower, mock.patch.object(disk, "read_at", read_at):
+        while given[-1:] != ["end"]:
+            try:
+                given += [followed.record["n"] for followed in follower.take(most)]
+            except CorruptLineError as error:
+                errors.append(error)
+    assert given == [*range(600), "end"]
+    assert sum(lengths) < 2 * os.path.getsize(path)
+    if on_error == "raise":
+        assert [error.line_number for error in errors] == [*range(2, 1200, 2), *range(1200, 1801)]
+
+
+def test_lines_are_numbered_anew_where_some_were_taken_back(path: str) -> None:
+    """The number of a corrupt line is that in its file as it is, and as it was where that was cut to nothing."""
+    states = [b'{"n":0}\n{"n":1}\nbad\n', b'{"n":0}\n{"n":2}\n{"n":3}\n{"n":4}\nbad\n', b'bad\n{"n":5}\n']
+    numbers = []
+    put(path, states[0])
+    with Follower(path, "beginning", notify=False, poll_seconds=0.01) as follower:
+        for state in states:
+            Path(path).write_bytes(state)
+            with pytest.raises(CorruptLineError) as caught:
+                take(follower, 9)
+            numbers.append(caught.value.line_number)
+        assert take(follower, 1) == [5]
+    assert numbers == [3, 5, 1]
 
 
 def test_corrupt_lines_can_be_skipped_and_counted(path: str) -> None:

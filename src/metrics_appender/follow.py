@@ -72,7 +72,7 @@ class Follower:
         self._path = path
         self._stop = stop
         self._lines: deque[bytes] = deque()
-        self._suspect = -1
+        self._number = 0  # that of the line that comes next, where it is known
         self._repairs = Repairs()
         self._absence = succession.note_absence(path)
         self._has_writer = False
@@ -169,7 +169,7 @@ class Follower:
             return
         with closed_on_error(file):
             before, self._passage = self._passage, Passage(self._path, file, offset)
-        self._suspect = -1
+        self._number = 0
         if before:
             before.close()
         self._waker.watch(file)  # before the first look, so that no write falls between the look and the sleep
@@ -178,10 +178,16 @@ class Follower:
         taken: list[Followed] = []
         while len(taken) < most and not self._has_ended():
             if self._lines:
-                record = self._decode(self._lines.popleft())
+                try:
+                    record = self._decode(self._lines[0])
+                except CorruptLineError:
+                    if taken:  # they are given first: the next call meets the line again
+                        break
+                    self._pass()
+                    raise
                 if record is not None:
                     taken.append(record)
-            elif taken:  # all that was read is given, or a line behind it is suspect: the next call reads that again
+            elif taken:  # all that was read is given, or a line behind it is to be read again
                 break
             elif not (self._take_lines() or self._move_on()):
                 self._waker.sleep(self._most_seconds())
@@ -201,7 +207,10 @@ class Follower:
         if self._passage is None:
             self._enter(succession.open_begun_since(self._path, self._absence), 0)
         if self._passage:
+            before = self._passage.offset
             self._lines.extend(self._passage.take_lines())
+            if self._passage.offset != before:  # lines were taken back, or the file was cut
+                self._number = 0
         return bool(self._lines)
 
     def _move_on(self) -> bool:
@@ -222,42 +231,47 @@ class Follower:
         return following is not None
 
     def _decode(self, line: bytes) -> Followed | None:
-        """Pass a line, and return what it holds; `None` for a blank one, and one that is skipped or read again."""
-        assert self._passage is not None
+        """Return what the next line holds, and pass it; `None` for a blank one, and one that is skipped or to be read again.
+
+        One that is raised is not passed.
+        """
         try:
             record = decode_line(line)
         except json.JSONDecodeError as error:
             if is_blank(line[:-1]):
-                self._pass(self._passage, line)
+                self._pass()
             else:
-                self._judge(self._passage, line, error)
+                self._judge(line, error)
             return None
-        self._pass(self._passage, line)
-        self._cursor = self._passage.cursor()
+        passage = self._pass()
+        self._cursor = passage.cursor()
         return Followed(record, str(self._cursor))
 
-    def _pass(self, passage: Passage, line: bytes) -> None:
-        passage.advance(line)
-        self._suspect = -1  # no line behind it was read twice: another one may stand at the same place of another file
+    def _pass(self) -> Passage:
+        assert self._passage is not None
+        self._passage.advance(self._lines.popleft())
+        if self._number:
+            self._number += 1
+        return self._passage
 
-    def _judge(self, passage: Passage, line: bytes, error: json.JSONDecodeError) -> None:
-        """Have a line that is no object read once more, for a writer may have taken it back under the reader; then it is corrupt.
+    def _judge(self, line: bytes, error: json.JSONDecodeError) -> None:
+        """Look once more at a line that is no object; raise it, or pass it and tell of it, if it stands there still.
 
-        As often as it takes, while a repair may be at work on it. So it is the first that its call takes, and none is lost that
-        was taken in front of it.
+        Else all that was read is read again: a writer has taken lines back under the reader, or a repair may be at work.
         """
-        is_repaired = self._repairs.may_be_at(line, passage.place)
-        if self._suspect != passage.place or is_repaired:
-            self._suspect = passage.place
+        assert self._passage is not None
+        source, offset = self._passage.file.source, self._passage.offset
+        is_repaired = self._repairs.may_be_at(line, self._passage.place)
+        if is_repaired or source.read_at(len(line), offset) != line:
             self._lines.clear()
             if is_repaired:
                 self._waker.sleep(_WRITER_SECONDS)
             return
-        source, offset = passage.file.source, passage.offset
-        corrupt = CorruptLineError(error.msg, error.doc, error.pos, source.path, line_number(source, offset), offset)
-        self._pass(passage, line)
+        self._number = self._number or line_number(source, offset)  # once for a file: it is counted on as lines are passed
+        corrupt = CorruptLineError(error.msg, error.doc, error.pos, source.path, self._number, offset)
         if self._skipped is None:
             raise corrupt from error
+        self._pass()
         self._skipped.count += 1
         self._skipped.first = self._skipped.first or corrupt
         if self._on_error == "skip":
