@@ -129,6 +129,33 @@ def test_a_file_is_sealed_when_it_is_too_old(path: str, age: float | timedelta, 
     assert len(read(list_segments(path)[0].path)) == 3 * len(LINE)
 
 
+@pytest.mark.parametrize("has_birth", [True, False])
+def test_a_file_that_lay_empty_is_no_older_than_its_first_line(path: str, has_birth: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after `rotate()`: the first line is not sealed by itself."""
+    if not has_birth:
+        monkeypatch.setattr(birth, "born_at", lambda fd: None)
+    log = AppendLog(path, rotation=Rotation(max_age=HOUR))
+    log.append_line(LINE)
+    log.rotate()
+    now = time.time() + 2 * HOUR
+    for later, count in ((0, 1), (0, 1), (HOUR - 60, 1), (HOUR + 60, 2)):
+        with mock.patch.object(sealing, "time", mock.Mock(time=lambda later=later: now + later)):
+            log.append_line(LINE)
+        assert len(list_segments(path)) == count
+    assert len(read(list_segments(path)[-1].path)) == 3 * len(LINE)
+
+
+def test_a_file_with_the_number_of_one_before_is_no_older_than_its_birth(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An inode number is given out again once its file is gone."""
+    log = AppendLog(path, rotation=Rotation(max_age=HOUR))
+    log.append_line(LINE)
+    now = time.time() + 2 * HOUR
+    monkeypatch.setattr(birth, "born_at", lambda fd: now)
+    with mock.patch.object(sealing, "time", mock.Mock(time=lambda: now)):
+        log.append_line(LINE)
+    assert list_segments(path) == []
+
+
 def test_the_birth_of_a_file_is_not_its_change(path: str) -> None:
     """It lies between the times before and after it was made, whatever was done to the file since."""
     before = time.time()

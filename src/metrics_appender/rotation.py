@@ -32,7 +32,8 @@ class Rotation:
     kept, `keep_age` how long after its last line each is. The newest one is never compressed nor deleted. Nor
     is deleted what a named cursor has still to read, unless `keep_unread` is false.
 
-    Age is told by the file's birth time; where the file system keeps none, from when this log has first seen the file.
+    A first line that another log has written is taken to be as old as the file, by its birth time, though that may have lain
+    empty since a `rotate()`; where the file system keeps no such time, as old as this log's first sight of it.
     Raises `InvalidRecordError` (a `ValueError`) for values it cannot take, and where `zstd` is not installed.
     """
 

@@ -26,18 +26,21 @@ if TYPE_CHECKING:
 class Rotator:
     """Seals one log's file when it is due; asked with the file's lock held, before anything is written."""
 
-    __slots__ = ("_first_seen", "_max_age", "_max_bytes", "_on_sealed")
+    __slots__ = ("_begun", "_max_age", "_max_bytes", "_on_sealed")
 
     def __init__(self, rotation: Rotation, on_sealed: Callable[[Sealed], None]) -> None:
         """Take when it is due, and whom to tell of what was done; that is called with the lock held still."""
         self._max_bytes = rotation.max_bytes
         self._max_age = None if rotation.max_age is None else seconds(rotation.max_age)
         self._on_sealed = on_sealed
-        self._first_seen = (-1, 0.0)
+        self._begun = (-1, 0.0)  # a file's inode number, and when it was begun as far as is known
 
     def seal_if_due(self, lock: FileLock) -> bool:
         """Seal the locked file if it is due; whether that was done, and the name therefore means no file, or another."""
-        if lock.size == 0 or not self._is_due(lock):
+        if lock.size == 0:
+            self._begun = (lock.inode, time.time())  # its first line comes now, however long it has lain empty
+            return False
+        if not self._is_due(lock):
             return False
         sealed = seal(lock)
         self._on_sealed(sealed)
@@ -52,11 +55,9 @@ class Rotator:
         from .birth import born_at
 
         born = born_at(lock.fd)
-        if born is not None:
-            return born
-        if self._first_seen[0] != lock.inode:
-            self._first_seen = (lock.inode, time.time())
-        return self._first_seen[1]
+        if self._begun[0] != lock.inode:
+            self._begun = (lock.inode, time.time() if born is None else born)
+        return max(self._begun[1], born or 0.0)  # its birth, where the number was another file's before
 
 
 class ByHand:
