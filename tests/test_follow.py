@@ -401,6 +401,23 @@ def test_a_repair_of_what_was_given_already_gives_nothing_twice(
     assert caplog.text == ""
 
 
+@pytest.mark.parametrize("glued", [b'{"a": 1}{"b": 2}\n', b'{"a":1} {"b":2}\n', b'{"a":1}{"b":2}\n'])
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_repair_that_splits_a_line_that_was_passed_gives_nothing_twice(
+    path: str, log: AppendLog, glued: bytes, place: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its objects were glued, and one of them may move to the end of the log."""
+    lines = [b'{"n":%d}\n' % number for number in range(3)]
+    put(path, b"".join([*lines[:place], glued, *lines[place:]]))
+    with Follower(path, "beginning", on_error=SkippedLines(), notify=False) as follower:
+        assert take(follower, 3) == [0, 1, 2]
+        repair(path)
+        log.append({"n": 3})
+        with mock.patch.object(Waker, "sleep", side_effect=lambda *_: follower.close()):
+            assert [followed.record["n"] for followed in follower if "n" in followed.record] == [3]
+    assert caplog.text == ""
+
+
 def test_a_cursor_behind_a_record_that_a_repair_puts_aside_still_holds(tmp_path: Path) -> None:
     """In a sealed segment, which is known by its start: the same event twice, of which the second goes."""
     metrics = MetricsAppender(tmp_path)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from . import cursor
 from .cursor import HEAD_BYTES, TAIL_BYTES, Cursor
 from .marked import MARK
+from .ndjson import decode_line
 
 if TYPE_CHECKING:
     from .cursor import Reads
@@ -63,7 +64,8 @@ class Trail:
         """Find out what happened to the bytes that were read, and go back to where they still are the same.
 
         A writer whose sync failed takes its last lines back, and the next one writes others in their place, or the same
-        again: those that are the same are not passed twice. A repair blanks bad lines, the last one too, and moves none.
+        again: those that are the same are not passed twice. A repair blanks or splits bad lines, the first and the last one too,
+        and moves no other.
         """
         passed = bytes(self._recent)
         begin = self.offset - len(passed)
@@ -96,16 +98,35 @@ def has_line(read_at: Reads, place: int) -> bool:
 
 
 def _is_repaired(passed: bytes, now: bytes) -> bool:
-    """Whether each line is what it was, or blank now, or is about to be; some newlines may be spaces."""
+    """Whether a repair leaves of each line what stands in its place, or is about to; some newlines may be spaces."""
     if len(now) != len(passed):
         return False
     begin = 0
     for line in passed.split(b"\n"):
         end = begin + len(line)
         new = now[begin:end]
-        if (new != line and new.strip(b" ") and not new.startswith(MARK)) or now[end : end + 1].strip():
+        if not (new == line or _is_left_of(line, new)) or now[end : end + 1].strip():
             return False
         begin = end + 1
+    return True
+
+
+def _is_left_of(line: bytes, new: bytes) -> bool:
+    """Whether a repair makes this of a line: of an object nothing but spaces; of what is none, and never was given, any part.
+
+    A part is in its order, with white space anywhere: that is what a split moves and turns to newlines.
+    """
+    if MARK in (line[:1], new[:1]):
+        return True
+    part, rest = b"".join(new.split()), iter(line)
+    return all(byte in rest for byte in part) and not (part and _is_object(line))
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        decode_line(line)
+    except ValueError:
+        return False
     return True
 
 

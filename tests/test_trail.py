@@ -1,0 +1,68 @@
+"""What a reader makes of a change behind it: a repair, lines that were taken back, or another content."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from metrics_appender import disk, repair
+from metrics_appender.segments import PlainFile
+from metrics_appender.trail import Trail
+
+BAD = {
+    "glued, with a byte to spare": b'{"a": 1}{"b": 2}\n',
+    "glued, with white space between": b'{"a":1} {"b":2}\n',
+    "glued, with no byte to spare": b'{"a":1}{"b":2}{"c":3}\n',
+    "half an object and a whole one": b'{"a":1,"te{"b": 2}\n',
+    "no object": b"oops\n",
+}
+LINES = [b'{"n":%d}\n' % number for number in range(3)]
+
+
+def trail_over(data: bytes) -> Trail:
+    """Return the trail of who has passed these lines."""
+    trail = Trail(lambda *_: b"", 0, start=0, inode=7, generation=3)
+    for line in data.splitlines(keepends=True):
+        trail.advance(line)
+    return trail
+
+
+@pytest.mark.parametrize("bad", BAD.values(), ids=BAD.keys())
+@pytest.mark.parametrize("place", [0, 2, 3])
+@pytest.mark.parametrize("last", [b"", b"oops\n"], ids=["", "and the last line bad"])
+def test_at_no_moment_of_a_repair_is_a_reader_sent_back(path: str, bad: bytes, place: int, last: bytes) -> None:
+    """Whatever the repair makes of a bad line that was passed, and wherever that stands: no other moves."""
+    data = b"".join([*LINES[:place], bad, *LINES[place:], last])
+    Path(path).write_bytes(data)
+    trail, overwrite = trail_over(data), disk.overwrite
+    standings: set[tuple[str, int]] = set()
+
+    def overwrite_and_look(fd: int, piece: bytes, offset: int) -> None:
+        overwrite(fd, piece, offset)
+        standings.add((trail.settle(source.read_at), trail.offset))
+
+    with PlainFile(path) as source, mock.patch.object(disk, "overwrite", overwrite_and_look):
+        assert repair(path).changes
+    assert standings == {("same", len(data))}
+
+
+@pytest.mark.parametrize(
+    ("passed", "now"),
+    [
+        (b'{"n":1}\n{"n":2,}\n', b'{"n":1}\n{"n":23}\n'),
+        (b'{"n":1}\n{"n":23}\n', b'{"n":1}\n{"n": 3}\n'),
+        (b'{"n":1}\noops\n', b'{"n":1}\n{}{}\n'),
+    ],
+)
+def test_what_no_repair_makes_of_a_line_is_another_line(passed: bytes, now: bytes) -> None:
+    """A bad line has only its own bytes left, and an object none: a reader goes back to read the new one."""
+    trail = trail_over(passed)
+
+    def read_at(length: int, offset: int) -> Any:
+        return now[offset : offset + length]
+
+    assert trail.settle(read_at) == "same"
+    assert trail.offset == len(b'{"n":1}\n')
