@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from metrics_appender import AppendLog, CorruptLineError, InvalidRecordError, MetricsAppender, SkippedLines, disk, reader
+from metrics_appender import AppendLog, CorruptLineError, InvalidRecordError, MetricsAppender, SkippedLines, disk, reader, repair
 from metrics_appender import lines as line_reader
 from metrics_appender.ndjson import encode_line
 
@@ -333,6 +333,40 @@ def test_a_reader_goes_on_with_what_takes_the_place_of_lines_that_it_has_passed(
     old = [number for number in got if number < 100]
     assert old == list(range(len(old)))
     assert got[len(old) :] == list(range(110, 140))
+
+
+@pytest.mark.parametrize("place", [0, 7, 15])
+@pytest.mark.parametrize("moment", range(0, 30, 2))
+def test_a_repair_under_the_reader_neither_doubles_nor_hides_a_record(
+    path: str, place: int, moment: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever it has passed by then: glued objects, which are split, or a line that is put aside."""
+    lines = [encode_line({"n": number}) for number in range(30)]
+    write(path, b"".join([*lines[:place], b'{"a": 1}{"b": 2}\n', *lines[place:20], b"oops\n", *lines[20:]]))
+    got = []
+    with blocks_of(64):
+        for record in reader.iter_records(path, SkippedLines()):
+            got.append(record.get("n"))
+            if got[-1] == moment:
+                repair(path)
+    assert [number for number in got if number is not None] == list(range(30))
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("count", [0, 1, 40])
+def test_a_file_that_is_cut_under_the_reader_is_read_from_its_beginning_and_told(
+    path: str, count: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What stands in it then is read, however much that is; what may be lost is logged."""
+    write(path, b"".join(encode_line({"n": number}) for number in range(30)))
+    with blocks_of(64):
+        records = reader.iter_records(path)
+        got = [next(records)["n"] for _ in range(16)]
+        write(path, b"".join(encode_line({"n": number}) for number in range(100, 100 + count)))
+        got += [record["n"] for record in records]
+    old = [number for number in got if number < 100]
+    assert got == [*range(len(old)), *range(100, 100 + count)]
+    assert "was cut to nothing in place" in caplog.text
 
 
 def test_the_records_before_a_corrupt_line_are_given_first(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from . import notice
 from .trail import GUARD_BYTES, KEPT_BYTES, Trail
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ _MOST_GROWTH: Final = 8
 def iter_blocks(source: Source, start: int) -> Iterator[tuple[int, list[bytes]]]:
     """Yield runs of whole lines, without their newlines, each with the offset of its first; `start` begins a line.
 
-    Where a writer takes back lines that were yielded, it goes on with what comes in their place.
+    Where a writer takes back lines that were yielded, it goes on with what comes in their place; where the file was cut to nothing
+    in place, with what it holds now, and a warning is logged.
     """
     step = _FORWARD_BYTES
     passed: deque[_Passed] = deque()
@@ -36,9 +38,12 @@ def iter_blocks(source: Source, start: int) -> Iterator[tuple[int, list[bytes]]]
         end = block.rfind(b"\n")
         if not block.startswith(guard):
             trail = _trail_over(source, passed)
-            if trail.settle(source.read_at) != "same":
+            standing = trail.settle(source.read_at)
+            if standing == "shorter":
                 return
-            start = trail.offset
+            if standing == "replaced":
+                notice.warn("%s was cut to nothing in place: what was written behind byte %d before that is not read", source.path, start)
+            start = 0 if standing == "replaced" else trail.offset
             passed.clear()
         elif end >= len(guard):
             yield start, block[len(guard) : end].split(b"\n")
