@@ -435,6 +435,21 @@ def test_a_cursor_behind_a_record_that_a_repair_puts_aside_still_holds(tmp_path:
         assert next(follower).record["to_state"] == "c"
 
 
+@pytest.mark.parametrize("place", [0, 1, 289, 292])
+def test_a_follower_that_lives_over_a_repair_has_the_cursors_of_one_that_begins_there(path: str, log: AppendLog, place: int) -> None:
+    """What the repair changes may stand far behind it, at the beginning of the file, which its cursors cover too."""
+    lines = [b'{"n":%d,"text":"%s"}\n' % (number, b"x" * 60) for number in range(300)]
+    put(path, b"".join([*lines[:place], b"oops\n", *lines[place:]]))
+    with Follower(path, "beginning", on_error=SkippedLines(), notify=False) as follower:
+        assert take(follower, 300) == list(range(300))
+        repair(path)
+        for number in range(300, 303):
+            log.append({"n": number})
+        cursors = [next(follower).cursor for _ in range(3)]
+    with Follower(path, "beginning") as follower:
+        assert [next(follower).cursor for _ in range(303)][300:] == cursors
+
+
 def test_a_repair_in_place_disturbs_no_follower_and_no_cursor(path: str, wait: Waiting) -> None:
     """A bad line is blanked, its newline too; the lines around it stay where they are."""
     put(path, b'bad\n{"n":0}\nworse\n{"n":1}\n')

@@ -51,13 +51,18 @@ class Passage:
         """Return the whole lines that come next, each with its newline; none where there are none yet."""
         step = _BLOCK_BYTES
         while True:
-            # What was passed last is read again, for it may be another's by now. What is final stays as it is.
-            guard = b"" if self.file.is_final else self._trail.guard
-            block = self.file.source.read_at(len(guard) + step, self.offset - len(guard))
+            # What was passed last is read again, for it may be another's by now, and the head first: where the guard still stands behind
+            # that, the head is of the same file. What is final stays as it is.
+            read_at, is_final = self.file.source.read_at, self.file.is_final
+            guard = b"" if is_final else self._trail.guard
+            head = b"" if is_final else self._trail.read_head(read_at)
+            block = read_at(len(guard) + step, self.offset - len(guard))
             if not block.startswith(guard):
                 if not self._settle():
                     return []
                 continue
+            if not is_final and len(block) > len(guard):
+                self._trail.renew_head(head)
             *lines, _unfinished = block[len(guard) :].split(b"\n")
             if lines or len(block) < len(guard) + step:
                 return [line + b"\n" for line in lines]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # As much as one pass of joined lines writes, and may take back.
 KEPT_BYTES: Final = 1 << 20
 _LOADED_BYTES: Final = 1 << 16
-GUARD_BYTES: Final = 512
+GUARD_BYTES: Final = TAIL_BYTES  # so that no cursor is made with bytes that a repair has changed
 
 # What became of the bytes that were read: they are where they were; some were taken back, and other lines may
 # stand there or not yet; none of them is there any more.
@@ -28,7 +28,7 @@ Standing = Literal["same", "shorter", "replaced"]
 class Trail:
     """Where a reader is in a file that starts at `start` in the log's stream; `offset` is always a line's begin."""
 
-    __slots__ = ("_generation", "_head", "_inode", "_recent", "offset", "start")
+    __slots__ = ("_first", "_generation", "_head", "_inode", "_recent", "offset", "start")
 
     def __init__(self, read_at: Reads, offset: int, *, start: int, inode: int, generation: int) -> None:
         """Begin at `offset`; what stands in front of it is looked at once."""
@@ -36,7 +36,8 @@ class Trail:
         self.offset = offset
         self._inode = inode
         self._generation = generation
-        self._head = cursor.hash_head(read_at(min(offset, HEAD_BYTES), 0))
+        self._first = self.read_head(read_at)
+        self._head = cursor.hash_head(self._first)
         loaded = min(offset, _LOADED_BYTES)
         self._recent = bytearray(read_at(loaded, offset - loaded))
 
@@ -55,6 +56,15 @@ class Trail:
         content = cursor.content_checksum(self._head, tail)
         return Cursor(self.start, self.offset, self._inode, self._generation, cursor.line_checksum(tail), content)
 
+    def read_head(self, read_at: Reads) -> bytes:
+        """Return the file's first bytes, as far as cursors cover them and they are passed."""
+        return read_at(min(self.offset, HEAD_BYTES), 0)
+
+    def renew_head(self, head: bytes) -> None:
+        """Make cursors with the first bytes as they are now: a repair may have changed them, far in front of the guard."""
+        if head != self._first:
+            self._first, self._head = head, cursor.hash_head(head)
+
     @property
     def guard(self) -> bytes:
         """The last bytes that were passed; while they stand there, nothing happened to what was read."""
@@ -67,6 +77,7 @@ class Trail:
         again: those that are the same are not passed twice. A repair blanks or splits bad lines, the first and the last one too,
         and moves no other.
         """
+        head = self.read_head(read_at)
         passed = bytes(self._recent)
         begin = self.offset - len(passed)
         now = read_at(len(passed), begin)
@@ -74,7 +85,7 @@ class Trail:
         is_last_there = len(now) == len(passed) and cursor.line_checksum(now) == cursor.line_checksum(passed)
         if (same and is_last_there) or _is_repaired(passed, now):
             self._recent[:] = now
-            self._head = cursor.hash_head(read_at(min(self.offset, HEAD_BYTES), 0))
+            self.renew_head(head)
             return "same"
         if not same and passed:
             return "replaced"
@@ -82,8 +93,7 @@ class Trail:
             return "shorter"
         self.offset = begin + same
         del self._recent[same:]
-        if self.offset < HEAD_BYTES:
-            self._head = cursor.hash_head(read_at(self.offset, 0))
+        self.renew_head(self.read_head(read_at))
         return "same"
 
 
