@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import shutil
 import threading
 from typing import TYPE_CHECKING
 from unittest import mock
@@ -13,7 +14,7 @@ import pytest
 from conftest import held
 from followers import NOTIFY, SECONDS, WAYS, Listening, compress, cut, rest, shift, take
 
-from metrics_appender import AppendLog, CorruptSegmentError, CursorGoneError, Rotation, disk, log_file
+from metrics_appender import AppendLog, CorruptSegmentError, CursorGoneError, Rotation, disk, log_file, repair
 from metrics_appender.follow import Follower
 from metrics_appender.log_file import LogFile
 from metrics_appender.maintenance import maintain
@@ -449,6 +450,52 @@ def test_a_cut_file_is_read_on_in_its_copy(path: str, log: AppendLog) -> None:
         assert take(follower, 5) == [2, 3, 4, 5, 6]
     assert cursor is not None
     assert rest(path, cursor) == [2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("is_sealed", [False, True], ids=["active", "sealed"])
+def test_a_cursor_is_found_in_the_copy_though_the_same_record_ends_at_its_place_of_the_cut_file(
+    path: str, log: AppendLog, is_sealed: bool
+) -> None:
+    """Logs repeat themselves: the bytes in front of it tell which one it is."""
+    for number in range(8):
+        if number == 5:
+            cut(path)
+        log.append({"n": number})
+        log.append({"n": 99})
+        if number == 0:
+            with Follower(path, "beginning") as follower:
+                cursor = [next(follower).cursor for _ in range(2)][-1]
+    if is_sealed:
+        log.rotate()
+    assert [number for number in rest(path, cursor) if number < 99] == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_a_cursor_is_found_in_the_copy_though_a_repair_left_spaces_at_its_place_of_the_cut_file(path: str, log: AppendLog) -> None:
+    """They could be what is left of its record."""
+    fill(log, 0, 5)
+    with Follower(path, "beginning") as follower:
+        cursor = [next(follower).cursor for _ in range(5)][-1]
+    cut(path)
+    fill(log, 5, 8)
+    with open(path, "ab") as file:
+        file.write(b"o" * 60 + b"\n")
+    fill(log, 8, 9)
+    repair(path)
+    assert rest(path, cursor) == [5, 6, 7, 8]
+
+
+def test_a_copy_that_was_made_before_a_repair_is_not_read_in_place_of_the_file(path: str, log: AppendLog) -> None:
+    """It has the bytes of the cursor, and the file has not any more; but nothing was cut."""
+    fill(log, 0, 1)
+    with open(path, "ab") as file:
+        file.write(b'{"a": 1}{"b": 2}\noops\n')
+    fill(log, 1, 3)
+    with Follower(path, "beginning", on_error="skip") as follower:
+        cursor = [next(follower).cursor for _ in range(2)][-1]
+    shutil.copy(path, f"{path}.1")
+    repair(path)
+    fill(log, 3, 4)
+    assert rest(path, cursor) == [2, 3]
 
 
 def test_a_follower_goes_through_sealed_and_compressed_segments(path: str) -> None:

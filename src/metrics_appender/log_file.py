@@ -12,6 +12,7 @@ from . import disk, file_lock, segments, stream
 from .errors import CorruptSegmentError
 from .lines import last_lines
 from .segments import PlainFile, Source, closed_on_error
+from .trail import KEPT_BYTES, is_repaired
 
 if TYPE_CHECKING:
     from .cursor import Cursor
@@ -88,6 +89,15 @@ class LogFile:
         A number by itself makes nothing certain, for it is given out again.
         """
         return cursor.fits(self.source.read_at, is_certain=self.generation != 0 and self.is_of(cursor))
+
+    def has_content_of(self, cursor: Cursor) -> bool:
+        """Whether it holds that by its bytes alone, whichever file it is; none are in front of the beginning."""
+        return cursor.offset == 0 or cursor.fits(self.source.read_at, is_certain=False)
+
+    def is_repaired_from(self, copy: LogFile, offset: int) -> bool:
+        """Whether a copy that was made of this file differs from it, in front of an offset, by no more than a repair has changed."""
+        begin = max(0, offset - KEPT_BYTES)
+        return is_repaired(copy.source.read_at(offset - begin, begin), self.source.read_at(offset - begin, begin))
 
     def close(self) -> None:
         """Close it."""

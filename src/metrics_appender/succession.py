@@ -248,17 +248,31 @@ def _holder(path: str, cursor: Cursor) -> tuple[LogFile, int] | None:
         if segment.start == cursor.start and segment.start + cursor.offset <= segment.end:
             sealed = _if_it_holds(cursor, open_sealed(segment))
             if sealed:
-                return sealed, cursor.offset
+                return _it_or_its_copy(path, cursor, sealed), cursor.offset
     active = open_active(path)
     is_cut = False
     if active:
         if active.start == cursor.start and active.is_of(cursor):
             if _if_it_holds(cursor, active):
-                return active, cursor.offset
+                return _it_or_its_copy(path, cursor, active), cursor.offset
             is_cut = True
         active.close()
     found = _rotated_original(path, cursor) or _rotated_twin(path, cursor, is_cut=is_cut)
     return (found, cursor.offset) if found else _beginning_at(path, cursor.start + cursor.offset)
+
+
+def _it_or_its_copy(path: str, cursor: Cursor, file: LogFile) -> LogFile:
+    """Return a file that holds a cursor, or the copy that was made of it before it was cut in place, and close the other.
+
+    The lines behind a cut may be the same as those in front of it, so what fits by its last line only gives way to what fits by all
+    of its bytes; unless that is what the file was before a repair.
+    """
+    with closed_on_error(file):
+        copy = None if file.has_content_of(cursor) else _rotated_twin(path, cursor, is_cut=True)
+        with closed_on_error(copy):
+            is_cut = copy is not None and not file.is_repaired_from(copy, cursor.offset)
+    _close(file if is_cut else copy)
+    return copy if copy and is_cut else file
 
 
 def _rotated_original(path: str, cursor: Cursor) -> LogFile | None:

@@ -83,7 +83,7 @@ class Trail:
         now = read_at(len(passed), begin)
         same = passed.rfind(b"\n", 0, _length_in_common(passed, now)) + 1
         is_last_there = len(now) == len(passed) and cursor.line_checksum(now) == cursor.line_checksum(passed)
-        if (same and is_last_there) or _is_repaired(passed, now):
+        if (same and is_last_there) or is_repaired(passed, now):
             self._recent[:] = now
             self.renew_head(head)
             return "same"
@@ -107,7 +107,7 @@ def has_line(read_at: Reads, place: int) -> bool:
     return True
 
 
-def _is_repaired(passed: bytes, now: bytes) -> bool:
+def is_repaired(passed: bytes, now: bytes) -> bool:
     """Whether a repair leaves of each line what stands in its place, or is about to; some newlines may be spaces."""
     if len(now) != len(passed):
         return False
