@@ -95,6 +95,26 @@ def test_where_the_file_is_certain_the_spaces_of_the_record_itself_are_enough(ne
     assert not cursor.fits(reader(blanked), is_certain=False)
 
 
+@pytest.mark.parametrize(
+    ("now", "is_enough"),
+    [
+        (b'    {"n":0}\n{"n":1}\n', True),
+        (b'{"n":0}    \n{"n":1}\n', True),
+        (b'{"n":0}\n    {"n":1}\n', True),
+        (b'{"n":0}\n{"n":1}    \n', True),
+        (b'{"n":0}\noop\n{"n":1} ', True),
+        (b'{"n":0,"a":0}\n{"n":1}\n', False),
+        (b'    {"n":0}\n{"n":2}\n', False),
+        (b'    {"n":0}\n{"n":1}{"n":2}\n', False),
+    ],
+)
+def test_where_the_file_is_likely_the_record_is_enough_beside_the_spaces_of_a_repair(now: bytes, is_enough: bool) -> None:
+    """Other bytes without any are another file's."""
+    cursor = cursor_at(b'{"n":0}\noop\n{"n":1}\n', 20)
+    assert cursor.fits(reader(now), is_certain=False, is_likely=True) == is_enough
+    assert not cursor.fits(reader(now), is_certain=False)
+
+
 def test_the_error_of_a_gone_cursor_survives_pickling() -> None:
     """With its facts and its words."""
     error = CursorGoneError("/var/log/events.ndjson", "1.0.0", "gone")

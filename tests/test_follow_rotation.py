@@ -498,6 +498,25 @@ def test_a_copy_that_was_made_before_a_repair_is_not_read_in_place_of_the_file(p
     assert rest(path, cursor) == [2, 3]
 
 
+@pytest.mark.parametrize("has_generation", [True, False], ids=["generations", "none"])
+@pytest.mark.parametrize("steps", [0, 1, 2], ids=["active", "sealed", "compressed"])
+def test_a_cursor_of_before_a_repair_holds_wherever_the_file_is(
+    path: str, log: AppendLog, steps: int, has_generation: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compression gives the file another inode, and some file systems have no generations: its place and the spaces tell."""
+    if not has_generation:
+        monkeypatch.setattr(disk, "generation_of", lambda _: 0)
+    with open(path, "ab") as file:
+        file.write(b'{"n":0}\noops\n{"n":1}\n{"n":2}\n')
+    with Follower(path, "beginning", on_error="skip") as follower:
+        cursor = [next(follower).cursor for _ in range(2)][-1]
+    repair(path)
+    if steps:
+        seal(log, path, are_packed=steps == 2)
+    fill(log, 3, 4)
+    assert [number for number in rest(path, cursor) if number < 99] == [2, 3]
+
+
 def test_a_follower_goes_through_sealed_and_compressed_segments(path: str) -> None:
     """From the beginning of the stream, and from each cursor, whatever was compressed since."""
     log = AppendLog(path, rotation=Rotation(max_bytes=200, compress="gzip"))

@@ -22,6 +22,9 @@ HEAD_BYTES: Final = 4096
 TAIL_BYTES: Final = 1024
 # What is left of the shortest record, "{}", and of its newline.
 _BLANKED: Final = (b"   ", b"  \n")
+# How a line ends, its newline put aside with a bad line behind it or not, and where spaces stand that are left of bad lines.
+_ENDS: Final = (b" ", b"\n")
+_TRACES: Final = (b"\n ", b" \n")
 _FORM: Final = re.compile(r"1\.(\d{1,20})\.(\d{1,20})\.([0-9a-f]{1,16})\.([0-9a-f]{1,8})\.([0-9a-f]{8})\.([0-9a-f]{16})", re.ASCII)
 
 
@@ -58,11 +61,12 @@ class Cursor(NamedTuple):
         """Return the text, with the version of its form in front."""
         return f"1.{self.start}.{self.offset}.{self.inode:x}.{self.generation:x}.{self.line}.{self.content}"
 
-    def fits(self, read_at: Reads, *, is_certain: bool) -> bool:
+    def fits(self, read_at: Reads, *, is_certain: bool, is_likely: bool = False) -> bool:
         """Whether a file holds in front of the cursor what stood there when it was made.
 
         `is_certain`: more than the content says that it is this file, so the record in front is enough, or the spaces that a repair has
         left of it. For then a repair, which blanks a bad line and leaves all others in their place, is no reason to refuse.
+        `is_likely`: something says so that could be wrong, so the record is enough only beside the spaces that a repair has left of others.
         """
         tail = read_at(min(self.offset, TAIL_BYTES), max(0, self.offset - TAIL_BYTES))
         if len(tail) < min(self.offset, TAIL_BYTES):
@@ -70,7 +74,16 @@ class Cursor(NamedTuple):
         if is_certain and (line_checksum(tail) == self.line or tail.endswith(_BLANKED)):
             return True
         head = read_at(min(self.offset, HEAD_BYTES), 0)
-        return self.offset > 0 and content_checksum(hash_head(head), tail) == self.content
+        if self.offset == 0:
+            return False
+        if content_checksum(hash_head(head), tail) == self.content:
+            return True
+        return is_likely and line_checksum(tail) == self.line and tail.endswith(_ENDS) and _has_traces(head, tail)
+
+
+def _has_traces(head: bytes, tail: bytes) -> bool:
+    """Whether spaces stand where a repair leaves them: in front of a line, or behind it, its newline among them."""
+    return any(trace in part for part in (b"\n" + head, tail + b"\n") for trace in _TRACES)
 
 
 def line_checksum(tail: bytes) -> str:

@@ -86,9 +86,11 @@ class LogFile:
     def holds(self, cursor: Cursor) -> bool:
         """Whether it holds what stood in front of the cursor when that was made; see `Cursor.fits`.
 
-        A number by itself makes nothing certain, for it is given out again.
+        A number by itself makes nothing certain, for it is given out again; nor does the stretch of a segment, for a file may have been
+        removed, and another one sealed in its place. Either makes it likely.
         """
-        return cursor.fits(self.source.read_at, is_certain=self.generation != 0 and self.is_of(cursor))
+        is_of, is_in_its_place = self.is_of(cursor), self.is_sealed and self.start == cursor.start
+        return cursor.fits(self.source.read_at, is_certain=is_of and self.generation != 0, is_likely=is_of or is_in_its_place)
 
     def has_content_of(self, cursor: Cursor) -> bool:
         """Whether it holds that by its bytes alone, whichever file it is; none are in front of the beginning."""
