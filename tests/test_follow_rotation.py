@@ -452,6 +452,37 @@ def test_a_cut_file_is_read_on_in_its_copy(path: str, log: AppendLog) -> None:
     assert rest(path, cursor) == [2, 3, 4, 5, 6]
 
 
+@pytest.mark.parametrize("numbers", [[99], [99, 4], [99, 4, 99], [99, 4, 99, 5]], ids=repr)
+def test_a_cut_file_is_read_on_in_its_copy_though_it_begins_with_the_same_lines(path: str, log: AppendLog, numbers: list[int]) -> None:
+    """And though the line that was passed last stands in its place, too: it does not look as if lines were taken back."""
+    for number in (99, 1, 99):
+        log.append({"n": number})
+    with Follower(path, "beginning", notify=False, poll_seconds=0.01) as follower:
+        assert take(follower, 3) == [99, 1, 99]
+        for number in (2, 3):
+            log.append({"n": number})
+        cut(path)
+        for number in numbers:
+            log.append({"n": number})
+        assert take(follower, 2 + len(numbers)) == [2, 3, *numbers]
+
+
+def test_lines_that_are_taken_back_are_not_looked_for_in_an_older_copy(path: str, log: AppendLog) -> None:
+    """Which begins with the same lines, but was made before they were written."""
+    for number in range(2):
+        log.append({"n": number})
+    shutil.copy(path, f"{path}.1")
+    with open(f"{path}.1", "ab") as copy:
+        copy.write(b'{"n":7}\n')
+    written = os.stat(path)
+    os.utime(f"{path}.1", ns=(written.st_atime_ns, written.st_mtime_ns - 10**10))
+    with Follower(path, "beginning", notify=False, poll_seconds=0.01) as follower:
+        assert take(follower, 2) == [0, 1]
+        os.truncate(path, len(b'{"n":0}\n'))
+        log.append({"n": 2})
+        assert take(follower, 1) == [2]
+
+
 @pytest.mark.parametrize("is_sealed", [False, True], ids=["active", "sealed"])
 def test_a_cursor_is_found_in_the_copy_though_the_same_record_ends_at_its_place_of_the_cut_file(
     path: str, log: AppendLog, is_sealed: bool

@@ -55,6 +55,7 @@ def test_at_no_moment_of_a_repair_is_a_reader_sent_back(path: str, bad: bytes, p
         (b'{"n":1}\n{"n":2,}\n', b'{"n":1}\n{"n":23}\n'),
         (b'{"n":1}\n{"n":23}\n', b'{"n":1}\n{"n": 3}\n'),
         (b'{"n":1}\noops\n', b'{"n":1}\n{}{}\n'),
+        (b'{"n":1}\n{"n":2}\n{"n":3}\n', b'{"n":1}\n{"n":4}\n{"n":3}\n'),
     ],
 )
 def test_what_no_repair_makes_of_a_line_is_another_line(passed: bytes, now: bytes) -> None:

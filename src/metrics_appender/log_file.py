@@ -26,7 +26,8 @@ _COMPARED_BYTES: Final = 1 << 16
 class LogFile:
     """An open file of whole lines that starts at `start` in the log's stream.
 
-    `descriptor` is that of the file on the disk, `inode` and `generation` its own. With `is_final`, nobody writes to it any more, by what
+    `descriptor` is that of the file on the disk, `inode` and `generation` its own; `mtime_ns` is when it was last written to before
+    it was opened. With `is_final`, nobody writes to it any more, by what
     it is; with `is_sealed` because it is a segment, whose name says which stretch of the stream it holds.
     """
 
@@ -38,7 +39,7 @@ class LogFile:
         self.is_sealed = is_sealed
         self.descriptor = fd
         found = disk.stat_open(fd)
-        self.device, self.inode, self._mtime_ns = found.st_dev, found.st_ino, found.st_mtime_ns
+        self.device, self.inode, self.mtime_ns = found.st_dev, found.st_ino, found.st_mtime_ns
         self.generation = disk.generation_of(fd)
 
     @property
@@ -53,7 +54,7 @@ class LogFile:
 
     def last_written_ns(self) -> int:
         """When it was last written to, in nanoseconds since the epoch."""
-        return self._mtime_ns if self.is_final else disk.stat_open(self.descriptor).st_mtime_ns
+        return self.mtime_ns if self.is_final else disk.stat_open(self.descriptor).st_mtime_ns
 
     def has_name(self, path: str) -> bool:
         """Whether this is the file that has the name now."""

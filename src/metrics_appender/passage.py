@@ -78,23 +78,29 @@ class Passage:
 
     def _settle(self) -> bool:
         """Go where the reading goes on after what was read has changed; whether that is known yet."""
+        passed = self.cursor()
         standing = self._trail.settle(self.file.source.read_at)
-        return self._go_to_copy() or self._begin_again() if standing == "replaced" else standing == "same"
+        if standing == "same" and self.offset == passed.offset:
+            return True
+        # Some lines were taken back, or the file was cut and begins with the same lines again: then its copy has all of them.
+        if self._go_to_copy(passed, since_ns=0 if standing == "replaced" else self.file.mtime_ns):
+            return True
+        self._has_copy = standing == "same"
+        return self._begin_again() if standing == "replaced" else standing == "same"
 
-    def _go_to_copy(self) -> bool:
+    def _go_to_copy(self, passed: Cursor, since_ns: int) -> bool:
         """The file was cut to nothing in place: what stood behind this place is in the copy that was made before, if one was."""
-        copy = self._open_copy() if self._has_copy else None
-        self._has_copy = copy is not None
+        copy = self._open_copy(passed, since_ns) if self._has_copy else None
         if copy is None:
             return False
         self.close()
         self.file = copy
-        self._trail = self._trail_from(self.offset)
+        self._trail = self._trail_from(passed.offset)
         return True
 
-    def _open_copy(self) -> LogFile | None:
+    def _open_copy(self, passed: Cursor, since_ns: int) -> LogFile | None:
         try:
-            return succession.open_copy(self._path, self.cursor())
+            return succession.open_copy(self._path, passed, since_ns)
         except CursorGoneError:
             return None
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .segments import Segment
 
 
+_SECOND_NS: Final = 1_000_000_000
 _TICK_NS: Final = 20_000_000  # by which the clock of the files may lag behind ours
 
 
@@ -214,11 +215,14 @@ def _if_it_holds(cursor: Cursor, file: LogFile) -> LogFile | None:
     return file if is_found else None
 
 
-def open_copy(path: str, cursor: Cursor) -> LogFile | None:
-    """Open the copy that was made of a file before it was cut to nothing in place, as logrotate's `copytruncate` does."""
+def open_copy(path: str, cursor: Cursor, since_ns: int) -> LogFile | None:
+    """Open the copy that was made of a file before it was cut to nothing in place, as logrotate's `copytruncate` does.
+
+    It was last written to in the second of `since_ns` or later: compression may cut its time to seconds.
+    """
     while True:
         try:
-            return _rotated_twin(path, cursor, is_cut=True)
+            return _rotated_twin(path, cursor, is_cut=True, since_ns=since_ns)
         except FileNotFoundError:
             continue
 
@@ -286,12 +290,14 @@ def _rotated_original(path: str, cursor: Cursor) -> LogFile | None:
     return None
 
 
-def _rotated_twin(path: str, cursor: Cursor, *, is_cut: bool) -> LogFile | None:
+def _rotated_twin(path: str, cursor: Cursor, *, is_cut: bool, since_ns: int = 0) -> LogFile | None:
     """Open what has the content of a cursor's file in another: it was compressed, or copied before it was cut (`is_cut`).
 
     Raises `CursorGoneError` where several have it: which of them is the one cannot be known.
     """
-    twins = [rotated for rotated in list_rotated(path) if (rotated.is_compressed or is_cut) and _is_held_by(rotated, cursor)]
+    since_s = since_ns // _SECOND_NS
+    others = [rotated for rotated in list_rotated(path) if (rotated.is_compressed or is_cut) and rotated.mtime_ns // _SECOND_NS >= since_s]
+    twins = [rotated for rotated in others if _is_held_by(rotated, cursor)]
     if len(twins) > 1:
         names = ", ".join(os.path.basename(twin.path) for twin in twins)
         raise CursorGoneError(path, str(cursor), f"several files hold the same in front of it ({names})")

@@ -82,12 +82,11 @@ class Trail:
         begin = self.offset - len(passed)
         now = read_at(len(passed), begin)
         same = passed.rfind(b"\n", 0, _length_in_common(passed, now)) + 1
-        is_last_there = len(now) == len(passed) and cursor.line_checksum(now) == cursor.line_checksum(passed)
-        if (same and is_last_there) or is_repaired(passed, now):
+        if is_repaired(passed, now):
             self._recent[:] = now
             self.renew_head(head)
             return "same"
-        if not same and passed:
+        if not same:
             return "replaced"
         if not has_line(read_at, begin + same):
             return "shorter"
