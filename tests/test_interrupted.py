@@ -89,6 +89,26 @@ def raise_once(real: Callable[..., Any], error: BaseException, *, first: Callabl
     return act
 
 
+def preceded(real: Callable[..., Any], *acts: Callable[[], object]) -> Callable[..., Any]:
+    """Return the function, which first does the first of the acts at its first call, the second at its second, and so on."""
+    left = iter(acts)
+
+    def act(*arguments: Any) -> Any:
+        next(left, lambda: None)()
+        return real(*arguments)
+
+    return act
+
+
+def raising(error: BaseException) -> Callable[[], object]:
+    """Return an act that raises."""
+
+    def act() -> None:
+        raise error
+
+    return act
+
+
 @pytest.mark.parametrize("failure", [OSError(errno.EFBIG, "too big"), TimeoutError("job took too long"), KeyboardInterrupt()], ids=repr)
 def test_after_an_error_those_who_came_meanwhile_have_their_turn_at_once(
     log: AppendLog, wait: Waiting, monkeypatch: pytest.MonkeyPatch, failure: BaseException
@@ -117,17 +137,7 @@ def test_what_a_handler_raises_concerns_its_own_thread_alone(
         log.append({"n": 0})
         monkeypatch.setattr(log._appends, "_patience", log._appends._patience._replace(nap=0))
         team = Team(log)
-        real = getattr(disk, where)
-        calls: list[int] = []
-
-        def act(*arguments: Any) -> Any:
-            calls.append(1)
-            if len(calls) == 1:
-                wait.until(lambda: team.queued() == 3)
-            elif len(calls) == 2:
-                raise alarm
-            return real(*arguments)
-
+        act = preceded(getattr(disk, where), lambda: wait.until(lambda: team.queued() == 3), raising(alarm))
         monkeypatch.setattr(disk, where, act)
         team.start(1)
         wait.until(log._appends._lead.locked)
@@ -243,17 +253,7 @@ def test_an_exception_at_the_door_of_the_unlock_doubles_nobodys_line(path: str, 
     with AppendLog(path, durability="group", lock_timeout=HANG_SECONDS) as log:
         log.append({"n": 0})
         team = Team(log)
-        real = FileLock.unlock
-        calls: list[int] = []
-
-        def unlock(lock: FileLock) -> None:
-            calls.append(1)
-            if len(calls) == 1:
-                wait.until(lambda: team.queued() == 3)
-            elif len(calls) == 2:
-                raise KeyboardInterrupt
-            real(lock)
-
+        unlock = preceded(FileLock.unlock, lambda: wait.until(lambda: team.queued() == 3), raising(KeyboardInterrupt()))
         monkeypatch.setattr(FileLock, "unlock", unlock)
         team.start(1)
         wait.until(log._appends._lead.locked)
@@ -272,19 +272,12 @@ def test_a_second_signal_before_anything_is_taken_back_doubles_nobodys_line(
     with AppendLog(path, durability=durability, lock_timeout=HANG_SECONDS) as log:
         log.append({"n": 0})
         team = Team(log)
-        real = disk.sync_file
-        calls: list[int] = []
 
-        def sync(fd: int) -> None:
-            calls.append(1)
-            if len(calls) == 1:
-                wait.until(lambda: team.queued() == 3)
-            elif len(calls) == 2:
-                monkeypatch.setattr(WritePass, "_take_back", raise_once(WritePass._take_back, SystemExit("SIGTERM")))
-                raise KeyboardInterrupt
-            real(fd)
+        def interrupt() -> None:
+            monkeypatch.setattr(WritePass, "_take_back", raise_once(WritePass._take_back, SystemExit("SIGTERM")))
+            raise KeyboardInterrupt
 
-        monkeypatch.setattr(disk, "sync_file", sync)
+        monkeypatch.setattr(disk, "sync_file", preceded(disk.sync_file, lambda: wait.until(lambda: team.queued() == 3), interrupt))
         team.start(1)
         wait.until(log._appends._lead.locked)
         team.start(2, 3, 4)
