@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .following import Errand
 
 _NOTHING_WRITTEN: Final = "nothing was written"
+_LOOK_SECONDS: Final = 0.1
 _PR_SET_PDEATHSIG: Final = 1  # <linux/prctl.h>
 
 
@@ -124,7 +125,10 @@ def _append_in_threads(task: Task, door: Door, voice: Voice, ends: _End, numbers
     if len(task.callers) == 1:
         return {caller: call(caller) for caller in task.callers}
     with ThreadPoolExecutor(len(task.callers)) as threads:
-        return dict(zip(task.callers, threads.map(call, task.callers), strict=True))
+        calls = {caller: threads.submit(call, caller) for caller in task.callers}
+        while wait(calls.values(), timeout=_LOOK_SECONDS).not_done:
+            pass  # Python's handler of a signal that came right before this thread slept runs when it is awake again
+        return {caller: done.result() for caller, done in calls.items()}
 
 
 def append_one(door: Door, voice: Voice, task: Task, caller: int, number: int) -> None:
