@@ -9,8 +9,11 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from metrics_appender import disk, file_lock, fork, group_commit, line_queue, sealing, tail
+from metrics_appender import group_commit, line_queue, sealing, tail
 from metrics_appender.errors import NOTHING_WRITTEN, explain
+from metrics_appender.fs import calls as fs_calls
+from metrics_appender.fs import fork
+from metrics_appender.fs import lock as fs_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,13 +38,13 @@ def _strike_writes(strike: Callable[[int, bytes], int]) -> Callable[[], None]:
     """Return a way that does something else to every seventh write of a line."""
 
     def break_writes() -> None:
-        whole = disk.write
+        whole = fs_calls.write
         count = itertools.count(1)
 
         def write(fd: int, data: bytes | memoryview) -> int:
             return strike(fd, bytes(data)) if next(count) % _EVERY == 0 else whole(fd, data)
 
-        _put(disk, "write", write)
+        _put(fs_calls, "write", write)
 
     return break_writes
 
@@ -67,7 +70,7 @@ def _alter(fd: int, data: bytes) -> int:
 
 def _reorder() -> None:
     """Hold every seventh line back until the next one is written."""
-    whole = disk.write
+    whole = fs_calls.write
     count = itertools.count(1)
     held: list[bytes] = []
 
@@ -80,24 +83,24 @@ def _reorder() -> None:
             whole(fd, held.pop())
         return len(data)
 
-    _put(disk, "write", write)
+    _put(fs_calls, "write", write)
 
 
 def _lock_nothing() -> None:
     """Take no lock, and write in two halves: what a lock is there for shows at once."""
-    _put(file_lock, "load_flock", lambda: lambda fd, flags: None)
+    _put(fs_lock, "load_flock", lambda: lambda fd, flags: None)
 
     def write(fd: int, data: bytes) -> int:
         middle = len(data) // 2
         return os.write(fd, data[:middle]) + os.write(fd, data[middle:])
 
-    _put(disk, "write", write)
+    _put(fs_calls, "write", write)
 
 
 def _cut_nothing() -> None:
     """Write in small pieces, of which some fit where the whole line does not, and leave them there."""
-    _put(disk, "cut_back", lambda fd, size: None)
-    _put(disk, "write", lambda fd, data: os.write(fd, data[:_PIECE_BYTES]))
+    _put(fs_calls, "cut_back", lambda fd, size: None)
+    _put(fs_calls, "write", lambda fd, data: os.write(fd, data[:_PIECE_BYTES]))
 
 
 def _withdraw_nothing() -> None:
@@ -119,7 +122,7 @@ def _withdraw_nothing() -> None:
 def _check_no_name() -> None:
     """Take any file that is locked for the one that has the name."""
     here = threading.local()
-    flock = file_lock.load_flock()
+    flock = fs_lock.load_flock()
 
     def lock(fd: int, flags: int) -> None:
         here.fd = fd
@@ -127,8 +130,8 @@ def _check_no_name() -> None:
             time.sleep(_LATE_SECONDS)  # between the open and the lock, where a rotation may come
         flock(fd, flags)
 
-    _put(file_lock, "load_flock", lambda: lock)
-    _put(disk, "stat_named", lambda path: os.fstat(here.fd))
+    _put(fs_lock, "load_flock", lambda: lock)
+    _put(fs_calls, "stat_named", lambda path: os.fstat(here.fd))
 
 
 WAYS: Final[dict[str, Callable[[], None]]] = {
@@ -141,8 +144,8 @@ WAYS: Final[dict[str, Callable[[], None]]] = {
     "no mend": lambda: _put(tail, "mend_tail", lambda fd, path, end, size: None),
     "no aside": lambda: _put(tail, "put_aside", lambda fd, stretches, path: None),
     "no cut": _cut_nothing,
-    "no sync": lambda: _put(disk, "sync_file", lambda fd: None),
-    "no directory sync": lambda: _put(disk, "sync_directory", lambda path: None),
+    "no sync": lambda: _put(fs_calls, "sync_file", lambda fd: None),
+    "no directory sync": lambda: _put(fs_calls, "sync_directory", lambda path: None),
     "no name check": _check_no_name,
     "no base": lambda: _put(sealing, "base_of_active", lambda path: 0),
     "no withdrawal": _withdraw_nothing,

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from system_calls import Call, Disk, perform_unsynced
 
-from metrics_appender import AppendLog, disk
+from metrics_appender import AppendLog
+from metrics_appender.fs import calls as fs_calls
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,7 +53,7 @@ def append_one(log: AppendLog, report: Report) -> None:
 def append_in_new_directories(log: AppendLog, report: Report) -> None:
     """Make two directories, one in the other, and append the first line to a file in the inner one."""
     try:
-        disk.make_directory(os.path.dirname(log.path))
+        fs_calls.make_directory(os.path.dirname(log.path))
     except OSError as error:
         error.add_note("nothing was written: there is no directory yet")
         report(LINES[0], error)

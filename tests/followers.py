@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from unittest import mock
 
 from metrics_appender.follow import Follower
-from metrics_appender.waking import Waker
+from metrics_appender.fs.watch import Waker
 
 if TYPE_CHECKING:
     from collections.abc import Callable

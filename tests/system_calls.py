@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
-from metrics_appender import disk, file_lock
+from metrics_appender.fs import calls as fs_calls
+from metrics_appender.fs import lock as fs_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -97,13 +98,13 @@ def intercepted(answer: Disk) -> Iterator[None]:
     """
     interception = _Interception(answer)
     with pytest.MonkeyPatch.context() as patched:
-        for module in (disk, file_lock):
+        for module in (fs_calls, fs_lock):
             for name, value in list(vars(module).items()):
                 stand_in = interception.of(value)
                 if stand_in is not None:
                     patched.setattr(module, name, stand_in)
-        assert file_lock.load_flock() is fcntl.flock
-        patched.setattr(file_lock, "load_flock", lambda: interception.flock)
+        assert fs_lock.load_flock() is fcntl.flock
+        patched.setattr(fs_lock, "load_flock", lambda: interception.flock)
         yield
 
 

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import pytest
 import uvloop
 
-from metrics_appender import AppendLog, ClosedError, InvalidRecordError, LockTimeoutError, disk
+from metrics_appender import AppendLog, ClosedError, InvalidRecordError, LockTimeoutError
 from metrics_appender.aio import AsyncAppendLog, append_log, gathering, turns
 from metrics_appender.aio.chunks import iterate_in_chunks
 from metrics_appender.aio.loop_threads import LoopThreads
+from metrics_appender.fs import calls as fs_calls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator, Iterator
@@ -62,7 +63,7 @@ class SlowDisk:
         self.syncs = 0
         self.has_begun = threading.Event()
         self.may_end = threading.Event()
-        self._real = disk.sync_file
+        self._real = fs_calls.sync_file
 
     def sync_file(self, fd: int) -> None:
         """Wait for the word, then sync."""
@@ -76,7 +77,7 @@ class SlowDisk:
 def slow(monkeypatch: pytest.MonkeyPatch) -> SlowDisk:
     """The disk is slow until the test says otherwise."""
     made = SlowDisk()
-    monkeypatch.setattr(disk, "sync_file", made.sync_file)
+    monkeypatch.setattr(fs_calls, "sync_file", made.sync_file)
     return made
 
 
@@ -326,14 +327,14 @@ def test_a_task_cancelled_while_its_line_is_written_leaves_it_whole_and_the_lock
 
 def test_a_full_disk_fails_just_those_whose_lines_have_no_room(path: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of lines that go together, the short ones are written; each long one's caller has an error of its own."""
-    real = disk.write
+    real = fs_calls.write
 
     def write(fd: int, data: Any) -> int:
         if len(data) > 1000:
             raise OSError(errno.ENOSPC, "full")
         return real(fd, data)
 
-    monkeypatch.setattr(disk, "write", write)
+    monkeypatch.setattr(fs_calls, "write", write)
 
     async def main() -> list[Any]:
         async with AsyncAppendLog(path) as log:
@@ -359,7 +360,7 @@ def test_a_failing_disk_fails_all_who_went_together(
     async def main() -> list[Any]:
         async with AsyncAppendLog(path, durability=durability) as log:
             with monkeypatch.context() as patch:
-                patch.setattr(disk, "sync_file", sync)
+                patch.setattr(fs_calls, "sync_file", sync)
                 errors = await asyncio.gather(*(log.append({"n": n}) for n in range(3)), return_exceptions=True)
             await log.append({"n": "next"})
         return errors

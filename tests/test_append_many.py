@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from conftest import held
 
-from metrics_appender import AppendLog, ClosedError, InvalidRecordError, LockTimeoutError, append_log, disk
+from metrics_appender import AppendLog, ClosedError, InvalidRecordError, LockTimeoutError, append_log
+from metrics_appender.fs import calls as fs_calls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -34,13 +35,13 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     made: list[str] = []
 
     def counted(name: str) -> None:
-        real = getattr(disk, name)
+        real = getattr(fs_calls, name)
 
         def call(*arguments: Any) -> Any:
             made.append(name)
             return real(*arguments)
 
-        monkeypatch.setattr(disk, name, call)
+        monkeypatch.setattr(fs_calls, name, call)
 
     counted("write")
     counted("sync_file")

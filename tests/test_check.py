@@ -14,11 +14,12 @@ import pytest
 from conftest import deep_in_the_stack
 from damage import SUFFIX, event
 
-from metrics_appender import AppendLog, MetricsAppender, check, disk
-from metrics_appender.beside import sealed_path
+from metrics_appender import AppendLog, MetricsAppender, check
 from metrics_appender.check.judge import objects_in
 from metrics_appender.check.report import MOST_FAULTS
 from metrics_appender.compressed import ENDINGS, codec_of
+from metrics_appender.fs import calls as fs_calls
+from metrics_appender.fs.filename import sealed_path
 from metrics_appender.lines import is_blank
 from metrics_appender.segments import list_segments
 
@@ -184,7 +185,7 @@ def test_a_line_that_is_being_written_is_no_fault(path: str, hold: Callable[[str
 def test_a_line_that_is_ended_while_the_check_looks_is_no_fault(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tail is read again when the lock is seen to be free."""
     write(path, b"{}", tail=b'{"half":')
-    real = disk.read_at
+    real = fs_calls.read_at
     reads = []
 
     def read_at(fd: int, length: int, offset: int) -> bytes:
@@ -195,21 +196,21 @@ def test_a_line_that_is_ended_while_the_check_looks_is_no_fault(path: str, monke
                 file.write(b"1}\n")
         return block
 
-    monkeypatch.setattr(disk, "read_at", read_at)
+    monkeypatch.setattr(fs_calls, "read_at", read_at)
     assert check(path).is_clean
 
 
 def test_a_line_that_is_taken_back_under_the_check_is_no_fault(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What looks wrong is read once more."""
     write(path, b"{}", b"taken back")
-    real = disk.read_at
+    real = fs_calls.read_at
 
     def read_at(fd: int, length: int, offset: int) -> bytes:
         block = real(fd, length, offset)
         write(path, b"{}", b'{"taken":"its place"}')
         return block
 
-    monkeypatch.setattr(disk, "read_at", read_at)
+    monkeypatch.setattr(fs_calls, "read_at", read_at)
     assert check(path).is_clean
 
 
@@ -275,14 +276,14 @@ def test_a_file_that_cannot_be_read_is_told_and_the_others_are_checked(tmp_path:
     """Status 2, whatever else was found."""
     for name in "abc":
         write(tmp_path / f"{name}.ndjson", b"bad" if name == "a" else b"{}")
-    real = disk.open_read
+    real = fs_calls.open_read
 
     def open_read(path: str) -> int:
         if path.endswith("b.ndjson"):
             raise PermissionError(13, "Permission denied", path)
         return real(path)
 
-    monkeypatch.setattr(disk, "open_read", open_read)
+    monkeypatch.setattr(fs_calls, "open_read", open_read)
     report = check(tmp_path)
     assert [file.error for file in report.files] == [None, "Permission denied", None]
     assert report.exit_status == 2

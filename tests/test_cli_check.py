@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from test_cli import invoke, on_terminal, run
 
-from metrics_appender.beside import torn_path
+from metrics_appender.fs.filename import torn_path
 
 
 @pytest.fixture

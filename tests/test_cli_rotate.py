@@ -9,7 +9,7 @@ import pytest
 from test_cli import invoke, on_terminal
 
 from metrics_appender import AppendLog
-from metrics_appender.beside import sealed_path
+from metrics_appender.fs.filename import sealed_path
 from metrics_appender.segments import list_segments
 
 
@@ -96,7 +96,7 @@ def test_an_upkeep_that_another_process_does_is_left_to_it(path: str) -> None:
     """The file is sealed all the same."""
     from filelock import FileLock
 
-    from metrics_appender.beside import maintenance_lock_path
+    from metrics_appender.fs.filename import maintenance_lock_path
 
     fill(path, 1)
     with FileLock(maintenance_lock_path(path)):

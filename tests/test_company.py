@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from conftest import Waiting
 
-    from metrics_appender.file_lock import FileLock
+    from metrics_appender.fs.lock import FileLock
 
 STRANGER, *TOGETHER = range(4)
 

@@ -19,8 +19,10 @@ import pytest
 from crash_operations import OPERATIONS, Operation, read
 from system_calls import OneFault, die, die_after_part, fail_with, intercepted, perform_unsynced, write_part
 
-from metrics_appender import AppendLog, beside, disk
+from metrics_appender import AppendLog
 from metrics_appender.errors import MAY_BE_WRITTEN, NOTHING_WRITTEN
+from metrics_appender.fs import calls as fs_calls
+from metrics_appender.fs import filename
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -134,7 +136,7 @@ def judge(case: Case) -> None:
         assert any(line.startswith(torn) for line in lines)
     judge_errors(case)
     judge_next_appends(case, whole)
-    judge_torn_file(case.operation.torn, torn, read(beside.torn_path(case.path)), is_mended=is_mended)
+    judge_torn_file(case.operation.torn, torn, read(filename.torn_path(case.path)), is_mended=is_mended)
 
 
 def judge_errors(case: Case) -> None:
@@ -164,7 +166,7 @@ def judge_next_appends(case: Case, whole: list[bytes]) -> None:
     """The lock is free; the same log and a new one append, and every whole line is where it was."""
     records = list(map(json.loads, [*case.operation.whole.splitlines(), *whole]))
     assert AppendLog(case.path).read() == records
-    disk.make_directory(os.path.dirname(case.path))
+    fs_calls.make_directory(os.path.dirname(case.path))
     file = os.open(case.path, os.O_RDWR | os.O_CREAT, 0o644)
     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     os.close(file)

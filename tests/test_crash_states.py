@@ -18,7 +18,9 @@ from crash_operations import append_together, read
 from possible_disks import PossibleDisks
 from system_calls import Call, OneFault, intercepted, perform_unsynced
 
-from metrics_appender import AppendLog, CorruptLineError, beside, disk
+from metrics_appender import AppendLog, CorruptLineError
+from metrics_appender.fs import calls as fs_calls
+from metrics_appender.fs import filename
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -107,11 +109,11 @@ def recover(path: str) -> tuple[bytes, bytes]:
         assert AppendLog(path).read() == list(map(json.loads, whole.splitlines()))
     except CorruptLineError:
         assert b"\0" in whole  # the one thing that a reader, which mends nothing, may stumble over
-    disk.make_directory(os.path.dirname(path))
+    fs_calls.make_directory(os.path.dirname(path))
     AppendLog(path).append_line(AFTER)
     content = read(path)
     assert AppendLog(path).read() == list(map(json.loads, content.splitlines()))
-    return content, read(beside.torn_path(path))
+    return content, read(filename.torn_path(path))
 
 
 def is_in_order(lines: list[bytes], order: list[bytes]) -> bool:
@@ -239,7 +241,7 @@ def test_nuls_out_of_sight_do_not_hide_those_in_sight(tmp_path: Path) -> None:
         file.write(FIRST + far + near)
     AppendLog(path).append_line(AFTER)
     assert read(path) == FIRST + far + AFTER
-    assert read(beside.torn_path(path)) == near
+    assert read(filename.torn_path(path)) == near
 
 
 def test_a_line_with_a_nul_is_refused(tmp_path: Path) -> None:
@@ -266,8 +268,8 @@ def test_a_directory_that_somebody_left_half_made_is_made_durable_by_the_next(tm
     with intercepted(disks):
         disks.is_armed = True
         with contextlib.suppress(KeyboardInterrupt):
-            disk.make_directory(os.path.dirname(path))
-        disk.make_directory(os.path.dirname(path))
+            fs_calls.make_directory(os.path.dirname(path))
+        fs_calls.make_directory(os.path.dirname(path))
         AppendLog(path).append_line(line)
     recorder.acknowledge(line)
     check(recorder, str(tmp_path / "state"), os.path.relpath(path, root), [line])

@@ -213,8 +213,8 @@ def test_importing_the_package_loads_nothing_of_what_the_checks_need() -> None:
 
 BROKEN_LOCKS = """
 import time
-from metrics_appender import disk
-from metrics_appender.file_lock import FileLock
+from metrics_appender.fs import calls as disk
+from metrics_appender.fs.lock import FileLock
 
 class NoLock(FileLock):
     def __init__(self, path):

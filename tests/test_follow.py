@@ -11,10 +11,11 @@ from unittest import mock
 import pytest
 from followers import NOTIFY, SECONDS, Listening, rest, take
 
-from metrics_appender import AppendLog, CorruptLineError, InvalidRecordError, MetricsAppender, SkippedLines, disk, repair
+from metrics_appender import AppendLog, CorruptLineError, InvalidRecordError, MetricsAppender, SkippedLines, repair
 from metrics_appender.follow import Follower
+from metrics_appender.fs import calls as fs_calls
+from metrics_appender.fs.watch import Waker
 from metrics_appender.segments import PlainFile
-from metrics_appender.waking import Waker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -253,14 +254,14 @@ def test_what_is_read_to_follow_past_damage_grows_with_the_file_alone(path: str,
     """A corrupt line is read twice, and never with it what is around it, though each has its number."""
     put(path, b"".join(b'{"n":%d,"text":"%s"}\nbad\n' % (number, b"x" * 1000) for number in range(600)) + b"bad\n" * 600)
     put(path, b'{"n":"end"}\n')
-    real, lengths, errors, given = disk.read_at, list[int](), list[CorruptLineError](), list[Any]()
+    real, lengths, errors, given = fs_calls.read_at, list[int](), list[CorruptLineError](), list[Any]()
 
     def read_at(fd: int, length: int, offset: int) -> bytes:
         data = real(fd, length, offset)
         lengths.append(len(data))
         return data
 
-    with Follower(path, "beginning", on_error=on_error, notify=False) as follower, mock.patch.object(disk, "read_at", read_at):
+    with Follower(path, "beginning", on_error=on_error, notify=False) as follower, mock.patch.object(fs_calls, "read_at", read_at):
         while given[-1:] != ["end"]:
             try:
                 given += [followed.record["n"] for followed in follower.take(most)]

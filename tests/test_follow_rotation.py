@@ -14,11 +14,12 @@ import pytest
 from conftest import held
 from followers import NOTIFY, SECONDS, WAYS, Listening, compress, cut, rest, shift, take
 
-from metrics_appender import AppendLog, CorruptSegmentError, CursorGoneError, Rotation, disk, log_file, repair
+from metrics_appender import AppendLog, CorruptSegmentError, CursorGoneError, Rotation, log_file, repair
 from metrics_appender.follow import Follower
+from metrics_appender.fs import calls as fs_calls
+from metrics_appender.fs.watch import Waker
 from metrics_appender.log_file import LogFile
 from metrics_appender.maintenance import maintain
-from metrics_appender.waking import Waker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -372,7 +373,7 @@ def test_a_file_with_the_same_inode_and_the_same_lines_is_another_file(path: str
         cursors = [next(follower).cursor for _ in range(3)]
     with open(path, "rb") as file:
         data = file.read()
-        has_generation = disk.generation_of(file.fileno()) != 0
+        has_generation = fs_calls.generation_of(file.fileno()) != 0
     if not has_generation or not remake_with_same_inode(path, data):
         pytest.skip("this file system gives no number out again at once, or has no generations")
     for cursor in cursors:
@@ -536,7 +537,7 @@ def test_a_cursor_of_before_a_repair_holds_wherever_the_file_is(
 ) -> None:
     """Compression gives the file another inode, and some file systems have no generations: its place and the spaces tell."""
     if not has_generation:
-        monkeypatch.setattr(disk, "generation_of", lambda _: 0)
+        monkeypatch.setattr(fs_calls, "generation_of", lambda _: 0)
     with open(path, "ab") as file:
         file.write(b'{"n":0}\noops\n{"n":1}\n{"n":2}\n')
     with Follower(path, "beginning", on_error="skip") as follower:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from metrics_appender import AppendLog, LockTimeoutError, disk
+from metrics_appender import AppendLog, LockTimeoutError
+from metrics_appender.fs import calls as fs_calls
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,7 +76,7 @@ def queued(log: AppendLog) -> int:
 def count_syncs(monkeypatch: pytest.MonkeyPatch, log: AppendLog, wait: Waiting, *, others: int) -> list[int]:
     """Have the first sync wait until so many others are in the queue; return what grows by one with each sync."""
     syncs: list[int] = []
-    real = disk.sync_file
+    real = fs_calls.sync_file
 
     def sync(fd: int) -> None:
         syncs.append(fd)
@@ -83,7 +84,7 @@ def count_syncs(monkeypatch: pytest.MonkeyPatch, log: AppendLog, wait: Waiting, 
             wait.until(lambda: queued(log) == others)
         real(fd)
 
-    monkeypatch.setattr(disk, "sync_file", sync)
+    monkeypatch.setattr(fs_calls, "sync_file", sync)
     return syncs
 
 
@@ -203,7 +204,7 @@ def test_an_error_reaches_the_callers_whose_line_it_concerns(log: AppendLog, wai
             raise OSError(errno.ENOSPC, "No space left on device")
         return real(fd, data[:100])
 
-    monkeypatch.setattr(disk, "write", write)
+    monkeypatch.setattr(fs_calls, "write", write)
     count_syncs(monkeypatch, log, wait, others=3)
     calls = Calls(log)
     calls.start(0)
@@ -222,7 +223,7 @@ def test_a_failed_sync_reaches_all_whom_it_should_have_covered(log: AppendLog, w
     """Their lines are cut back, each gets an error of its own, and the sync is not tried again."""
     log.append({"n": "first"})
     syncs: list[int] = []
-    real = disk.sync_file
+    real = fs_calls.sync_file
 
     def sync(fd: int) -> None:
         syncs.append(fd)
@@ -232,7 +233,7 @@ def test_a_failed_sync_reaches_all_whom_it_should_have_covered(log: AppendLog, w
         else:
             raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(disk, "sync_file", sync)
+    monkeypatch.setattr(fs_calls, "sync_file", sync)
     calls = Calls(log)
     calls.start("good")
     wait.until(log._appends._lead.locked)
@@ -253,8 +254,8 @@ def test_where_cutting_back_fails_too_the_error_says_so(log: AppendLog, monkeypa
         raise OSError(errno.EIO, "Input/output error")
 
     with monkeypatch.context() as patched:
-        patched.setattr(disk, "sync_file", fail)
-        patched.setattr(disk, "cut_back", fail)
+        patched.setattr(fs_calls, "sync_file", fail)
+        patched.setattr(fs_calls, "cut_back", fail)
         with pytest.raises(OSError, match="Input/output error") as caught:
             log.append({"n": 1})
     assert caught.value.__notes__ == [f"{log.path}: the line may be in the file"]
@@ -266,7 +267,7 @@ def test_an_interrupted_leader_takes_its_own_line_back_only(log: AppendLog, wait
     """Ctrl-C in the middle of a pass: the leader's line is not in the file, the others' are written by the next."""
     log.append({"n": "first"})
     syncs: list[int] = []
-    real = disk.sync_file
+    real = fs_calls.sync_file
 
     def sync(fd: int) -> None:
         syncs.append(fd)
@@ -278,7 +279,7 @@ def test_an_interrupted_leader_takes_its_own_line_back_only(log: AppendLog, wait
         else:
             real(fd)
 
-    monkeypatch.setattr(disk, "sync_file", sync)
+    monkeypatch.setattr(fs_calls, "sync_file", sync)
     calls = Calls(log)
     calls.start("good")
     wait.until(log._appends._lead.locked)
@@ -317,7 +318,7 @@ def test_without_a_thread_to_be_had_the_lock_is_polled_for(path: str, hold: Hold
 def test_an_append_in_a_signal_handler_in_mid_append_is_refused_at_once(log: AppendLog, monkeypatch: pytest.MonkeyPatch) -> None:
     """It could only wait for itself; the interrupted append goes on."""
     errors: list[OSError] = []
-    real = disk.sync_file
+    real = fs_calls.sync_file
 
     def handle(number: int, frame: object) -> None:
         try:
@@ -331,7 +332,7 @@ def test_an_append_in_a_signal_handler_in_mid_append_is_refused_at_once(log: App
 
     before = signal.signal(signal.SIGUSR1, handle)
     try:
-        monkeypatch.setattr(disk, "sync_file", sync)
+        monkeypatch.setattr(fs_calls, "sync_file", sync)
         log.append({"n": 1})
     finally:
         signal.signal(signal.SIGUSR1, before)
@@ -346,13 +347,13 @@ def test_the_deadline_is_kept_while_a_pass_of_this_process_is_slow(path: str, mo
     log = AppendLog(path, lock_timeout=0.1)
     log.append({"n": 0})
     may_end = threading.Event()
-    real = disk.sync_file
+    real = fs_calls.sync_file
 
     def sync(fd: int) -> None:
         may_end.wait(60)
         real(fd)
 
-    monkeypatch.setattr(disk, "sync_file", sync)
+    monkeypatch.setattr(fs_calls, "sync_file", sync)
     calls = Calls(log)
     calls.start(1)
     wait.until(log._appends._lead.locked)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from metrics_appender import AppendLog, disk
+from metrics_appender import AppendLog
+from metrics_appender.fs import calls as fs_calls
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,8 +27,8 @@ class SlowDisk:
         self.begun = 0
         self.ended = 0
         self.lets_go = threading.Event()
-        self._sync = disk.sync_file
-        monkeypatch.setattr(disk, "sync_file", self)
+        self._sync = fs_calls.sync_file
+        monkeypatch.setattr(fs_calls, "sync_file", self)
 
     def __call__(self, fd: int) -> None:
         """Sync a file."""
@@ -82,7 +83,7 @@ def test_a_failed_sync_says_that_the_line_may_be_there(path: str, monkeypatch: p
         raise OSError(errno.EIO, "Input/output error")
 
     with monkeypatch.context() as broken:
-        broken.setattr(disk, "sync_file", fail)
+        broken.setattr(fs_calls, "sync_file", fail)
         with pytest.raises(OSError, match="Input/output error") as caught:
             log.append({"n": 1})
     assert caught.value.errno == errno.EIO
@@ -103,9 +104,9 @@ def test_a_failed_write_is_taken_back(tmp_path: Path, monkeypatch: pytest.Monkey
             raise OSError(errno.ENOSPC, "No space left on device")
         return real(fd, data[:-1])
 
-    real = disk.write
+    real = fs_calls.write
     with monkeypatch.context() as full:
-        full.setattr(disk, "write", write_some)
+        full.setattr(fs_calls, "write", write_some)
         with pytest.raises(OSError, match="No space left") as caught:
             log.append({"n": 1})
     assert caught.value.__notes__ == [f"{log.path}: nothing was written"]
@@ -125,8 +126,8 @@ def test_what_a_failed_sync_leaves_is_looked_at_when_the_disk_is_back(
         raise OSError(errno.EIO, "Input/output error")
 
     with monkeypatch.context() as broken:
-        broken.setattr(disk, "sync_file", lose)
-        broken.setattr(disk, "cut_back", lambda fd, size: lose(fd))
+        broken.setattr(fs_calls, "sync_file", lose)
+        broken.setattr(fs_calls, "cut_back", lambda fd, size: lose(fd))
         with pytest.raises(OSError, match="Input/output error") as caught:
             log.append({"n": 1})
     assert "may be in the file" in caught.value.__notes__[0]

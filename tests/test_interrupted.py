@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from conftest import HANG_SECONDS, held
 
-from metrics_appender import AppendLog, LockTimeoutError, disk
-from metrics_appender.file_lock import FileLock
+import metrics_appender
+from metrics_appender import AppendLog, LockTimeoutError
+from metrics_appender.fs import calls as fs_calls
+from metrics_appender.fs.lock import FileLock
 from metrics_appender.write_pass import WritePass
 
 if TYPE_CHECKING:
@@ -115,7 +117,7 @@ def test_after_an_error_those_who_came_meanwhile_have_their_turn_at_once(
 ) -> None:
     """They are not left to find out for themselves."""
     team = Team(log)
-    monkeypatch.setattr(disk, "write", raise_once(disk.write, failure, first=lambda: wait.until(lambda: team.queued() == 3)))
+    monkeypatch.setattr(fs_calls, "write", raise_once(fs_calls.write, failure, first=lambda: wait.until(lambda: team.queued() == 3)))
     team.start(0)
     wait.until(log._appends._lead.locked)
     team.start(1, 2, 3)
@@ -137,8 +139,8 @@ def test_what_a_handler_raises_concerns_its_own_thread_alone(
         log.append({"n": 0})
         monkeypatch.setattr(log._appends, "_patience", log._appends._patience._replace(nap=0))
         team = Team(log)
-        act = preceded(getattr(disk, where), lambda: wait.until(lambda: team.queued() == 3), raising(alarm))
-        monkeypatch.setattr(disk, where, act)
+        act = preceded(getattr(fs_calls, where), lambda: wait.until(lambda: team.queued() == 3), raising(alarm))
+        monkeypatch.setattr(fs_calls, where, act)
         team.start(1)
         wait.until(log._appends._lead.locked)
         team.start(2, 3, 4)
@@ -163,7 +165,7 @@ def test_what_is_raised_while_another_thread_writes_the_line_says_that_it_may_be
     log.append({"n": 0})
     team = Team(log)
     is_writing, is_told = threading.Event(), threading.Event()
-    real = disk.sync_file
+    real = fs_calls.sync_file
     calls: list[int] = []
 
     def sync(fd: int) -> None:
@@ -182,7 +184,7 @@ def test_what_is_raised_while_another_thread_writes_the_line_says_that_it_may_be
         wait.until(lambda: team.queued() == 0 and is_writing.is_set())
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
 
-    monkeypatch.setattr(disk, "sync_file", sync)
+    monkeypatch.setattr(fs_calls, "sync_file", sync)
     before = signal.signal(signal.SIGUSR1, handle)
     try:
         team.start(1)
@@ -209,7 +211,7 @@ def test_an_append_by_a_handler_is_refused_at_every_step_of_the_one_it_interrupt
     log: AppendLog, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     """Opening, writing, unlocking or closing: it could only wait for itself."""
-    owner = disk if where in {"write", "close"} else FileLock
+    owner = fs_calls if where in {"write", "close"} else FileLock
     errors: list[OSError] = []
     real = getattr(owner, where)
 
@@ -277,7 +279,7 @@ def test_a_second_signal_before_anything_is_taken_back_doubles_nobodys_line(
             monkeypatch.setattr(WritePass, "_take_back", raise_once(WritePass._take_back, SystemExit("SIGTERM")))
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(disk, "sync_file", preceded(disk.sync_file, lambda: wait.until(lambda: team.queued() == 3), interrupt))
+        monkeypatch.setattr(fs_calls, "sync_file", preceded(fs_calls.sync_file, lambda: wait.until(lambda: team.queued() == 3), interrupt))
         team.start(1)
         wait.until(log._appends._lead.locked)
         team.start(2, 3, 4)
@@ -318,7 +320,7 @@ class Alarm:
 
     def __call__(self, frame: FrameType, event: str, _: object) -> None:
         """Count the places within the library; it is called by the interpreter."""
-        if event in {"call", "c_return"} and os.path.dirname(disk.__file__) in frame.f_code.co_filename:
+        if event in {"call", "c_return"} and os.path.dirname(metrics_appender.__file__) in frame.f_code.co_filename:
             self.left -= 1
             if self.left == 0:
                 sys.setprofile(None)
@@ -337,14 +339,14 @@ def held_by_another_process(log: AppendLog, _: Team) -> Iterator[Callable[[], ob
 def led_by_another_thread(log: AppendLog, team: Team) -> Iterator[Callable[[], object]]:
     """Have one of the team append its number 4 to a disk that is slow; what is yielded lets it come to its end."""
     may_end = threading.Event()
-    real = disk.sync_file
+    real = fs_calls.sync_file
 
     def sync(fd: int) -> None:
         assert may_end.wait(HANG_SECONDS)
         real(fd)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(disk, "sync_file", sync)
+        patch.setattr(fs_calls, "sync_file", sync)
         team.start(4)
         while not log._appends._lead.locked():
             time.sleep(0.0002)
@@ -471,7 +473,7 @@ def test_an_append_by_another_log_in_a_handler_in_mid_append_is_refused(path: st
     """It could only wait for its own thread; without a timeout, for ever."""
     log = AppendLog(path, lock_timeout=None)
     log.append({"n": 0})
-    real = disk.sync_file
+    real = fs_calls.sync_file
     errors: list[OSError] = []
 
     def sync(fd: int) -> None:
@@ -484,7 +486,7 @@ def test_an_append_by_another_log_in_a_handler_in_mid_append_is_refused(path: st
                 errors.append(error)
         real(fd)
 
-    monkeypatch.setattr(disk, "sync_file", sync)
+    monkeypatch.setattr(fs_calls, "sync_file", sync)
     log.append({"n": 1})
     assert [error.errno for error in errors] == [errno.EDEADLK]
     assert "nothing was written" in errors[0].__notes__[0]
@@ -526,7 +528,7 @@ def test_an_error_that_a_handler_had_from_another_log_is_no_error_of_this_one(
     with AppendLog(path, durability=durability, lock_timeout=HANG_SECONDS) as log, AppendLog(path + ".inner", lock_timeout=0) as inner:
         log.append({"n": 0})
         team = Team(log)
-        real = disk.sync_file
+        real = fs_calls.sync_file
         calls: list[int] = []
 
         def sync(fd: int) -> None:
@@ -538,7 +540,7 @@ def test_an_error_that_a_handler_had_from_another_log_is_no_error_of_this_one(
                 inner.append({"n": "by the handler"})
 
         with held(inner.path):
-            monkeypatch.setattr(disk, "sync_file", sync)
+            monkeypatch.setattr(fs_calls, "sync_file", sync)
             team.start(1)
             wait.until(log._appends._lead.locked)
             team.start(2, 3, 4)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from metrics_appender import line_queue
-from metrics_appender.file_lock import TRY, FileLock
+from metrics_appender.fs.lock import TRY, FileLock
 from metrics_appender.line_queue import LineQueue
 
 if TYPE_CHECKING:

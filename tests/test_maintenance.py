@@ -21,8 +21,8 @@ from crash_operations import read
 from system_calls import OneFault, die, die_after_part, fail_with, intercepted, perform_unsynced, write_part
 
 from metrics_appender import AppendLog, MetricsAppender, Rotation, compressed, maintenance
-from metrics_appender.beside import UNFINISHED, maintenance_lock_path
 from metrics_appender.compressed import ENDINGS, codec_of
+from metrics_appender.fs.filename import UNFINISHED, maintenance_lock_path
 from metrics_appender.maintenance import Upkeep, maintain
 from metrics_appender.segments import base_of_active, list_segments, open_segment
 

@@ -12,8 +12,9 @@ from unittest import mock
 
 import pytest
 
-from metrics_appender import AppendLog, InvalidRecordError, Rotation, disk
-from metrics_appender.file_lock import FileLock
+from metrics_appender import AppendLog, InvalidRecordError, Rotation
+from metrics_appender.fs import calls as fs_calls
+from metrics_appender.fs.lock import FileLock
 from metrics_appender.maintenance import maintain
 from metrics_appender.named_cursors import first_unread
 from metrics_appender.segments import list_segments
@@ -62,7 +63,7 @@ def test_when_the_disk_fails_the_cursor_before_stays(log: AppendLog, call: str) 
     """And the next one is stored as if nothing had been."""
     log.save_cursor("a", CURSOR.format(1))
     with (
-        mock.patch.object(disk, call, side_effect=OSError(errno.EIO, os.strerror(errno.EIO))),
+        mock.patch.object(fs_calls, call, side_effect=OSError(errno.EIO, os.strerror(errno.EIO))),
         pytest.raises(OSError, match=os.strerror(errno.EIO)) as caught,
     ):
         log.save_cursor("a", CURSOR.format(2))
@@ -77,7 +78,7 @@ def test_a_cursor_is_synced_before_it_has_its_name(log: AppendLog) -> None:
     calls = mock.Mock()
     with contextlib.ExitStack() as patches:
         for name in ("sync_file", "rename", "sync_directory"):
-            calls.attach_mock(patches.enter_context(mock.patch.object(disk, name, wraps=getattr(disk, name))), name)
+            calls.attach_mock(patches.enter_context(mock.patch.object(fs_calls, name, wraps=getattr(fs_calls, name))), name)
         log.save_cursor("a", CURSOR.format(1))
     assert [call[0] for call in calls.mock_calls] == ["sync_file", "rename", "sync_directory"]
 
@@ -116,7 +117,7 @@ def test_storing_in_a_signal_handler_in_the_middle_of_storing_is_refused(log: Ap
     log.append({"n": 0})
     with log.follow("beginning", notify=False) as records:
         cursor = next(records).cursor
-    real = disk.sync_file
+    real = fs_calls.sync_file
     errors: list[OSError] = []
 
     def sync(fd: int) -> None:
@@ -128,7 +129,7 @@ def test_storing_in_a_signal_handler_in_the_middle_of_storing_is_refused(log: Ap
             errors.append(error)
         real(fd)
 
-    monkeypatch.setattr(disk, "sync_file", sync)
+    monkeypatch.setattr(fs_calls, "sync_file", sync)
     log.save_cursor("name", cursor)
     assert [error.errno for error in errors] == [errno.EDEADLK]
     assert set(log.cursors()) == {"another", "name"}

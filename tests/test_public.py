@@ -20,7 +20,8 @@ import metrics_appender
 if TYPE_CHECKING:
     from pathlib import Path
 
-MODULES = sorted(module.name for module in pkgutil.iter_modules(metrics_appender.__path__) if module.name != "__main__")
+FOUND = pkgutil.walk_packages(metrics_appender.__path__, "metrics_appender.")
+MODULES = sorted(module.name for module in FOUND if not module.name.endswith("__main__"))
 HEAVY = ["asyncio", "filelock", "multiprocessing", "numpy", "portalocker", "rich", "typer"]
 
 
@@ -92,7 +93,7 @@ def test_whatever_is_public_is_documented_and_typed(name: str, value: object) ->
 def test_the_examples_of_every_docstring_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each prints what it says, in an empty directory, with the public names at hand."""
     monkeypatch.delenv("METRICS_APPENDER_DIR", raising=False)
-    module = importlib.import_module(f"metrics_appender.{name}")
+    module = importlib.import_module(name)
     public = {public: getattr(metrics_appender, public) for public in metrics_appender.__all__}
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
     for number, example in enumerate(doctest.DocTestFinder().find(module, extraglobs=public)):

@@ -15,8 +15,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from metrics_appender import AppendLog, CorruptLineError, InvalidRecordError, MetricsAppender, SkippedLines, disk, reader, repair
+from metrics_appender import AppendLog, CorruptLineError, InvalidRecordError, MetricsAppender, SkippedLines, reader, repair
 from metrics_appender import lines as line_reader
+from metrics_appender.fs import calls as fs_calls
 from metrics_appender.ndjson import encode_line
 
 if TYPE_CHECKING:
@@ -280,7 +281,7 @@ def test_a_reader_never_changes_the_file(path: str) -> None:
 
 def read_while(path: str, change: Callable[[], None], limit: int | None) -> list[dict[str, Any]]:
     """Read in small blocks while a writer changes the file behind the reader's first read."""
-    real = disk.read_at
+    real = fs_calls.read_at
     changes = iter([change])
 
     def read_at(fd: int, length: int, offset: int) -> bytes:
@@ -288,7 +289,7 @@ def read_while(path: str, change: Callable[[], None], limit: int | None) -> list
         next(changes, lambda: None)()
         return block
 
-    with blocks_of(64), mock.patch.object(disk, "read_at", read_at):
+    with blocks_of(64), mock.patch.object(fs_calls, "read_at", read_at):
         return reader.read_last(path, limit)
 
 

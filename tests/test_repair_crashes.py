@@ -21,7 +21,7 @@ from damage import SUFFIX, event
 from system_calls import Call, OneFault, die, die_after_part, fail_with, intercepted, perform_unsynced, write_part
 
 from metrics_appender import AppendLog, check, repair
-from metrics_appender.beside import sealed_path, torn_path
+from metrics_appender.fs.filename import sealed_path, torn_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from metrics_appender import AppendLog, check, repair
-from metrics_appender.beside import torn_path
+from metrics_appender.fs.filename import torn_path
 
 ANY = settings(
     deadline=None, max_examples=300, database=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]

@@ -8,7 +8,7 @@ from unittest import mock
 
 import pytest
 
-from metrics_appender import disk
+from metrics_appender.fs import calls as fs_calls
 from metrics_appender.rotated import list_rotated
 
 if TYPE_CHECKING:
@@ -61,14 +61,14 @@ def test_a_file_that_is_there_plain_and_compressed_is_listed_once(tmp_path: Path
 def test_a_listing_ends_though_a_rotated_file_is_written_to_all_the_while(tmp_path: Path) -> None:
     """Its time is another each time; its number is not."""
     expected = names(tmp_path, "e.json.2", "e.json.1")
-    real = disk.list_names
+    real = fs_calls.list_names
     times = iter(range(10, 100))
 
     def list_names(directory: str) -> list[str]:
         os.utime(tmp_path / "e.json.1", (0, next(times)))
         return real(directory)
 
-    with mock.patch.object(disk, "list_names", list_names):
+    with mock.patch.object(fs_calls, "list_names", list_names):
         assert [os.path.basename(rotated.path) for rotated in list_rotated(str(tmp_path / "e.json"))] == expected
 
 
@@ -76,6 +76,6 @@ def test_a_listing_in_the_middle_of_a_rotation_is_repeated(tmp_path: Path) -> No
     """A renamed file that one listing did not show is in the next."""
     expected = names(tmp_path, "e.json.2", "e.json.1")
     listings = iter([["e.json.2"], ["e.json.1"]])
-    real = disk.list_names
-    with mock.patch.object(disk, "list_names", lambda directory: next(listings, None) or real(directory)):
+    real = fs_calls.list_names
+    with mock.patch.object(fs_calls, "list_names", lambda directory: next(listings, None) or real(directory)):
         assert [os.path.basename(rotated.path) for rotated in list_rotated(str(tmp_path / "e.json"))] == expected

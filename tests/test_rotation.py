@@ -16,10 +16,11 @@ from unittest import mock
 
 import pytest
 
-from metrics_appender import AppendLog, InvalidRecordError, LockTimeoutError, MetricsAppender, Rotation, birth, disk, sealing
+from metrics_appender import AppendLog, InvalidRecordError, LockTimeoutError, MetricsAppender, Rotation, sealing
 from metrics_appender.aio import AsyncAppendLog, AsyncMetricsAppender
-from metrics_appender.beside import sealed_path, torn_path
 from metrics_appender.errors import ClosedError
+from metrics_appender.fs import calls as fs_calls
+from metrics_appender.fs.filename import sealed_path, torn_path
 from metrics_appender.segments import base_of_active, list_segments
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def test_a_file_of_nothing_but_a_torn_tail_is_not_sealed(path: str) -> None:
 def test_a_file_is_sealed_when_it_is_too_old(path: str, age: float | timedelta, has_birth: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """By its birth time, or since it was first seen where there is none; an idle file is sealed by the next append."""
     if not has_birth:
-        monkeypatch.setattr(birth, "born_at", lambda fd: None)
+        monkeypatch.setattr(fs_calls, "born_at", lambda fd: None)
     log = AppendLog(path, rotation=Rotation(max_age=age))
     now = time.time()
     for later, count in ((0, 0), (0, 0), (HOUR - 60, 0), (HOUR + 60, 1)):
@@ -133,7 +134,7 @@ def test_a_file_is_sealed_when_it_is_too_old(path: str, age: float | timedelta, 
 def test_a_file_that_lay_empty_is_no_older_than_its_first_line(path: str, has_birth: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """As after `rotate()`: the first line is not sealed by itself."""
     if not has_birth:
-        monkeypatch.setattr(birth, "born_at", lambda fd: None)
+        monkeypatch.setattr(fs_calls, "born_at", lambda fd: None)
     log = AppendLog(path, rotation=Rotation(max_age=HOUR))
     log.append_line(LINE)
     log.rotate()
@@ -150,7 +151,7 @@ def test_a_file_with_the_number_of_one_before_is_no_older_than_its_birth(path: s
     log = AppendLog(path, rotation=Rotation(max_age=HOUR))
     log.append_line(LINE)
     now = time.time() + 2 * HOUR
-    monkeypatch.setattr(birth, "born_at", lambda fd: now)
+    monkeypatch.setattr(fs_calls, "born_at", lambda fd: now)
     with mock.patch.object(sealing, "time", mock.Mock(time=lambda: now)):
         log.append_line(LINE)
     assert list_segments(path) == []
@@ -162,7 +163,7 @@ def test_the_birth_of_a_file_is_not_its_change(path: str) -> None:
     with open(path, "wb") as file:
         after = time.time()
         os.utime(path, (1, 1))
-        born = birth.born_at(file.fileno())
+        born = fs_calls.born_at(file.fileno())
     if born is not None:  # a file system may keep none
         assert before - 0.1 <= born <= after + 0.1
 
@@ -273,7 +274,7 @@ def test_a_file_that_another_program_renames_in_mid_seal_is_not_taken_for_ours(p
     """The name is looked at once more right before it is given away."""
     log = AppendLog(path, rotation=SMALL)
     log.append_line(LINE)
-    real = disk.list_names
+    real = fs_calls.list_names
 
     def rename(directory: str) -> list[str]:
         os.rename(path, path + ".1")
@@ -282,7 +283,7 @@ def test_a_file_that_another_program_renames_in_mid_seal_is_not_taken_for_ours(p
         return real(directory)
 
     with monkeypatch.context() as patched:
-        patched.setattr(disk, "list_names", rename)
+        patched.setattr(fs_calls, "list_names", rename)
         with pytest.raises(OSError, match="renamed by another program"):
             log.append_line(LINE)
     assert names_beside(path) == ["", ".1"]
@@ -376,7 +377,7 @@ def test_the_disks_error_reaches_who_rotates_though_another_thread_met_it(
         thread = threading.Thread(target=rotate)
         thread.start()
         wait.until(lambda: any(other.name == "metrics-appender-waiter" for other in threading.enumerate()))
-        monkeypatch.setattr(disk, call, fail)
+        monkeypatch.setattr(fs_calls, call, fail)
     thread.join()
     assert [(error.errno, error.filename) for error in errors if isinstance(error, OSError)] == [(errno.EIO, path)]
 
@@ -385,7 +386,7 @@ def test_rotating_in_a_signal_handler_in_mid_append_is_refused_at_once(path: str
     """It could only wait for its own thread, with the lock held."""
     log = AppendLog(path, lock_timeout=None)
     log.append({"n": 0})
-    real = disk.sync_file
+    real = fs_calls.sync_file
     errors: list[OSError] = []
 
     def sync(fd: int) -> None:
@@ -396,7 +397,7 @@ def test_rotating_in_a_signal_handler_in_mid_append_is_refused_at_once(path: str
             errors.append(error)
         real(fd)
 
-    monkeypatch.setattr(disk, "sync_file", sync)
+    monkeypatch.setattr(fs_calls, "sync_file", sync)
     log.append({"n": 1})
     assert [error.errno for error in errors] == [errno.EDEADLK]
     assert [record["n"] for record in log.read()] == [0, 1]

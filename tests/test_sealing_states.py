@@ -14,7 +14,7 @@ from system_calls import intercepted, perform_unsynced
 from test_crash_states import AFTER, Recorder, is_in_order, line_of
 
 from metrics_appender import AppendLog, Rotation
-from metrics_appender.beside import torn_path
+from metrics_appender.fs.filename import torn_path
 from metrics_appender.maintenance import maintain
 from metrics_appender.segments import list_segments, open_segment
 

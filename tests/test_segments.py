@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from metrics_appender import CorruptSegmentError, disk, segments
-from metrics_appender.beside import UNFINISHED, sealed_path, torn_path
+from metrics_appender import CorruptSegmentError, segments
 from metrics_appender.compressed import ENDINGS, codec_of
+from metrics_appender.fs import calls as fs_calls
+from metrics_appender.fs.filename import UNFINISHED, sealed_path, torn_path
 from metrics_appender.segments import Segment, base_of_active, list_segments, open_segment
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def test_a_segment_that_is_compressed_while_the_directory_is_listed_is_not_misse
         os.unlink(segments.pop().path)
     listings = [sorted(os.listdir(os.path.dirname(path)))] * 2
     listings[0] = [name for name in listings[0] if name != os.path.basename(segments[missed].path)]
-    monkeypatch.setattr(disk, "list_names", lambda directory: listings.pop(0))
+    monkeypatch.setattr(fs_calls, "list_names", lambda directory: listings.pop(0))
     assert list_segments(path, base) == segments
 
 
@@ -108,7 +109,7 @@ def test_a_file_is_read_to_its_end_though_one_read_returns_less(path: str, most:
     """As pread(2) does beyond 2 GiB."""
     segment = put(path, 0, len(CONTENT), None, CONTENT)
     monkeypatch.setattr(segments, "_MOST_BYTES", most)
-    monkeypatch.setattr(disk, "read_at", lambda fd, length, offset: os.pread(fd, min(length, most), offset))
+    monkeypatch.setattr(fs_calls, "read_at", lambda fd, length, offset: os.pread(fd, min(length, most), offset))
     with open_segment(segment) as source:
         for length in range(20):
             assert source.read_at(length, 2) == CONTENT[2 : 2 + length]

@@ -12,10 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from metrics_appender import AppendLog, CorruptLineError, SkippedLines, disk
+from metrics_appender import AppendLog, CorruptLineError, SkippedLines
 from metrics_appender import lines as line_reader
-from metrics_appender.beside import sealed_path
 from metrics_appender.compressed import ENDINGS, codec_of
+from metrics_appender.fs import calls as fs_calls
+from metrics_appender.fs.filename import sealed_path
 from metrics_appender.ndjson import encode_line
 from metrics_appender.segments import base_of_active, list_segments
 
@@ -150,13 +151,13 @@ def test_a_line_of_spaces_is_no_record(path: str) -> None:
 def test_the_segments_are_not_listed_where_the_active_file_has_enough(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The cost of the last records does not grow with the directory."""
     lay_out(path, [(LINES[:3], None)], b"".join(LINES[3:]))
-    monkeypatch.delattr(disk, "list_names")
+    monkeypatch.delattr(fs_calls, "list_names")
     assert len(AppendLog(path).read(9)) == 9
 
 
 def during(call: str, change: Callable[[], None]) -> Any:
     """Have something happen right after the first of these calls of the disk."""
-    real = getattr(disk, call)
+    real = getattr(fs_calls, call)
     changes = iter([change])
 
     def changed(*arguments: Any) -> Any:
@@ -164,7 +165,7 @@ def during(call: str, change: Callable[[], None]) -> Any:
         next(changes, lambda: None)()
         return result
 
-    return mock.patch.object(disk, call, changed)
+    return mock.patch.object(fs_calls, call, changed)
 
 
 def seal_active(path: str) -> None:
@@ -263,7 +264,7 @@ def test_what_one_listing_misses_without_an_active_file_the_next_one_shows(path:
     names = os.listdir(os.path.dirname(path))
     for limit in (None, 2):
         listings: Iterator[list[str]] = iter([[]])
-        monkeypatch.setattr(disk, "list_names", lambda directory, listings=listings: next(listings, names))
+        monkeypatch.setattr(fs_calls, "list_names", lambda directory, listings=listings: next(listings, names))
         assert [record["n"] for record in AppendLog(path).read(limit)] == [0, 1, 2][-(limit or 3) :]
 
 
@@ -286,7 +287,7 @@ def test_where_the_directory_cannot_be_listed_what_may_be_left_out_is_an_error(
     def refuse(directory: str) -> list[str]:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), directory)
 
-    monkeypatch.setattr(disk, "list_names", refuse)
+    monkeypatch.setattr(fs_calls, "list_names", refuse)
     assert log.read(0) == []
     assert log.read(2) == [{"n": 0}, {"n": 1}]
     missing = AppendLog(f"{path}.missing")

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from metrics_appender import AppendLog, beside, disk
+from metrics_appender import AppendLog
+from metrics_appender.fs import calls as fs_calls
+from metrics_appender.fs import filename
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,8 +90,8 @@ def test_a_name_of_255_bytes_has_a_torn_file_too(tmp_path: Path) -> None:
             file.write(b"torn")
         AppendLog(path).append({})
         assert read(path) == b"{}\n"
-        assert read(beside.torn_path(path)) == b"torn"
-    assert beside.torn_path(paths[0]) != beside.torn_path(paths[1])
+        assert read(filename.torn_path(path)) == b"torn"
+    assert filename.torn_path(paths[0]) != filename.torn_path(paths[1])
 
 
 def test_a_torn_file_that_cannot_be_kept_is_not_cut(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,7 +105,7 @@ def test_a_torn_file_that_cannot_be_kept_is_not_cut(path: str, monkeypatch: pyte
         raise OSError(5, "Input/output error")
 
     with monkeypatch.context() as patched:
-        patched.setattr(disk, "sync_file", fail)
+        patched.setattr(fs_calls, "sync_file", fail)
         with pytest.raises(OSError, match="Input/output error") as caught:
             AppendLog(path).append({})
     assert "nothing was written" in caught.value.__notes__[0]
@@ -119,7 +121,7 @@ def test_what_cannot_be_cut_off_is_not_put_aside_again_and_again(path: str, monk
     with open(path, "wb") as file:
         file.write(b'{"n":1}\n{"n":')
     log = AppendLog(path)
-    cut_back = disk.cut_back
+    cut_back = fs_calls.cut_back
 
     def refuse(fd: int, size: int) -> None:
         if os.path.samestat(os.fstat(fd), os.stat(path)):
@@ -127,13 +129,13 @@ def test_what_cannot_be_cut_off_is_not_put_aside_again_and_again(path: str, monk
         cut_back(fd, size)
 
     with monkeypatch.context() as patch:
-        patch.setattr(disk, "cut_back", refuse)
+        patch.setattr(fs_calls, "cut_back", refuse)
         for _ in range(3):
             with pytest.raises(PermissionError, match="not permitted"):
                 log.append({"n": 2})
     log.append({"n": 3})
     assert log.read() == [{"n": 1}, {"n": 3}]
-    assert read(beside.torn_path(path)) == b'{"n":'
+    assert read(filename.torn_path(path)) == b'{"n":'
 
 
 def test_a_file_that_was_cut_outside_and_has_grown_beyond_our_last_line_is_looked_at_whole(path: str) -> None:
@@ -146,4 +148,4 @@ def test_a_file_that_was_cut_outside_and_has_grown_beyond_our_last_line_is_looke
         file.write(torn)
     log.append({"n": 2})
     assert log.read() == [{"n": 2}]
-    assert read(beside.torn_path(path)) == torn
+    assert read(filename.torn_path(path)) == torn

@@ -8,7 +8,8 @@ from unittest import mock
 
 import pytest
 
-from metrics_appender import disk, repair
+from metrics_appender import repair
+from metrics_appender.fs import calls as fs_calls
 from metrics_appender.segments import PlainFile
 from metrics_appender.trail import Trail
 
@@ -37,14 +38,14 @@ def test_at_no_moment_of_a_repair_is_a_reader_sent_back(path: str, bad: bytes, p
     """Whatever the repair makes of a bad line that was passed, and wherever that stands: no other moves."""
     data = b"".join([*LINES[:place], bad, *LINES[place:], last])
     Path(path).write_bytes(data)
-    trail, overwrite = trail_over(data), disk.overwrite
+    trail, overwrite = trail_over(data), fs_calls.overwrite
     standings: set[tuple[str, int]] = set()
 
     def overwrite_and_look(fd: int, piece: bytes, offset: int) -> None:
         overwrite(fd, piece, offset)
         standings.add((trail.settle(source.read_at), trail.offset))
 
-    with PlainFile(path) as source, mock.patch.object(disk, "overwrite", overwrite_and_look):
+    with PlainFile(path) as source, mock.patch.object(fs_calls, "overwrite", overwrite_and_look):
         assert repair(path).changes
     assert standings == {("same", len(data))}
 

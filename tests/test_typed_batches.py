@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from metrics_appender import InvalidRecordError, MetricsAppender, appender, disk
+from metrics_appender import InvalidRecordError, MetricsAppender, appender
 from metrics_appender.aio import AsyncMetricsAppender, turns
+from metrics_appender.fs import calls as fs_calls
 from metrics_appender.records import FidelityMetric, OutcomeMetric, PerformanceMetric, PromotionEvent, RollbackEvent
 
 if TYPE_CHECKING:
@@ -79,13 +80,13 @@ def append(request: pytest.FixtureRequest, tmp_path: Path, metrics: MetricsAppen
 def syncs(metrics: MetricsAppender, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Grow by one with each sync of a file."""
     made: list[int] = []
-    real = disk.sync_file
+    real = fs_calls.sync_file
 
     def sync(fd: int) -> None:
         made.append(fd)
         real(fd)
 
-    monkeypatch.setattr(disk, "sync_file", sync)
+    monkeypatch.setattr(fs_calls, "sync_file", sync)
     return made
 
 
@@ -141,16 +142,16 @@ def test_a_file_that_fails_has_nothing_of_the_batch_and_the_error_says_what_othe
     append: Append, metrics: MetricsAppender, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All or nothing is for each file by itself."""
-    real = disk.sync_file
+    real = fs_calls.sync_file
     failing = OSError(errno.EIO, "Input/output error")
 
     def sync(fd: int) -> None:
-        if disk.size_of(fd) and b'"outcome"' in disk.read_at(fd, 1 << 16, 0):
+        if fs_calls.size_of(fd) and b'"outcome"' in fs_calls.read_at(fd, 1 << 16, 0):
             raise failing
         real(fd)
 
     with monkeypatch.context() as broken:
-        broken.setattr(disk, "sync_file", sync)
+        broken.setattr(fs_calls, "sync_file", sync)
         with pytest.raises(OSError, match="Input/output error") as caught:
             append([run(1), OUTCOME, run(2), ROLLBACK])
     outcomes = tmp_path / f"{SKILL}_outcomes.json"
@@ -182,7 +183,7 @@ def test_where_the_first_records_are_acknowledged_the_error_does_not_deny_it(
 
     def records() -> Iterator[Any]:
         yield from map(run, range(4))
-        monkeypatch.setattr(disk, "write", refused)
+        monkeypatch.setattr(fs_calls, "write", refused)
         yield from map(run, range(4, 8))
 
     with pytest.raises(OSError, match="Disk quota exceeded") as full:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from metrics_appender import waiter
-from metrics_appender.file_lock import TRY, FileLock
+from metrics_appender.fs.lock import TRY, FileLock
 from metrics_appender.waiter import Waiter
 
 if TYPE_CHECKING:

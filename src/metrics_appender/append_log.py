@@ -8,11 +8,11 @@ import math
 import sys
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from .errors import ClosedError, Fault, InvalidRecordError, note_kept
+from .errors import ClosedError, Fault, InvalidRecordError, note_kept, show
 from .group_commit import GroupCommit
 from .housekeeping import Housekeeping, check_rotation
 from .naming import absolute_path
-from .ndjson import encode_blocks, encode_line, show
+from .ndjson import encode_blocks, encode_line
 from .patience import Patience
 from .write_pass import WritePass
 
@@ -43,7 +43,7 @@ _PATIENCE: Final[dict[str, Patience]] = {
     "os": Patience((*(0.0,) * 100, 0.00005, 0.0001, 0.0002, 0.0004, *(0.001,) * 19), keeps_queue_for=sys.maxsize, nap=0.002),
 }
 _NEEDED_LATER: Final = ("portalocker.portalocker", "metrics_appender.reader", "metrics_appender.named_cursors", "metrics_appender.sealing")
-_NEEDED_TO_ROTATE: Final = ("filelock", "metrics_appender.maintenance", "metrics_appender.birth")
+_NEEDED_TO_ROTATE: Final = ("ctypes", "filelock", "metrics_appender.maintenance")
 # So much of an `append_many` is all or nothing.
 CHUNK_BYTES: Final = 16 << 20
 

@@ -7,9 +7,10 @@ import os
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
-from . import disk, naming
+from . import naming
 from .append_log import CHUNK_BYTES, DEFAULT_LOCK_TIMEOUT, AppendLog, Durability, check_durability, check_lock_timeout, import_the_rest
 from .errors import NOTHING_WRITTEN, explain, note_kept
+from .fs import calls
 from .housekeeping import check_rotation
 from .ndjson import chunked
 from .records import FiledLine, by_file, encode_records
@@ -245,6 +246,6 @@ def note_acknowledged_files(error: BaseException, directory: str, counts: Mappin
 def make_directory(directory: str, path: str) -> None:
     """Make the directory, if it is not there, for what is to be written at `path`; an error says that nothing was."""
     try:
-        disk.make_directory(directory)
+        calls.make_directory(directory)
     except OSError as error:
         raise explain(error, path, NOTHING_WRITTEN) from None

@@ -12,8 +12,7 @@ import re
 import zlib
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
-from .errors import Fault, InvalidRecordError
-from .ndjson import show
+from .errors import Fault, InvalidRecordError, show
 
 if TYPE_CHECKING:
     from typing import Self

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import errno
 import json
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeGuard
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 NOTHING_WRITTEN = "nothing was written"
 NOTHING_MORE_WRITTEN = "nothing more was written"
 MAY_BE_WRITTEN = "the line may be in the file"
+_SHOWN_CHARACTERS: Final = 60
 
 
 class MetricsAppenderError(Exception):
@@ -37,6 +38,17 @@ class MetricsAppenderError(Exception):
     """
 
     outcome = ""
+
+
+def show(value: object) -> str:
+    """Return a value as an error shows it: its type, and its repr cut to a readable length."""
+    try:
+        text = repr(value)
+    except Exception as error:  # noqa: BLE001 - a repr of the caller's may raise anything, and must not hide the fault
+        text = f"<no repr: {type(error).__name__}>"
+    if len(text) > _SHOWN_CHARACTERS:
+        text = text[: _SHOWN_CHARACTERS - 1] + "…"
+    return f"{text} ({type(value).__name__})"
 
 
 class Fault(NamedTuple):

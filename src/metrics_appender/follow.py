@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 from . import notice, succession
 from .cursor import Cursor
 from .errors import CorruptLineError
+from .fs.watch import Waker, check_poll_seconds
 from .lines import is_blank, line_number
 from .marked import Repairs
 from .ndjson import decode_line
 from .passage import Passage
 from .segments import closed_on_error
 from .skipped import collector
-from .waking import Waker, check_poll_seconds
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -172,7 +172,9 @@ class Follower:
         self._number = 0
         if before:
             before.close()
-        self._waker.watch(file)  # before the first look, so that no write falls between the look and the sleep
+        self._waker.watch(
+            None if file.is_final else file.descriptor
+        )  # before the first look, so that no write falls between the look and the sleep
 
     def _take(self, most: int) -> list[Followed]:
         taken: list[Followed] = []

@@ -19,10 +19,10 @@ import time
 from threading import get_ident
 from typing import TYPE_CHECKING, Final
 
-from . import fork
 from .company import Company
 from .errors import MAY_BE_WRITTEN, NOTHING_WRITTEN, LockTimeoutError, add_outcome, explain, is_failure
-from .file_lock import TRY, FileLock
+from .fs import fork
+from .fs.lock import TRY, FileLock
 from .line_queue import LineQueue
 from .patience import LOOKS_IN_A_TIMEOUT
 from .waiter import Waiter
@@ -30,7 +30,7 @@ from .waiter import Waiter
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .file_lock import Seal
+    from .fs.lock import Seal
     from .line_queue import Entry, Write
     from .patience import Patience
 

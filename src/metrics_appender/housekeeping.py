@@ -10,17 +10,17 @@ import functools
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from . import disk, tail
-from .errors import NOTHING_WRITTEN, Fault, InvalidRecordError, LockTimeoutError, explain, restate
+from . import tail
+from .errors import NOTHING_WRITTEN, Fault, InvalidRecordError, LockTimeoutError, explain, restate, show
+from .fs import calls
 from .group_commit import GroupCommit, refuse_in_mid_append
-from .ndjson import show
 from .patience import Patience
 from .rotation import Rotation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .file_lock import FileLock, Seal
+    from .fs.lock import FileLock, Seal
     from .maintenance import Upkeep
     from .sealing import Sealed
 
@@ -55,7 +55,7 @@ class Housekeeping:
         Waits for the lock as an append does, for so many seconds, and raises as one does.
         """
         refuse_in_mid_append(self.path)
-        if not disk.is_there(self.path):
+        if not calls.is_there(self.path):
             return None
         from .sealing import ByHand
 
@@ -102,7 +102,7 @@ class Housekeeping:
 
 def _require_regular(lock: FileLock, *_: object) -> tuple[()]:
     """Where there was nothing to seal, refuse what is no file: a pipe has no lines either."""
-    disk.require_regular(lock.fd, lock.path)
+    calls.require_regular(lock.fd, lock.path)
     return ()
 
 

@@ -16,7 +16,7 @@ from .tail import LOOK_BACK_BYTES
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .file_lock import FileLock
+    from .fs.lock import FileLock
 
 # One pass joins lines of up to so many bytes, as far back as a look for what a power cut left goes; a longer line goes by itself.
 _PASS_BYTES: Final = LOOK_BACK_BYTES

@@ -8,8 +8,9 @@ import shutil
 import tempfile
 from typing import IO, TYPE_CHECKING, Final
 
-from . import disk, file_lock, segments, stream
+from . import segments, stream
 from .errors import CorruptSegmentError
+from .fs import calls, lock
 from .lines import last_lines
 from .segments import PlainFile, Source, closed_on_error
 from .trail import KEPT_BYTES, is_repaired
@@ -38,9 +39,9 @@ class LogFile:
         self.is_final = is_final
         self.is_sealed = is_sealed
         self.descriptor = fd
-        found = disk.stat_open(fd)
+        found = calls.stat_open(fd)
         self.device, self.inode, self.mtime_ns = found.st_dev, found.st_ino, found.st_mtime_ns
-        self.generation = disk.generation_of(fd)
+        self.generation = calls.generation_of(fd)
 
     @property
     def end(self) -> int:
@@ -54,12 +55,12 @@ class LogFile:
 
     def last_written_ns(self) -> int:
         """When it was last written to, in nanoseconds since the epoch."""
-        return self.mtime_ns if self.is_final else disk.stat_open(self.descriptor).st_mtime_ns
+        return self.mtime_ns if self.is_final else calls.stat_open(self.descriptor).st_mtime_ns
 
     def has_name(self, path: str) -> bool:
         """Whether this is the file that has the name now."""
         try:
-            named = disk.stat_followed(path)  # a reader may come through a link
+            named = calls.stat_followed(path)  # a reader may come through a link
         except FileNotFoundError:
             return False
         return (named.st_dev, named.st_ino) == (self.device, self.inode)
@@ -78,7 +79,7 @@ class LogFile:
 
     def has_writer(self) -> bool:
         """Whether somebody may be in the middle of a write, though the file has lost its name."""
-        return not self.is_final and not file_lock.is_free(self.descriptor)
+        return not self.is_final and not lock.is_free(self.descriptor)
 
     def is_of(self, cursor: Cursor) -> bool:
         """Whether number and generation are those of the cursor's file."""
@@ -125,7 +126,7 @@ def open_sealed(segment: Segment) -> LogFile:
 def open_rotated(rotated: Rotated, start: int) -> LogFile:
     """Open a file that was rotated away; `FileNotFoundError` where its name is another's by now."""
     with closed_on_error(PlainFile(rotated.path)) as source:
-        opened = disk.stat_open(source.fd)
+        opened = calls.stat_open(source.fd)
         if (opened.st_dev, opened.st_ino) != (rotated.device, rotated.inode):
             raise FileNotFoundError(rotated.path)
         with closed_on_error(_Unpacked(source) if rotated.is_compressed else source) as content:

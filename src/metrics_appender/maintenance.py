@@ -13,9 +13,10 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from . import beside, disk, fork, notice
+from . import notice
 from .compressed import BLOCK_BYTES, ENDINGS, Compression, codec_of
 from .errors import CorruptSegmentError
+from .fs import calls, filename, fork
 from .rotation import seconds
 from .segments import CompressedFile, PlainFile, Segment, list_segments
 
@@ -40,7 +41,7 @@ def maintain(path: str, rotation: Rotation, first_unread: FirstUnread = lambda _
     from filelock import FileLock, Timeout
 
     try:
-        with FileLock(beside.maintenance_lock_path(path), timeout=0, fallback_to_soft=False):
+        with FileLock(filename.maintenance_lock_path(path), timeout=0, fallback_to_soft=False):
             _finish_what_was_begun(path)
             _delete_surplus(path, rotation, first_unread)
             if rotation.compress is not None:
@@ -53,16 +54,16 @@ def maintain(path: str, rotation: Rotation, first_unread: FirstUnread = lambda _
 def _finish_what_was_begun(path: str) -> None:
     """Remove what a killed compressor left half-written, and each plain segment of which it left a compressed one."""
     directory = os.path.dirname(path)
-    named = beside.sealed_names(path, disk.list_names(directory))
+    named = filename.sealed_names(path, calls.list_names(directory))
     for name, sealed in named:
-        if sealed.ending.endswith(beside.UNFINISHED):
-            disk.unlink(os.path.join(directory, name))
+        if sealed.ending.endswith(filename.UNFINISHED):
+            calls.unlink(os.path.join(directory, name))
     compressions = {ending: compression for compression, ending in ENDINGS.items()}
     there = {name for name, _ in named}
     for name, sealed in named:
         plain = name.removesuffix(sealed.ending)
         if sealed.ending in compressions and plain in there:
-            disk.sync_directory(directory)  # its compressor may have been killed before it did
+            calls.sync_directory(directory)  # its compressor may have been killed before it did
             _replace_plain(Segment(os.path.join(directory, plain), sealed.start, sealed.end, None), compressions[sealed.ending])
 
 
@@ -79,23 +80,23 @@ def _compress_all(segments: list[Segment], compression: Compression, progress: P
 def _compress(segment: Segment, compression: Compression, tell_place: Callable[[int], object]) -> None:
     """Compress a segment; it is there under either name at every moment, and under both in between."""
     target = segment.path + ENDINGS[compression]
-    unfinished = target + beside.UNFINISHED
+    unfinished = target + filename.UNFINISHED
     codec = codec_of(compression)
     with PlainFile(segment.path) as source:
         if source.size != segment.end - segment.start:
             notice.warn("%s: not compressed, for it holds %d bytes and not those of its name", segment.path, source.size)
             return
-        copy = disk.create(unfinished)
+        copy = calls.create(unfinished)
         try:
             for place, block in _placed_blocks(source):
-                disk.write_all(copy, codec.pack(block))
+                calls.write_all(copy, codec.pack(block))
                 tell_place(place + len(block))
-            disk.copy_attributes(source.fd, copy)
-            disk.sync_file(copy)
+            calls.copy_attributes(source.fd, copy)
+            calls.sync_file(copy)
         finally:
-            disk.close(copy)
-    disk.rename(unfinished, target)
-    disk.sync_directory(os.path.dirname(segment.path))
+            calls.close(copy)
+    calls.rename(unfinished, target)
+    calls.sync_directory(os.path.dirname(segment.path))
     _replace_plain(segment, compression)
 
 
@@ -105,8 +106,8 @@ def _replace_plain(segment: Segment, compression: Compression) -> None:
     compressed = segment._replace(path=segment.path + ENDINGS[compression], compression=compression)
     with PlainFile(segment.path) as plain, CompressedFile(compressed, compression) as packed:
         is_same = _are_same(plain, packed)
-    disk.unlink(segment.path if is_same else compressed.path)
-    disk.sync_directory(directory)
+    calls.unlink(segment.path if is_same else compressed.path)
+    calls.sync_directory(directory)
     if not is_same:
         notice.warn("%s: removed, for it did not hold what %s holds", compressed.path, segment.path)
 
@@ -134,9 +135,9 @@ def _delete_surplus(path: str, rotation: Rotation, first_unread: FirstUnread) ->
             break
         plain = segment.path.removesuffix(ENDINGS[segment.compression]) if segment.compression else segment.path
         for name in (plain, *(plain + ending for ending in ENDINGS.values())):
-            if disk.is_there(name):
-                disk.unlink(name)
-        disk.sync_directory(os.path.dirname(path))
+            if calls.is_there(name):
+                calls.unlink(name)
+        calls.sync_directory(os.path.dirname(path))
 
 
 def _surplus(segments: list[Segment], rotation: Rotation) -> Iterator[Segment]:
@@ -144,7 +145,7 @@ def _surplus(segments: list[Segment], rotation: Rotation) -> Iterator[Segment]:
     oldest = 0.0 if rotation.keep_age is None else time.time() - seconds(rotation.keep_age)
     for index, segment in enumerate(segments[:-1]):
         # Its file was last changed by its last line; a compressed one has inherited that time.
-        if index >= too_many and disk.stat_named(segment.path).st_mtime >= oldest:
+        if index >= too_many and calls.stat_named(segment.path).st_mtime >= oldest:
             return
         yield segment
 

@@ -11,12 +11,12 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
-from . import beside, disk, notice
+from . import notice
 from .cursor import Cursor
-from .errors import Fault, InvalidRecordError, explain
-from .file_lock import WAIT, FileLock
+from .errors import Fault, InvalidRecordError, explain, show
+from .fs import calls, filename
+from .fs.lock import WAIT, FileLock
 from .naming import name_fault, plain_text
-from .ndjson import show
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,14 +56,14 @@ def save_cursor(path: str, name: str, cursor: str) -> None:
 
 
 def _replace(target: str, cursor: str) -> None:
-    lock = FileLock(target + beside.UNFINISHED)
+    lock = FileLock(target + filename.UNFINISHED)
     try:
         lock.acquire(WAIT)
-        disk.cut_back(lock.fd, 0)  # what a dead writer left
-        disk.write_all(lock.fd, cursor.encode() + b"\n")
-        disk.sync_file(lock.fd)
-        disk.rename(lock.path, target)
-        disk.sync_directory(os.path.dirname(target))
+        calls.cut_back(lock.fd, 0)  # what a dead writer left
+        calls.write_all(lock.fd, cursor.encode() + b"\n")
+        calls.sync_file(lock.fd)
+        calls.rename(lock.path, target)
+        calls.sync_directory(os.path.dirname(target))
     finally:
         try:
             lock.release()
@@ -81,10 +81,10 @@ def drop_cursor(path: str, name: str) -> None:
     """Forget a name, durably; nothing happens when it is not there."""
     target = _path_of(path, name)
     try:
-        disk.unlink(target)
+        calls.unlink(target)
     except FileNotFoundError:
         return
-    disk.sync_directory(os.path.dirname(target))
+    calls.sync_directory(os.path.dirname(target))
 
 
 def list_cursors(path: str) -> dict[str, str]:
@@ -107,27 +107,27 @@ def first_unread(path: str) -> int | None:
 
 def _stored(path: str) -> Iterator[tuple[str, str]]:
     try:
-        names = disk.list_names(os.path.dirname(path))
+        names = calls.list_names(os.path.dirname(path))
     except FileNotFoundError:
         return
-    for name in beside.cursor_names(path, names):
-        cursor = _read(beside.cursor_path(path, name))
+    for name in filename.cursor_names(path, names):
+        cursor = _read(filename.cursor_path(path, name))
         if cursor is not None:  # else it was dropped meanwhile
             yield name, cursor
 
 
 def _read(path: str) -> str | None:
     try:
-        fd = disk.open_read(path)
+        fd = calls.open_read(path)
     except FileNotFoundError:
         return None
     try:
-        return disk.read_at(fd, _LONGEST_CURSOR_BYTES, 0).decode(errors="replace").strip()
+        return calls.read_at(fd, _LONGEST_CURSOR_BYTES, 0).decode(errors="replace").strip()
     except OSError as error:
         error.filename = path
         raise
     finally:
-        disk.close(fd)
+        calls.close(fd)
 
 
 def _path_of(path: str, name: Any) -> str:
@@ -137,4 +137,4 @@ def _path_of(path: str, name: Any) -> str:
         fault = Fault("name", show(name), f"pass a name without dots, of {_LONGEST_NAME_BYTES} bytes at the most")
     if fault:
         raise InvalidRecordError((fault,), outcome="")
-    return beside.cursor_path(path, name)
+    return filename.cursor_path(path, name)

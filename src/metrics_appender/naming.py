@@ -6,8 +6,8 @@ import os
 import unicodedata
 from typing import TYPE_CHECKING, Any, Final
 
-from .errors import Fault, InvalidRecordError
-from .ndjson import is_text, show
+from .errors import Fault, InvalidRecordError, show
+from .ndjson import is_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 import msgspec
 
 from . import any_depth
-from .errors import Fault, InvalidRecordError
+from .errors import Fault, InvalidRecordError, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -31,7 +31,6 @@ _encode_lines: Final = msgspec.json.Encoder().encode_lines
 # So many are encoded in one go, at the most: enough to pay.
 _BATCH_RECORDS: Final = 256
 _SCALARS: Final = frozenset({str, int, bool, NoneType})
-_SHOWN_CHARACTERS: Final = 60
 
 
 def encode_line(record: Mapping[str, Any]) -> bytes:
@@ -296,17 +295,6 @@ def is_text(value: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def show(value: object) -> str:
-    """Return a value as an error shows it: its type, and its repr cut to a readable length."""
-    try:
-        text = repr(value)
-    except Exception as error:  # noqa: BLE001 - a repr of the caller's may raise anything, and must not hide the fault
-        text = f"<no repr: {type(error).__name__}>"
-    if len(text) > _SHOWN_CHARACTERS:
-        text = text[: _SHOWN_CHARACTERS - 1] + "…"
-    return f"{text} ({type(value).__name__})"
 
 
 def _refuse(value: object, place: str, reason: str, faults: list[Fault]) -> None:

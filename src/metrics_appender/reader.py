@@ -14,10 +14,10 @@ import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from . import stream
-from .errors import CorruptLineError, Fault, InvalidRecordError
+from .errors import CorruptLineError, Fault, InvalidRecordError, show
 from .lines import is_blank, iter_blocks, last_lines, line_number, with_offsets
 from .marked import Repairs
-from .ndjson import decode_line, show
+from .ndjson import decode_line
 from .skipped import SkippedLines, collector, tell
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from . import naming, ndjson
-from .errors import Fault, InvalidRecordError
+from .errors import Fault, InvalidRecordError, show
 
 LAST_SECOND: Final = 253402300799.0  # 9999-12-31T23:59:59Z, the last that ISO 8601 writes in four digits of year
 _MICROSECONDS: Final = 1_000_000
@@ -195,7 +195,7 @@ def encode_record(record: Record, tokens: "EventTokens") -> FiledLine:
     suffix = _SUFFIXES.get(kind)
     if suffix is None:
         remedy = f"pass one of {', '.join(known.__name__ for known in _SUFFIXES)}"
-        raise InvalidRecordError((Fault("record", ndjson.show(record), remedy),))
+        raise InvalidRecordError((Fault("record", show(record), remedy),))
     fields = {name: getattr(record, name) for name in kind.__struct_fields__ if name not in _MADE}
     prefix = _ID_PREFIXES.get(kind)
     line = encode_event(kind, suffix, fields, prefix, tokens.take()) if prefix else encode_metric(kind, suffix, fields)
@@ -243,7 +243,7 @@ def _checked(name: str, kind: Any, value: Any, faults: list[Fault]) -> Any:
         remedy = _REMEDIES[kind]
         if isinstance(error, UnicodeEncodeError):
             remedy = "it holds lone surrogates, which UTF-8 cannot; pass whole characters"
-        faults.append(Fault(name, ndjson.show(value), remedy))
+        faults.append(Fault(name, show(value), remedy))
     return value
 
 
@@ -256,7 +256,7 @@ def _checked_object(name: str, value: Any, faults: list[Fault]) -> Any:
     except RecursionError:
         faults.append(Fault(name, type(value).__name__, "nested too deeply, or in itself; pass a flatter dict"))
     if len(faults) == count and not isinstance(value, dict):
-        faults.append(Fault(name, ndjson.show(value), _REMEDIES[dict[str, Any]]))
+        faults.append(Fault(name, show(value), _REMEDIES[dict[str, Any]]))
     return value
 
 

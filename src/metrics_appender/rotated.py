@@ -13,7 +13,7 @@ import re
 import stat
 from typing import Final, NamedTuple
 
-from . import disk
+from .fs import calls
 from .segments import names_beside
 
 # A number of up to five digits counts rotations; more digits are a date or a time. Those of sealed segments have fifteen and more.
@@ -68,7 +68,7 @@ def _listed(path: str) -> list[Rotated]:
 
 def _look(files: dict[tuple[int, str], Rotated], key: tuple[int, str], path: str, *, is_compressed: bool) -> None:
     try:
-        found = disk.stat_named(path)
+        found = calls.stat_named(path)
     except FileNotFoundError:
         return
     if stat.S_ISREG(found.st_mode):

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from .errors import Fault, InvalidRecordError
-from .ndjson import show
+from .errors import Fault, InvalidRecordError, show
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

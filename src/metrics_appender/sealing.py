@@ -13,14 +13,15 @@ import threading
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from . import beside, disk, tail
+from . import tail
+from .fs import calls, filename
 from .rotation import Rotation, seconds
 from .segments import Segment, base_of_active
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .file_lock import FileLock
+    from .fs.lock import FileLock
 
 
 class Rotator:
@@ -52,9 +53,7 @@ class Rotator:
         return self._max_age is not None and time.time() - self._begun_at(lock) >= self._max_age
 
     def _begun_at(self, lock: FileLock) -> float:
-        from .birth import born_at
-
-        born = born_at(lock.fd)
+        born = calls.born_at(lock.fd)
         if self._begun[0] != lock.inode:
             self._begun = (lock.inode, time.time() if born is None else born)
         return max(self._begun[1], born or 0.0)  # its birth, where the number was another file's before
@@ -112,14 +111,14 @@ def seal(lock: FileLock) -> Sealed:
     lock.size = end
     if end == 0:
         return Sealed(None, torn_bytes)
-    disk.sync_file(lock.fd)  # what was appended without a sync too: nobody will sync it later
+    calls.sync_file(lock.fd)  # what was appended without a sync too: nobody will sync it later
     start = base_of_active(lock.path)
-    segment = Segment(beside.sealed_path(lock.path, start, start + end), start, start + end, None)
+    segment = Segment(filename.sealed_path(lock.path, start, start + end), start, start + end, None)
     if not lock.is_for_named_file():
         raise OSError(errno.ESTALE, "renamed by another program while it was being sealed", lock.path)
-    if disk.is_there(segment.path):
+    if calls.is_there(segment.path):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), segment.path)
-    disk.rename(lock.path, segment.path)
+    calls.rename(lock.path, segment.path)
     # Before the lock is free. Who comes to the name meanwhile makes a new file, and syncs the directory before its first line as well.
-    disk.sync_directory(os.path.dirname(lock.path))
+    calls.sync_directory(os.path.dirname(lock.path))
     return Sealed(segment, torn_bytes)

@@ -14,9 +14,9 @@ import errno
 import os
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
 
-from . import beside, disk
 from .compressed import ENDINGS, Blocks, Compression, DamagedError, codec_of
 from .errors import CorruptSegmentError
+from .fs import calls, filename
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,20 +88,20 @@ class PlainFile:
     def __init__(self, path: str) -> None:
         """Open it; `FileNotFoundError` if it is not there."""
         self.path = path
-        self.fd = disk.open_read(path)
+        self.fd = calls.open_read(path)
 
     @property
     def size(self) -> int:
         """The size in bytes, now."""
-        return disk.size_of(self.fd)
+        return calls.size_of(self.fd)
 
     def read_at(self, length: int, offset: int) -> bytes:
         """Return so many bytes from there on; fewer only where the file ends."""
         if length <= _MOST_BYTES:
-            return disk.read_at(self.fd, length, offset)
+            return calls.read_at(self.fd, length, offset)
         pieces = []
         while length > 0:
-            pieces.append(disk.read_at(self.fd, min(length, _MOST_BYTES), offset))
+            pieces.append(calls.read_at(self.fd, min(length, _MOST_BYTES), offset))
             if len(pieces[-1]) < _MOST_BYTES:
                 break
             length -= _MOST_BYTES
@@ -112,7 +112,7 @@ class PlainFile:
         """Close the file."""
         if self.fd >= 0:
             fd, self.fd = self.fd, -1
-            disk.close(fd)
+            calls.close(fd)
 
     def __enter__(self) -> Self:
         """Return the source itself."""
@@ -131,7 +131,7 @@ class CompressedFile(PlainFile):
         codec = codec_of(compression)
         super().__init__(segment.path)
         with closed_on_error(self):
-            self._blocks = Blocks(codec, segment.end - segment.start, disk.size_of(self.fd), super().read_at)
+            self._blocks = Blocks(codec, segment.end - segment.start, calls.size_of(self.fd), super().read_at)
 
     @property
     def size(self) -> int:
@@ -200,7 +200,7 @@ def names_beside(path: str) -> list[str]:
     """
     directory = os.path.dirname(path)
     try:
-        return disk.list_names(directory)
+        return calls.list_names(directory)
     except FileNotFoundError:
         return []
     except PermissionError as error:
@@ -211,7 +211,7 @@ def names_beside(path: str) -> list[str]:
 def _listed(path: str) -> list[Segment]:
     directory = os.path.dirname(path)
     segments: list[Segment] = []
-    for name, (start, end, ending) in beside.sealed_names(path, names_beside(path)):
+    for name, (start, end, ending) in filename.sealed_names(path, names_beside(path)):
         is_new = not segments or segments[-1][1:3] != (start, end)  # sorted: the plain one comes first
         if is_new and ending in _COMPRESSIONS:
             segments.append(Segment(os.path.join(directory, name), start, end, _COMPRESSIONS[ending]))

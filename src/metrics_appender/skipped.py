@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from . import notice
-from .errors import Fault, InvalidRecordError
-from .ndjson import show
+from .errors import Fault, InvalidRecordError, show
 
 if TYPE_CHECKING:
     from .errors import CorruptLineError

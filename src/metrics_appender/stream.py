@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from . import disk
+from .fs import calls
 from .segments import PlainFile, Segment, base_of_active, closed_on_error, list_segments, open_segment
 
 if TYPE_CHECKING:
@@ -92,6 +92,6 @@ def _opened(segments: Iterable[Segment]) -> Iterator[Source]:
 
 def _is_named(file: PlainFile, path: str) -> bool:
     try:
-        return os.path.samestat(disk.stat_open(file.fd), disk.stat_followed(path))  # a reader may come through a link
+        return os.path.samestat(calls.stat_open(file.fd), calls.stat_followed(path))  # a reader may come through a link
     except FileNotFoundError:
         return False

@@ -6,8 +6,9 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, Final
 
-from . import disk, notice
-from .beside import torn_path
+from . import notice
+from .fs import calls
+from .fs.filename import torn_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,7 +29,7 @@ def end_of_sound_lines(fd: int, known: int, size: int) -> int:
     """
     known = known if known <= size else 0
     start = max(known - 1, size - LOOK_BACK_BYTES, 0)
-    block = disk.read_at(fd, size - start, start)
+    block = calls.read_at(fd, size - start, start)
     if start == known - 1 and not block.startswith(b"\n"):  # it is no line's end any more: the file was cut, and written to again
         return end_of_sound_lines(fd, 0, size)
     if block.endswith(b"\n") and b"\0" not in block:
@@ -45,7 +46,7 @@ def end_of_whole_lines(fd: int, size: int) -> int:
     end = size
     while end > 0:
         start = max(0, end - _BLOCK_BYTES)
-        newline = disk.read_at(fd, end - start, start).rfind(b"\n")
+        newline = calls.read_at(fd, end - start, start).rfind(b"\n")
         if newline >= 0:
             return start + newline + 1
         end = start
@@ -82,39 +83,39 @@ def mend_tail(fd: int, path: str, end: int, size: int) -> None:
     """
     begin = put_aside(fd, [(end, size)], path)
     try:
-        disk.cut_back(fd, end)
+        calls.cut_back(fd, end)
     except OSError:  # it may only be appended to (chattr(1)): every try would put them aside once more
-        if disk.size_of(fd) == size:
+        if calls.size_of(fd) == size:
             _take_back(begin, path)
         raise
     # Else a power cut could leave the first sectors of the next line, and behind them what was cut off here: two lines mixed.
-    disk.sync_file(fd)
+    calls.sync_file(fd)
 
 
 def put_aside(fd: int, stretches: Iterable[tuple[int, int]], path: str) -> int:
     """Add stretches of an open file to `torn_path(path)`, durably, and return where they begin there; when that fails, it is as before."""
     aside_path = torn_path(path)
-    aside = disk.open_append(aside_path)
+    aside = calls.open_append(aside_path)
     try:
-        before = disk.size_of(aside)
+        before = calls.size_of(aside)
         try:
             for start, end in stretches:
-                for piece in disk.pieces(fd, start, end):
-                    disk.write_all(aside, piece)
-            disk.sync_file(aside)
+                for piece in calls.pieces(fd, start, end):
+                    calls.write_all(aside, piece)
+            calls.sync_file(aside)
         except BaseException:
-            disk.cut_back(aside, before)
+            calls.cut_back(aside, before)
             raise
     finally:
-        disk.close(aside)
-    disk.sync_directory(os.path.dirname(aside_path))
+        calls.close(aside)
+    calls.sync_directory(os.path.dirname(aside_path))
     return before
 
 
 def _take_back(begin: int, path: str) -> None:
     with contextlib.suppress(OSError):
-        aside = disk.open_append(torn_path(path))
+        aside = calls.open_append(torn_path(path))
         try:
-            disk.cut_back(aside, begin)
+            calls.cut_back(aside, begin)
         finally:
-            disk.close(aside)
+            calls.close(aside)

@@ -14,13 +14,14 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final, Protocol
 
-from . import adrift, fork
-from .file_lock import WAIT, FileLock
+from . import adrift
+from .fs import fork
+from .fs.lock import WAIT, FileLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .file_lock import Seal
+    from .fs.lock import Seal
 
 _LINGER_SECONDS: Final = 1.0
 # The kernel wakes who is next in its queue, and whoever is awake already may take the lock before that one. So this thread, when it had

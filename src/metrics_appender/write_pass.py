@@ -6,13 +6,14 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, Final
 
-from . import disk, tail
+from . import tail
 from .errors import MAY_BE_WRITTEN, NOTHING_WRITTEN, add_outcome, explain, is_failure
+from .fs import calls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .file_lock import FileLock
+    from .fs.lock import FileLock
 
 # What is synced is written in pieces of at most so many bytes, each synced before the next: as far back as a look for what a
 # power cut left goes (see `tail`).
@@ -57,7 +58,7 @@ class WritePass:
         try:
             try:
                 written = len(block)
-                begun = disk.write(lock.fd, block) if written <= _PIECE_BYTES else 0  # all of it, in the ordinary case
+                begun = calls.write(lock.fd, block) if written <= _PIECE_BYTES else 0  # all of it, in the ordinary case
                 if begun != written:
                     self._write_rest(lock, block, begun)
             except OSError as error:
@@ -89,8 +90,8 @@ class WritePass:
         """
         try:
             if lock.size == 0:
-                disk.require_regular(lock.fd, self._path)
-                disk.sync_directory(os.path.dirname(self._path))
+                calls.require_regular(lock.fd, self._path)
+                calls.sync_directory(os.path.dirname(self._path))
                 return 0
             end = tail.mend(lock.fd, self._path, known, lock.size)
             if end != lock.size:
@@ -102,7 +103,7 @@ class WritePass:
 
     def _sync(self, lock: FileLock) -> None:
         self._is_syncing = True
-        disk.sync_file(lock.fd)
+        calls.sync_file(lock.fd)
         self._is_syncing = False
 
     def _write_rest(self, lock: FileLock, data: bytes, written: int) -> None:
@@ -111,9 +112,9 @@ class WritePass:
             for start in range(0, len(data), _PIECE_BYTES):
                 if start:
                     self._sync(lock)
-                disk.write_all(lock.fd, memoryview(data)[start : start + _PIECE_BYTES])
+                calls.write_all(lock.fd, memoryview(data)[start : start + _PIECE_BYTES])
         else:
-            disk.write_all(lock.fd, memoryview(data)[written:])
+            calls.write_all(lock.fd, memoryview(data)[written:])
 
     def _write_each(self, lock: FileLock, end: int, lines: Sequence[bytes], failure: OSError) -> tuple[list[OSError | None], int]:
         """Write each line by itself, where that failed together, so that the error reaches whom it concerns.
@@ -122,7 +123,7 @@ class WritePass:
         """
         if not lines or not is_failure(failure, self._path):
             raise failure
-        disk.cut_back(lock.fd, end)
+        calls.cut_back(lock.fd, end)
         self._sync_cut(lock, failure)
         errors: list[OSError | None] = []
         written = 0
@@ -132,7 +133,7 @@ class WritePass:
             except OSError as error:
                 if not is_failure(error, self._path):
                     raise
-                disk.cut_back(lock.fd, end + written)
+                calls.cut_back(lock.fd, end + written)
                 self._sync_cut(lock, error)
                 errors.append(explain(error, self._path, NOTHING_WRITTEN))
             else:
@@ -148,7 +149,7 @@ class WritePass:
         outcome = MAY_BE_WRITTEN
         if lock.is_held:
             with contextlib.suppress(OSError):
-                disk.cut_back(lock.fd, end)
+                calls.cut_back(lock.fd, end)
                 outcome = NOTHING_WRITTEN
                 self._sync_cut(lock, error)
         if isinstance(error, OSError):

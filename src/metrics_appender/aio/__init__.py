@@ -1,6 +1,6 @@
 """The same verbs for asyncio: thousands of tasks append, and the event loop is never blocked."""
 
-from ..file_lock import load_flock
+from ..fs.lock import load_flock
 from .append_log import AsyncAppendLog
 from .appender import AsyncMetricsAppender
 from .follow import AsyncFollower

@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
-from .. import fork
+from ..fs import fork
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,7 +6,7 @@ from collections import Counter
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from ..file_lock import is_free
+from ..fs.lock import is_free
 from ..segments import PlainFile
 from .files import count_bytes, logs_at, parts_of
 from .report import MOST_FAULTS, CheckReport, FileReport

@@ -8,7 +8,8 @@ import stat
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from .. import beside, disk, naming, stream
+from .. import naming, stream
+from ..fs import calls, filename
 from ..segments import base_of_active, list_segments, open_segment
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def logs_at(path: str) -> list[str]:
             return [path]
         raise
     if stat.S_ISDIR(mode):
-        return [os.path.join(path, name) for name in _logs_among(disk.list_names(path))]
+        return [os.path.join(path, name) for name in _logs_among(calls.list_names(path))]
     if not stat.S_ISREG(mode):
         raise OSError(errno.EINVAL, "neither a directory nor a regular file", path)
     return [path]
@@ -77,7 +78,7 @@ def size_of(path: str) -> int:
     """Return how many bytes a log has, in all of its files, unpacked."""
     size = sum(segment.end - segment.start for segment in list_segments(path))
     try:
-        return size + disk.stat_followed(path).st_size
+        return size + calls.stat_followed(path).st_size
     except OSError:  # all of it is sealed, or was a moment ago; what else it may be is told when it is opened
         return size
 
@@ -101,5 +102,5 @@ def _refuse(error: OSError) -> Source:
 
 
 def _logs_among(names: list[str]) -> list[str]:
-    logs = {beside.log_of_sealed(name) or name for name in names}
+    logs = {filename.log_of_sealed(name) or name for name in names}
     return sorted(name for name in logs if name.endswith(SUFFIXES))

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from ..append_log import DEFAULT_LOCK_TIMEOUT, AppendLog
-from ..disk import is_there
 from ..errors import InvalidRecordError
+from ..fs.calls import is_there
 from ..maintenance import maintain
 from ..named_cursors import first_unread
 from ..rotation import Rotation

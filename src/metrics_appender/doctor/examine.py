@@ -10,7 +10,7 @@ from .crew import Crew
 from .report import Check, FilesystemReport, Status
 from .tries import ANSWER_SECONDS, reason_of, try_all
 
-LOCK: Final = "metrics_appender.file_lock:FileLock"
+LOCK: Final = "metrics_appender.fs.lock:FileLock"
 _LOWEST_OPEN_LIMIT: Final = 64
 _LOW_ROOM_BYTES: Final = 100_000_000
 _LOW_ROOM_FILES: Final = 1000

@@ -18,14 +18,14 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from .. import disk
 from ..append_log import AppendLog
-from ..file_lock import TRY, WAIT
+from ..fs import calls
+from ..fs.lock import TRY, WAIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..file_lock import FileLock
+    from ..fs.lock import FileLock
 
 _TURN_BYTES: Final = 12
 _HELD_SECONDS: Final = 0.00001
@@ -57,11 +57,11 @@ class Probe:
     def make(self, directory: str) -> None:
         """Make the directory for the tries, and a file in it."""
         os.mkdir(directory, 0o700)
-        fd = disk.open_append(os.path.join(directory, "made"))
+        fd = calls.open_append(os.path.join(directory, "made"))
         try:
-            disk.write_all(fd, _LINE)
+            calls.write_all(fd, _LINE)
         finally:
-            disk.close(fd)
+            calls.close(fd)
 
     def remove(self, directory: str) -> None:
         """Remove the directory for the tries with all that is in it, if it is there."""
@@ -83,9 +83,9 @@ class Probe:
             if not lock.acquire(TRY):
                 lock.acquire(WAIT)
             try:
-                last = disk.read_at(lock.fd, _TURN_BYTES, lock.size - _TURN_BYTES) if lock.size else b""
+                last = calls.read_at(lock.fd, _TURN_BYTES, lock.size - _TURN_BYTES) if lock.size else b""
                 time.sleep(_HELD_SECONDS)  # a chance for those who should be waiting
-                disk.write_all(lock.fd, b"%09d %d\n" % (_number_in(last) + 1, number))
+                calls.write_all(lock.fd, b"%09d %d\n" % (_number_in(last) + 1, number))
             finally:
                 lock.release()
             turns += 1
@@ -129,11 +129,11 @@ class Probe:
 
     def time_syncs(self, path: str, number: int, seconds: float) -> list[int]:
         """Return how many nanoseconds each sync of a file took, after a line was written to it."""
-        fd = disk.open_append(path)
+        fd = calls.open_append(path)
         try:
-            return _time(number, seconds, lambda _: disk.sync_file(fd), before=lambda _: disk.write_all(fd, _LINE))
+            return _time(number, seconds, lambda _: calls.sync_file(fd), before=lambda _: calls.write_all(fd, _LINE))
         finally:
-            disk.close(fd)
+            calls.close(fd)
 
     def time_directory_syncs(self, directory: str, number: int, seconds: float) -> list[int]:
         """Return how many nanoseconds each sync of a directory took, after a file was made in it."""
@@ -143,7 +143,7 @@ class Probe:
                 number,
                 seconds,
                 lambda _: os.fsync(fd),
-                before=lambda turn: disk.close(disk.open_append(os.path.join(directory, f"new-{turn}"))),
+                before=lambda turn: calls.close(calls.open_append(os.path.join(directory, f"new-{turn}"))),
             )
         finally:
             os.close(fd)
@@ -192,4 +192,4 @@ def main(lock_name: str) -> None:
             answer = [False, error.errno, error.strerror or str(error)]
         except Exception as error:  # noqa: BLE001 - whatever it is, the doctor tells it
             answer = [False, None, f"{type(error).__name__}: {error}"]
-        disk.write_all(1, json.dumps(answer).encode() + b"\n")
+        calls.write_all(1, json.dumps(answer).encode() + b"\n")

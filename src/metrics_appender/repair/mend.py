@@ -7,12 +7,13 @@ import os
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from .. import beside, disk, tail
+from .. import tail
 from ..check.examine import find_faults
 from ..check.files import parts_of
 from ..check.scan import Found, Scan
 from ..check.schema import schema_for
 from ..errors import NOTHING_WRITTEN, LockTimeoutError, add_outcome, explain
+from ..fs import calls, filename
 from ..group_commit import GroupCommit
 from ..patience import Patience
 from ..segments import CompressedFile, PlainFile
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
     from ..check.report import FaultKind
-    from ..file_lock import FileLock
+    from ..fs.lock import FileLock
     from ..segments import Source
 
 _MOST_TRIES: Final = 100
@@ -117,7 +118,7 @@ def _maintenance_of(path: str, lock_timeout: float | None) -> Iterator[None]:
     """Keep other repairs away, and the compressor, which must not copy what is half repaired."""
     from filelock import FileLock, Timeout
 
-    lock_path = beside.maintenance_lock_path(path)
+    lock_path = filename.maintenance_lock_path(path)
     lock = FileLock(lock_path, timeout=-1 if lock_timeout is None else lock_timeout, fallback_to_soft=False)
     try:
         lock.acquire()
@@ -143,10 +144,10 @@ def _mend(lock: FileLock, looks: list[_Look], keep: Collection[FaultKind]) -> li
         _mend_tail(lock, looks, [plan for _, plan in plans])
         for fd, plan in plans:
             if plan.has_work():
-                times = disk.stat_open(fd)
+                times = calls.stat_open(fd)
                 carry_out(plan, fd, lock, active)
                 if fd != active:
-                    disk.set_times(fd, times)  # a segment's age is its time of sealing
+                    calls.set_times(fd, times)  # a segment's age is its time of sealing
         return [change for _, plan in plans for change in plan.changes]
 
 
@@ -188,15 +189,15 @@ def _open_to_mend(look: _Look, active: int, opened: ExitStack) -> int:
 def _open_same(path: str, inode: int, opened: ExitStack) -> int:
     """Open a file to overwrite, which has to be the one with this inode number."""
     try:
-        fd = disk.open_overwrite(path)
+        fd = calls.open_overwrite(path)
     except FileNotFoundError:
         raise _ChangedError from None
-    opened.callback(disk.close, fd)
-    if disk.stat_open(fd).st_ino != inode:
+    opened.callback(calls.close, fd)
+    if calls.stat_open(fd).st_ino != inode:
         raise _ChangedError
     return fd
 
 
 def _inode_of(source: Source) -> int:
     assert isinstance(source, PlainFile)
-    return disk.stat_open(source.fd).st_ino
+    return calls.stat_open(source.fd).st_ino

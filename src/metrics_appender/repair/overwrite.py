@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
-from .. import disk, tail
+from .. import tail
+from ..fs import calls
 from ..marked import MARK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from ..file_lock import FileLock
+    from ..fs.lock import FileLock
     from .plan import Patch, Plan
 
 _BLANK_BYTES: Final = 1 << 20
@@ -43,15 +44,15 @@ def carry_out(plan: Plan, fd: int, lock: FileLock, active: int) -> None:
 
 def _add_unfinished(moved: list[bytes], lock: FileLock) -> int:
     """Append objects to the active file, all but the newline behind each of them; return where they begin."""
-    end = disk.size_of(lock.fd)
+    end = calls.size_of(lock.fd)
     if moved:
         if end == 0:
-            disk.sync_directory(os.path.dirname(lock.path))
+            calls.sync_directory(os.path.dirname(lock.path))
         try:
-            disk.write_all(lock.fd, b" ".join(moved))
-            disk.sync_file(lock.fd)
+            calls.write_all(lock.fd, b" ".join(moved))
+            calls.sync_file(lock.fd)
         except BaseException:
-            disk.cut_back(lock.fd, end)
+            calls.cut_back(lock.fd, end)
             raise
     return end
 
@@ -79,7 +80,7 @@ def _write(lock: FileLock, fd: int, writes: Iterable[tuple[int, bytes]]) -> None
     for offset, data in writes:
         if lock.fd < 0:  # a signal handler forked, and this is the child
             raise lock.error_of_child()
-        disk.overwrite(fd, data, offset)
+        calls.overwrite(fd, data, offset)
         is_written = True
     if is_written:
-        disk.sync_file(fd)
+        calls.sync_file(fd)

@@ -15,14 +15,11 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
+from ..errors import Fault, InvalidRecordError, show
 from . import fork
-from .errors import Fault, InvalidRecordError
-from .ndjson import show
 
 if TYPE_CHECKING:
     from asyncinotify import Inotify, Watch
-
-    from .log_file import LogFile
 
 _LOOK_SECONDS: Final = 0.1
 _LOOK_SECONDS_WHEN_NOTIFIED: Final = 1.0
@@ -59,8 +56,8 @@ class Waker:
         """Whether the kernel wakes it."""
         return self._notifier is not None
 
-    def watch(self, file: LogFile | None) -> None:
-        """Be woken by writes to this file from now on, not by those to the one before."""
+    def watch(self, fd: int | None) -> None:
+        """Be woken by writes to this open file from now on, not by those to the one before; `None` watches no file."""
         if not self._notifier:
             return
         from asyncinotify import Mask
@@ -69,10 +66,10 @@ class Waker:
             with contextlib.suppress(OSError):  # the kernel drops the watch of a file that is gone by itself
                 self._notifier.rm_watch(self._watch)
             self._watch = None
-        if file and not file.is_final:
+        if fd is not None:
             # By its descriptor: the name may be another's by now.
             with contextlib.suppress(OSError):
-                self._watch = self._notifier.add_watch(f"/proc/self/fd/{file.descriptor}", Mask.MODIFY)
+                self._watch = self._notifier.add_watch(f"/proc/self/fd/{fd}", Mask.MODIFY)
 
     def sleep(self, most_seconds: float | None = None) -> None:
         """Return when there may be something, at the latest after `most_seconds` or when it is time to look."""

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import stat
 import struct
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,6 +24,12 @@ _OVERWRITE: Final = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 _READ: Final = os.O_RDONLY | os.O_CLOEXEC
 MODE: Final = 0o644
 _COPY_BYTES: Final = 1 << 20
+_AT_EMPTY_PATH: Final = 0x1000
+_STATX_BTIME: Final = 0x800
+# struct statx of <linux/stat.h>: the mask of what is told at its beginning, the birth time from byte 80 on.
+_MASK: Final = struct.Struct("=I")
+_BIRTH: Final = struct.Struct("=80xqI")
+_STATX_BYTES: Final = 256
 # _IOR('v', 1, long) of <linux/fs.h>
 _FS_IOC_GETVERSION: Final = 0x80007601 | struct.calcsize("l") << 16
 
@@ -191,6 +198,34 @@ def generation_of(fd: int) -> int:
     except OSError:
         return 0
     return int.from_bytes(answer[:4], sys.byteorder)  # the kernel writes an int, whatever the request's number says
+
+
+def born_at(fd: int) -> float | None:
+    """Return when an open file was made, in seconds since the epoch; `None` where its file system does not keep that.
+
+    By statx(2)'s `stx_btime`, or `st_birthtime`: neither time that every file has says it, for a write changes the one, and a link or a
+    rename the other.
+    """
+    born: float | None = getattr(os.fstat(fd), "st_birthtime", None)
+    return _ask_statx(fd) if born is None else born
+
+
+def _ask_statx(fd: int) -> float | None:
+    import ctypes
+
+    statx = _load_statx()
+    told = ctypes.create_string_buffer(_STATX_BYTES)
+    if statx is None or statx(fd, b"", _AT_EMPTY_PATH, _STATX_BTIME, told) or not _MASK.unpack_from(told)[0] & _STATX_BTIME:
+        return None
+    seconds, nanoseconds = _BIRTH.unpack_from(told)
+    return float(seconds + nanoseconds / 1e9)
+
+
+@functools.cache
+def _load_statx() -> Any:
+    import ctypes
+
+    return getattr(ctypes.CDLL(None), "statx", None)  # of glibc since 2.28 and of musl since 1.2
 
 
 open = os.open  # noqa: A001 - it is the operating system's open

@@ -18,8 +18,8 @@ import threading
 from stat import ST_DEV, ST_INO, ST_SIZE
 from typing import TYPE_CHECKING, Any, Final
 
-from . import disk, fork
-from .errors import MAY_BE_WRITTEN, explain
+from ..errors import MAY_BE_WRITTEN, explain
+from . import calls, fork
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,12 +71,12 @@ class FileLock:
             fork.wait()
         descriptors = self.descriptors
         with descriptors:
-            self.fd = fd = disk.open(self.path, disk.APPEND, disk.MODE)
+            self.fd = fd = calls.open(self.path, calls.APPEND, calls.MODE)
         if self.descriptors is not descriptors:  # a signal handler forked in between, and this is the child
             self.forget()
             raise self.error_of_child()
         # Before the lock: which file it is does not change, and others wait once the lock is taken.
-        self._opened = disk.stat_open(fd)
+        self._opened = calls.stat_open(fd)
 
     def acquire(self, how: int) -> bool:
         """Take the lock, of the file that is open already if one is; the file is made if it is not there.
@@ -96,7 +96,7 @@ class FileLock:
                 return False
             self.is_held = True
             try:
-                named = disk.stat_named(self.path)
+                named = calls.stat_named(self.path)
             except FileNotFoundError:
                 named = _NO_FILE
             inode = named[ST_INO]
@@ -130,8 +130,8 @@ class FileLock:
     def is_for_named_file(self) -> bool:
         """Whether the open file is the one that has the name; to be asked by another thread while this one waits."""
         try:
-            opened = disk.stat_open(self.fd)
-            named = disk.stat_named(self.path)
+            opened = calls.stat_open(self.fd)
+            named = calls.stat_named(self.path)
         except OSError:
             return False
         return os.path.samestat(opened, named)
@@ -156,7 +156,7 @@ class FileLock:
             finally:
                 with self.descriptors:
                     fd, self.fd = self.fd, -1
-                    disk.close(fd)
+                    calls.close(fd)
         except OSError as error:
             raise explain(error, self.path, MAY_BE_WRITTEN) from None
 
@@ -165,7 +165,7 @@ class FileLock:
         self.descriptors = threading.RLock()
         if self.fd >= 0:
             fd, self.fd = self.fd, -1
-            disk.close(fd)
+            calls.close(fd)
 
 
 def _always() -> bool:

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 import pytest
 from conftest import HANG_SECONDS
 
-from metrics_appender import AppendLog, disk, fork
+from metrics_appender import AppendLog
+from metrics_appender.fs import calls as fs_calls
+from metrics_appender.fs import fork
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,7 +35,7 @@ class SlowDisk:
         """Begin with a sync that has not begun."""
         self.has_begun = threading.Event()
         self.may_end = threading.Event()
-        self._real = disk.sync_file
+        self._real = fs_calls.sync_file
 
     def sync_file(self, fd: int) -> None:
         """Wait for the word, then sync."""
@@ -46,7 +48,7 @@ class SlowDisk:
 def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowDisk]:
     """The disk is slow until the test says otherwise."""
     made = SlowDisk()
-    monkeypatch.setattr(disk, "sync_file", made.sync_file)
+    monkeypatch.setattr(fs_calls, "sync_file", made.sync_file)
     yield made
     made.may_end.set()
 
@@ -93,7 +95,7 @@ def test_a_fork_in_the_middle_of_an_append_shares_nothing(log: AppendLog, path: 
         with pytest.raises(BlockingIOError):  # the parent's lock is still the parent's
             fcntl.flock(probe, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.close(probe)
-        disk.sync_file = os.fsync
+        fs_calls.sync_file = os.fsync
         os.write(writer, b"ready")
         log.append({"who": "child"})
 
@@ -109,7 +111,8 @@ def test_a_fork_in_the_middle_of_an_append_shares_nothing(log: AppendLog, path: 
 
 PARENT_DIES = """
 import os, signal, sys, threading
-from metrics_appender import AppendLog, disk, fork
+from metrics_appender import AppendLog
+from metrics_appender.fs import calls as disk, fork
 log = AppendLog(sys.argv[1])
 syncing = threading.Event()
 def sync(fd):
@@ -177,7 +180,7 @@ def test_a_child_forked_while_others_wait_in_the_queue_starts_afresh(log: Append
     wait.until(lambda: len(log._appends._queue) == 3)
 
     def child() -> None:
-        disk.sync_file = os.fsync
+        fs_calls.sync_file = os.fsync
         other = AppendLog(path + ".other")
         other.append({})
         assert len(log._appends._queue) == 0
@@ -192,7 +195,7 @@ def test_a_child_forked_while_others_wait_in_the_queue_starts_afresh(log: Append
 def test_a_signal_handler_that_forks_in_mid_append_leaves_the_append_to_the_parent(log: AppendLog, monkeypatch: pytest.MonkeyPatch) -> None:
     """The child comes out of the handler into an append that is the parent's: there it is an error, and writes nothing."""
     status: list[int] = []
-    real = disk.sync_file
+    real = fs_calls.sync_file
 
     def sync_and_fork(fd: int) -> None:
         if not status:
@@ -203,7 +206,7 @@ def test_a_signal_handler_that_forks_in_mid_append_leaves_the_append_to_the_pare
             status.append(end_of(pid))
         real(fd)
 
-    monkeypatch.setattr(disk, "sync_file", sync_and_fork)
+    monkeypatch.setattr(fs_calls, "sync_file", sync_and_fork)
     me = os.getpid()
     try:
         log.append({"n": 1})
@@ -334,7 +337,7 @@ def test_a_handler_that_forks_while_its_thread_opens_the_file_leaves_the_append_
     """The open file would be the parent's too, and so its lock."""
     me = os.getpid()
     status: list[int] = []
-    real = disk.open
+    real = fs_calls.open
 
     def open_and_fork(path: str, flags: int, mode: int) -> int:
         fd = real(path, flags, mode)
@@ -345,7 +348,7 @@ def test_a_handler_that_forks_while_its_thread_opens_the_file_leaves_the_append_
                 status.append(end_of(pid))
         return fd
 
-    monkeypatch.setattr(disk, "open", open_and_fork)
+    monkeypatch.setattr(fs_calls, "open", open_and_fork)
     try:
         log.append({"n": 1})
     except OSError:
@@ -363,7 +366,7 @@ def test_an_open_that_hangs_holds_up_neither_another_file_nor_a_fork_for_good(tm
     """Its file has a lease, or a server that is gone; in the child the file can be opened anew."""
     hanging, others = (AppendLog(tmp_path / name) for name in ("hanging", "others"))
     has_begun, may_end = threading.Event(), threading.Event()
-    real = disk.open
+    real = fs_calls.open
 
     def open_slowly(path: str, *arguments: int) -> int:
         if path == hanging.path and not has_begun.is_set():
@@ -375,7 +378,7 @@ def test_an_open_that_hangs_holds_up_neither_another_file_nor_a_fork_for_good(tm
         for log in (hanging, others):
             log.append({"who": "child"})
 
-    monkeypatch.setattr(disk, "open", open_slowly)
+    monkeypatch.setattr(fs_calls, "open", open_slowly)
     thread = threading.Thread(target=hanging.append, args=({"who": "parent"},))
     thread.start()
     has_begun.wait(HANG_SECONDS)
@@ -400,19 +403,19 @@ def test_a_close_that_fails_in_the_child_keeps_no_other_lock(tmp_path: Path, slo
         slow.has_begun.wait(HANG_SECONDS)
         assert log._appends._lock.is_held
     parent = os.getpid()
-    real = disk.close
+    real = fs_calls.close
 
     def close(fd: int) -> None:
         real(fd)
         if os.getpid() != parent:
             raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(disk, "close", close)
+    monkeypatch.setattr(fs_calls, "close", close)
 
     def child() -> None:
         monkeypatch.undo()
         assert sum(descriptors_of(log.path) for log in logs) == 0
-        disk.sync_file = os.fsync
+        fs_calls.sync_file = os.fsync
         another = threading.Thread(target=AppendLog(tmp_path / "another").append, args=({},))
         another.start()
         another.join(HANG_SECONDS / 2)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from metrics_appender import disk
-from metrics_appender.file_lock import TRY, WAIT, FileLock
+from metrics_appender.fs import calls as fs_calls
+from metrics_appender.fs.lock import TRY, WAIT, FileLock
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -80,7 +80,7 @@ def test_a_file_that_never_keeps_its_name_is_told(path: str, monkeypatch: pytest
         mode, inode, device, *rest = real(name)
         return os.stat_result((mode, inode, device + 1, *rest[:7]))
 
-    monkeypatch.setattr(disk, "stat_named", lie)
+    monkeypatch.setattr(fs_calls, "stat_named", lie)
     lock = FileLock(path)
     with pytest.raises(OSError, match="replaced"):
         lock.acquire(TRY)

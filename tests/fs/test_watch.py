@@ -13,8 +13,8 @@ from unittest import mock
 import pytest
 from followers import NOTIFY, SECONDS
 
+from metrics_appender.fs.watch import Waker, check_poll_seconds
 from metrics_appender.log_file import open_active
-from metrics_appender.waking import Waker, check_poll_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +38,8 @@ def test_a_write_a_rename_and_a_removal_wake(path: str) -> None:
     with open(path, "ab", buffering=0) as file:
         waker = Waker(path, poll_seconds=NEVER, notify=True)
         active = open_active(path)
-        waker.watch(active)
+        assert active is not None
+        waker.watch(active.descriptor)
         assert is_woken_by(waker, lambda: file.write(b"x"))
         file.write(b"y")
         waker.sleep()
@@ -46,7 +47,6 @@ def test_a_write_a_rename_and_a_removal_wake(path: str) -> None:
             assert is_woken_by(waker, act)
         assert is_woken_by(waker, lambda: file.write(b"z"))  # it is renamed, and watched still
         waker.close()
-        assert active is not None
         active.close()
 
 
@@ -66,14 +66,14 @@ def test_writes_to_other_files_of_the_directory_do_not_wake(path: str) -> None:
     with open(path, "ab", buffering=0) as file, open(path + ".other", "ab", buffering=0) as other:
         waker = Waker(path, poll_seconds=NEVER, notify=True)
         active = open_active(path)
-        waker.watch(active)
+        assert active is not None
+        waker.watch(active.descriptor)
         waker.watch(None)
         waker.sleep(0.001)  # what the kernel says of the end of a watch
         other.write(b"x")
         file.write(b"x")
         assert waker._poll.poll(0) == []
         waker.close()
-        assert active is not None
         active.close()
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from metrics_appender import disk
+from metrics_appender.fs import calls as fs_calls
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 def test_a_short_write_is_continued(path: str, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     """However little the system takes at a time, all of it is written, once."""
     real = os.write
-    monkeypatch.setattr(disk, "write", lambda fd, data: real(fd, data[:step]))
-    fd = disk.open_append(path)
-    assert disk.write_all(fd, b"0123456789") == 10
-    disk.close(fd)
+    monkeypatch.setattr(fs_calls, "write", lambda fd, data: real(fd, data[:step]))
+    fd = fs_calls.open_append(path)
+    assert fs_calls.write_all(fd, b"0123456789") == 10
+    fs_calls.close(fd)
     with open(path, "rb") as file:
         assert file.read() == b"0123456789"
 
@@ -32,39 +32,39 @@ def test_a_short_write_is_continued(path: str, monkeypatch: pytest.MonkeyPatch, 
 def test_a_disk_that_takes_nothing_and_says_nothing_is_full(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A write of nothing is not tried for ever."""
     real = os.write
-    monkeypatch.setattr(disk, "write", lambda fd, data: real(fd, data[:4]) if len(data) == 10 else 0)
-    fd = disk.open_append(path)
+    monkeypatch.setattr(fs_calls, "write", lambda fd, data: real(fd, data[:4]) if len(data) == 10 else 0)
+    fd = fs_calls.open_append(path)
     with pytest.raises(OSError, match="No space") as caught:
-        disk.write_all(fd, b"0123456789")
+        fs_calls.write_all(fd, b"0123456789")
     assert caught.value.errno == errno.ENOSPC
-    disk.close(fd)
+    fs_calls.close(fd)
 
 
 @pytest.mark.skipif(not hasattr(fcntl, "F_SETLEASE"), reason="no leases on this system")
 def test_a_file_that_is_leased_to_somebody_is_waited_for(path: str) -> None:
     """As a file server leases one; it is asked to give it up, and does."""
-    holder = disk.open_append(path)
+    holder = fs_calls.open_append(path)
     before = signal.signal(signal.SIGIO, lambda *_: fcntl.fcntl(holder, fcntl.F_SETLEASE, fcntl.F_UNLCK))
     try:
         fcntl.fcntl(holder, fcntl.F_SETLEASE, fcntl.F_WRLCK)
         with ThreadPoolExecutor() as pool:  # for this thread is the one that has the signal
-            disk.close(pool.submit(disk.open_read, path).result())
+            fs_calls.close(pool.submit(fs_calls.open_read, path).result())
     finally:
         signal.signal(signal.SIGIO, before)
-        disk.close(holder)
+        fs_calls.close(holder)
 
 
 def test_directories_are_made_with_all_above_them_and_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each that is made, or may just have been by another, is made durable in its parent; those with anything in them are left alone."""
     synced: list[str] = []
-    monkeypatch.setattr(disk, "sync_directory", synced.append)
+    monkeypatch.setattr(fs_calls, "sync_directory", synced.append)
     (tmp_path / "file").touch()
-    disk.make_directory(str(tmp_path / "a" / "b"))
+    fs_calls.make_directory(str(tmp_path / "a" / "b"))
     assert (tmp_path / "a" / "b").is_dir()
     assert synced == [str(tmp_path), str(tmp_path / "a")]
-    disk.make_directory(str(tmp_path / "a" / "b"))
+    fs_calls.make_directory(str(tmp_path / "a" / "b"))
     assert synced == [str(tmp_path), str(tmp_path / "a"), str(tmp_path / "a")]
-    disk.make_directory(str(tmp_path / "a"))
+    fs_calls.make_directory(str(tmp_path / "a"))
     assert len(synced) == 3
 
 
@@ -73,7 +73,7 @@ def test_a_file_where_a_directory_should_be_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for name in ("file", "file/below"):
         with pytest.raises(NotADirectoryError) as caught:
-            disk.make_directory(str(tmp_path / name))
+            fs_calls.make_directory(str(tmp_path / name))
         assert caught.value.filename == str(tmp_path / name)
 
 
@@ -88,9 +88,9 @@ def test_a_file_system_that_cannot_sync_directories_is_taken_as_it_is(tmp_path: 
         def fsync(self, fd: int) -> None:
             raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(disk, "os", Refusing())
+    monkeypatch.setattr(fs_calls, "os", Refusing())
     if number == errno.EINVAL:
-        disk.sync_directory(str(tmp_path))
+        fs_calls.sync_directory(str(tmp_path))
     else:
         with pytest.raises(OSError, match="Input/output error"):
-            disk.sync_directory(str(tmp_path))
+            fs_calls.sync_directory(str(tmp_path))

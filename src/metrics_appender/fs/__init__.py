@@ -1,0 +1,1 @@
+"""The operating system behind one narrow door: calls, locks, forks, file names, notification."""
