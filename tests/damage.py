@@ -8,7 +8,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from metrics_appender.records import PromotionEvent, RollbackEvent, encode_event
+from metrics_appender.records.metrics import PromotionEvent, RollbackEvent, encode_event
 
 SUFFIX = "_promotion_log.json"
 

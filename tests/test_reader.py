@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from metrics_appender import AppendLog, CorruptLineError, InvalidRecordError, MetricsAppender, SkippedLines, reader, repair
 from metrics_appender import lines as line_reader
 from metrics_appender.fs import calls as fs_calls
-from metrics_appender.ndjson import encode_line
+from metrics_appender.records.ndjson import encode_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

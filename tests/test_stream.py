@@ -17,7 +17,7 @@ from metrics_appender import lines as line_reader
 from metrics_appender.compressed import ENDINGS, codec_of
 from metrics_appender.fs import calls as fs_calls
 from metrics_appender.fs.filename import sealed_path
-from metrics_appender.ndjson import encode_line
+from metrics_appender.records.ndjson import encode_line
 from metrics_appender.segments import base_of_active, list_segments
 
 if TYPE_CHECKING:

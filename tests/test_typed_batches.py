@@ -12,7 +12,7 @@ import pytest
 from metrics_appender import InvalidRecordError, MetricsAppender, appender
 from metrics_appender.aio import AsyncMetricsAppender, turns
 from metrics_appender.fs import calls as fs_calls
-from metrics_appender.records import FidelityMetric, OutcomeMetric, PerformanceMetric, PromotionEvent, RollbackEvent
+from metrics_appender.records.metrics import FidelityMetric, OutcomeMetric, PerformanceMetric, PromotionEvent, RollbackEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

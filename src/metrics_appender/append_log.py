@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from .errors import ClosedError, Fault, InvalidRecordError, note_kept, show
 from .group_commit import GroupCommit
 from .housekeeping import Housekeeping, check_rotation
-from .naming import absolute_path
-from .ndjson import encode_blocks, encode_line
 from .patience import Patience
+from .records.naming import absolute_path
+from .records.ndjson import encode_blocks, encode_line
 from .write_pass import WritePass
 
 if TYPE_CHECKING:

@@ -7,14 +7,14 @@ import os
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
-from . import naming
 from .append_log import CHUNK_BYTES, DEFAULT_LOCK_TIMEOUT, AppendLog, Durability, check_durability, check_lock_timeout, import_the_rest
 from .errors import NOTHING_WRITTEN, explain, note_kept
 from .fs import calls
 from .housekeeping import check_rotation
-from .ndjson import chunked
-from .records import FiledLine, by_file, encode_records
-from .typed_methods import TypedMethods
+from .records import naming
+from .records.metric_lines import TypedMethods
+from .records.metrics import FiledLine, by_file, encode_records
+from .records.ndjson import chunked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from .follow import Follower, Stop
-    from .records import Record
+    from .records.metrics import Record
     from .rotation import Rotation
     from .skipped import OnError
 
@@ -83,7 +83,7 @@ class MetricsAppender(TypedMethods):
     def append_many(self, records: Iterable[Record]) -> int:
         """Append typed records, of any kinds and skills, many at the price of one; return how many.
 
-            >>> from metrics_appender.records import PerformanceMetric
+            >>> from metrics_appender.records.metrics import PerformanceMetric
             >>> runs = [("run-1", 25), ("run-2", 31)]
             >>> MetricsAppender("metrics").append_many(
             ...     PerformanceMetric(skill_name="YouTube Live Chat", execution_id=run, execution_time_ms=ms, agent="ai_overseer")

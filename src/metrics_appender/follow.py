@@ -7,14 +7,14 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
-from . import notice, succession
+from . import logger, succession
 from .cursor import Cursor
 from .errors import CorruptLineError
 from .fs.watch import Waker, check_poll_seconds
 from .lines import is_blank, line_number
 from .marked import Repairs
-from .ndjson import decode_line
 from .passage import Passage
+from .records.ndjson import decode_line
 from .segments import closed_on_error
 from .skipped import collector
 
@@ -277,4 +277,4 @@ class Follower:
         self._skipped.count += 1
         self._skipped.first = self._skipped.first or corrupt
         if self._on_error == "skip":
-            notice.warn("1 corrupt line skipped: %s", corrupt)
+            logger.warn("1 corrupt line skipped: %s", corrupt)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from . import notice
+from . import logger
 from .trail import GUARD_BYTES, KEPT_BYTES, Trail
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def iter_blocks(source: Source, start: int) -> Iterator[tuple[int, list[bytes]]]
             if standing == "shorter":
                 return
             if standing == "replaced":
-                notice.warn("%s was cut to nothing in place: what was written behind byte %d before that is not read", source.path, start)
+                logger.warn("%s was cut to nothing in place: what was written behind byte %d before that is not read", source.path, start)
             start = 0 if standing == "replaced" else trail.offset
             passed.clear()
         elif end >= len(guard):

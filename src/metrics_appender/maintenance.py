@@ -13,7 +13,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from . import notice
+from . import logger
 from .compressed import BLOCK_BYTES, ENDINGS, Compression, codec_of
 from .errors import CorruptSegmentError
 from .fs import calls, filename, fork
@@ -84,7 +84,7 @@ def _compress(segment: Segment, compression: Compression, tell_place: Callable[[
     codec = codec_of(compression)
     with PlainFile(segment.path) as source:
         if source.size != segment.end - segment.start:
-            notice.warn("%s: not compressed, for it holds %d bytes and not those of its name", segment.path, source.size)
+            logger.warn("%s: not compressed, for it holds %d bytes and not those of its name", segment.path, source.size)
             return
         copy = calls.create(unfinished)
         try:
@@ -109,7 +109,7 @@ def _replace_plain(segment: Segment, compression: Compression) -> None:
     calls.unlink(segment.path if is_same else compressed.path)
     calls.sync_directory(directory)
     if not is_same:
-        notice.warn("%s: removed, for it did not hold what %s holds", compressed.path, segment.path)
+        logger.warn("%s: removed, for it did not hold what %s holds", compressed.path, segment.path)
 
 
 def _are_same(plain: Source, packed: Source) -> bool:
@@ -210,7 +210,7 @@ class Upkeep:
             try:
                 maintain(self._path, self._rotation, self._first_unread)
             except Exception as error:  # noqa: BLE001 - nobody waits for this thread's errors: they are told, and it is tried again
-                notice.warn("%s: the upkeep of its segments failed; the next rotation tries again: %r", self._path, error)
+                logger.warn("%s: the upkeep of its segments failed; the next rotation tries again: %r", self._path, error)
 
     def _is_wanted(self) -> bool:
         with self._mutex:

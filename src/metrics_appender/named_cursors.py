@@ -11,12 +11,12 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
-from . import notice
+from . import logger
 from .cursor import Cursor
 from .errors import Fault, InvalidRecordError, explain, show
 from .fs import calls, filename
 from .fs.lock import WAIT, FileLock
-from .naming import name_fault, plain_text
+from .records.naming import name_fault, plain_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,7 +101,7 @@ def first_unread(path: str) -> int | None:
     try:
         return min((Cursor.parse(cursor, name).start for name, cursor in _stored(path)), default=None)
     except (OSError, InvalidRecordError) as error:
-        notice.warn("%s: no segment is deleted, for a stored cursor cannot be read; mend it or drop it: %s", path, error)
+        logger.warn("%s: no segment is deleted, for a stored cursor cannot be read; mend it or drop it: %s", path, error)
         return 0
 
 

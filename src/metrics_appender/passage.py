@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from . import notice, succession
+from . import logger, succession
 from .errors import CursorGoneError
 from .trail import Trail, has_line
 
@@ -107,7 +107,7 @@ class Passage:
     def _begin_again(self) -> bool:
         if not has_line(self.file.source.read_at, 0):
             return False
-        notice.warn(
+        logger.warn(
             "%s was cut to nothing in place, and no copy is beside it: what was written behind byte %d before that is not followed",
             self._path,
             self.offset,

@@ -17,7 +17,7 @@ from . import stream
 from .errors import CorruptLineError, Fault, InvalidRecordError, show
 from .lines import is_blank, iter_blocks, last_lines, line_number, with_offsets
 from .marked import Repairs
-from .ndjson import decode_line
+from .records.ndjson import decode_line
 from .skipped import SkippedLines, collector, tell
 
 if TYPE_CHECKING:

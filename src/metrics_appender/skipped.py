@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from . import notice
+from . import logger
 from .errors import Fault, InvalidRecordError, show
 
 if TYPE_CHECKING:
@@ -60,4 +60,4 @@ def tell(skipped: SkippedLines | None, on_error: Any) -> None:
     """Log what was skipped, once for a reading, unless the caller collects it."""
     if on_error == "skip" and skipped is not None and skipped.first is not None:
         lines = "1 corrupt line" if skipped.count == 1 else f"{skipped.count} corrupt lines"
-        notice.warn("%s skipped, the first: %s", lines, skipped.first)
+        logger.warn("%s skipped, the first: %s", lines, skipped.first)

@@ -6,7 +6,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, Final
 
-from . import notice
+from . import logger
 from .fs import calls
 from .fs.filename import torn_path
 
@@ -66,7 +66,7 @@ def mend(fd: int, path: str, known: int, size: int) -> int:
 
 def tell_of_mended(path: str, torn_bytes: int) -> None:
     """Log that torn bytes were put aside; to be called with no lock held."""
-    notice.warn(
+    logger.warn(
         "%s: the last line was torn, by a writer that died or a power cut; its %d bytes were never acknowledged, and are in %s now",
         path,
         torn_bytes,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from . import cursor
 from .cursor import HEAD_BYTES, TAIL_BYTES, Cursor
 from .marked import MARK
-from .ndjson import decode_line
+from .records.ndjson import decode_line
 
 if TYPE_CHECKING:
     from .cursor import Reads

@@ -7,8 +7,8 @@ import os
 
 import pytest
 
-from metrics_appender import naming
 from metrics_appender.fs import filename
+from metrics_appender.records import naming
 
 LONG = "ü" * 117 + "_performance.json"
 PATHS = ["/data/events.ndjson", "/data/Live Chat_performance.json", f"/data/{LONG}"]

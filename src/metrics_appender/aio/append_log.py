@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .. import reader
 from ..append_log import DEFAULT_LOCK_TIMEOUT, AppendLog, check_line, join_lines, note_acknowledged
 from ..errors import ClosedError
-from ..ndjson import Block, encode_blocks, encode_line
+from ..records.ndjson import Block, encode_blocks, encode_line
 from .chunks import iterate_in_chunks
 from .follow import AsyncFollower, Followers
 from .gathering import Gathering

@@ -8,13 +8,14 @@ import os
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec
 
-from .. import named_cursors, naming, reader
+from .. import named_cursors, reader
 from ..append_log import DEFAULT_LOCK_TIMEOUT, AppendLog, check_durability, check_lock_timeout, import_the_rest
 from ..appender import make_directory, note_acknowledged_files
 from ..errors import ClosedError
 from ..housekeeping import check_rotation
-from ..records import FiledLine, by_file, encode_records
-from ..typed_methods import TypedMethods
+from ..records import naming
+from ..records.metric_lines import TypedMethods
+from ..records.metrics import FiledLine, by_file, encode_records
 from .chunks import iterate_in_chunks
 from .follow import AsyncFollower, Followers
 from .gathering import Gathering
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from ..append_log import Durability
     from ..follow import Stop
-    from ..records import Record
+    from ..records.metrics import Record
     from ..rotation import Rotation
     from ..skipped import OnError
 

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from ..append_log import CHUNK_BYTES
-from ..ndjson import chunked
+from ..records.ndjson import chunked
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable

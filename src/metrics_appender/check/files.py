@@ -8,8 +8,9 @@ import stat
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from .. import naming, stream
+from .. import stream
 from ..fs import calls, filename
+from ..records import naming
 from ..segments import base_of_active, list_segments, open_segment
 
 if TYPE_CHECKING:

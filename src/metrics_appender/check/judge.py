@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
-from .. import any_depth
-from ..ndjson import decode_line
+from ..records import nested_json
+from ..records.ndjson import decode_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,7 +71,7 @@ def objects_in(line: bytes) -> list[Span]:
                 place += 1
                 byte += 1
                 continue
-            found, end = any_depth.decode_at(text, place)
+            found, end = nested_json.decode_at(text, place)
             if not isinstance(found, dict):
                 return []
             length = len(text[place:end].encode())

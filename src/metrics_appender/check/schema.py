@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, Union
 
 import msgspec
 
-from .. import naming, records
-from ..ndjson import decode_line
+from ..records import metrics, naming
+from ..records.ndjson import decode_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -55,7 +55,7 @@ class _AnyObject:
 
     def times_of(self, found: Iterable[Any]) -> list[float]:
         times = (record.get("timestamp") for record in found)
-        return [time for time in times if type(time) in {int, float} and 0 <= time <= records.LAST_SECOND]
+        return [time for time in times if type(time) in {int, float} and 0 <= time <= metrics.LAST_SECOND]
 
     def ids_of(self, found: Iterable[Any]) -> list[str]:  # noqa: ARG002 - the other schema looks at them
         return []
@@ -114,8 +114,8 @@ def _shape(kind: type[msgspec.Struct], *, forbid_unknown_fields: bool) -> type[m
 
 _ANY: Final = _AnyObject()
 _SCHEMAS: Final[dict[str, Schema]] = {
-    naming.PERFORMANCE: _Records(records.PerformanceMetric),
-    naming.OUTCOMES: _Records(records.OutcomeMetric),
-    naming.FIDELITY: _Records(records.FidelityMetric),
-    naming.PROMOTION_LOG: _Records(records.PromotionEvent, records.RollbackEvent),
+    naming.PERFORMANCE: _Records(metrics.PerformanceMetric),
+    naming.OUTCOMES: _Records(metrics.OutcomeMetric),
+    naming.FIDELITY: _Records(metrics.FidelityMetric),
+    naming.PROMOTION_LOG: _Records(metrics.PromotionEvent, metrics.RollbackEvent),
 }

@@ -11,7 +11,7 @@ from typer.core import TyperCommand
 
 from ..append_log import DEFAULT_LOCK_TIMEOUT, AppendLog
 from ..errors import MetricsAppenderError
-from ..ndjson import decode_line
+from ..records.ndjson import decode_line
 from .failures import PlainErrors, describe, fail
 from .kinds import KINDS, tell_acknowledged
 from .options import LockTimeout, SyncedBy

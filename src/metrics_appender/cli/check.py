@@ -10,8 +10,8 @@ import typer
 from ..append_log import DEFAULT_LOCK_TIMEOUT
 from ..check import check as check_path
 from ..errors import InvalidRecordError
-from ..naming import default_directory
-from ..records import iso_utc
+from ..records.metrics import iso_utc
+from ..records.naming import default_directory
 from ..repair import repair as repair_path
 from .failures import describe
 from .options import LockTimeout  # noqa: TC001 - Typer reads it

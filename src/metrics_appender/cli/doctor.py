@@ -12,7 +12,7 @@ from rich.text import Text
 
 from ..doctor import check_filesystem
 from ..doctor.report import FilesystemReport
-from ..naming import default_directory
+from ..records.naming import default_directory
 from .failures import describe
 from .signals import held_signals
 from .table import show_table

@@ -8,10 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from .. import naming
 from ..append_log import DEFAULT_LOCK_TIMEOUT, Durability
 from ..appender import MetricsAppender
-from ..ndjson import decode_line
+from ..records import naming
+from ..records.ndjson import decode_line
 from .failures import describe
 from .options import LockTimeout, SyncedBy
 from .streams import StandardOutputError

@@ -12,7 +12,7 @@ from rich.console import Console
 from ..append_log import AppendLog
 from ..errors import InvalidRecordError
 from ..follow import Follower
-from ..ndjson import encode_line
+from ..records.ndjson import encode_line
 from ..segments import list_segments
 from ..skipped import OnError, SkippedLines
 from . import filters

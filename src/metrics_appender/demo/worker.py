@@ -11,7 +11,7 @@ import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from .. import notice
+from .. import logger
 from ..appender import MetricsAppender
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def work(task: Task, pipe: Connection) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer: it ends its workers
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
-    logging.getLogger(notice.LOGGER).addHandler(logging.NullHandler())  # the demo shows on its screen what was mended
+    logging.getLogger(logger.LOGGER).addHandler(logging.NullHandler())  # the demo shows on its screen what was mended
     try:
         _append_all(task, pipe)
     except (BrokenPipeError, ConnectionResetError, EOFError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import naming, records
+from . import metrics, naming
 
 
 class TypedMethods:
@@ -16,7 +16,7 @@ class TypedMethods:
 
     def __init__(self) -> None:
         """Begin the numbering of events."""
-        self.tokens = records.EventTokens()
+        self.tokens = metrics.EventTokens()
 
     def _hand_in(self, skill_name: str, suffix: str, line: bytes) -> None:
         """Do with a line what the appender is for; it is for the file that is named by the skill and the suffix."""
@@ -37,8 +37,8 @@ class TypedMethods:
 
         To `{skill_name}_performance.json`. `memory_usage_mb` is in megabytes, 0 or more.
         """
-        line = records.encode_metric(
-            records.PerformanceMetric,
+        line = metrics.encode_metric(
+            metrics.PerformanceMetric,
             naming.PERFORMANCE,
             {
                 "execution_id": execution_id,
@@ -69,8 +69,8 @@ class TypedMethods:
 
         To `{skill_name}_outcomes.json`.
         """
-        line = records.encode_metric(
-            records.OutcomeMetric,
+        line = metrics.encode_metric(
+            metrics.OutcomeMetric,
             naming.OUTCOMES,
             {
                 "execution_id": execution_id,
@@ -101,8 +101,8 @@ class TypedMethods:
 
         To `{skill_name}_fidelity.json`. `patterns_detail` says of each pattern whether it was followed.
         """
-        line = records.encode_metric(
-            records.FidelityMetric,
+        line = metrics.encode_metric(
+            metrics.FidelityMetric,
             naming.FIDELITY,
             {
                 "execution_id": execution_id,
@@ -133,8 +133,8 @@ class TypedMethods:
         To `{skill_name}_promotion_log.json`. `automated_checks` may hold what JSON can, and datetimes, paths, UUIDs,
         enums, dataclasses and NumPy scalars.
         """
-        line = records.encode_event(
-            records.PromotionEvent,
+        line = metrics.encode_event(
+            metrics.PromotionEvent,
             naming.PROMOTION_LOG,
             {
                 "timestamp": timestamp,
@@ -165,8 +165,8 @@ class TypedMethods:
 
         To `{skill_name}_promotion_log.json`, the file of the promotions.
         """
-        line = records.encode_event(
-            records.RollbackEvent,
+        line = metrics.encode_event(
+            metrics.RollbackEvent,
             naming.PROMOTION_LOG,
             {
                 "timestamp": timestamp,

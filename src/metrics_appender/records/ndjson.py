@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
-from . import any_depth
-from .errors import Fault, InvalidRecordError, show
+from ..errors import Fault, InvalidRecordError, show
+from . import nested_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -170,7 +170,7 @@ def _decode_by_the_book(line: bytes) -> dict[str, Any]:
     """Judge a line that the fast decoder refused: it refuses some JSON too (1e400, escaped lone surrogates, what is nested deeply)."""
     text = line.decode(errors="replace")
     try:
-        record = any_depth.decode(line.decode())
+        record = nested_json.decode(line.decode())
     except UnicodeDecodeError as error:
         raise json.JSONDecodeError(f"Invalid UTF-8 ({error.reason})", text, error.start) from error
     except json.JSONDecodeError:

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from metrics_appender import AppendLog, InvalidRecordError, MetricsAppender, naming
+from metrics_appender import AppendLog, InvalidRecordError, MetricsAppender
 from metrics_appender.aio import AsyncAppendLog, AsyncMetricsAppender
-from metrics_appender.records import PerformanceMetric
+from metrics_appender.records import naming
+from metrics_appender.records.metrics import PerformanceMetric
 
 if TYPE_CHECKING:
     from collections.abc import Callable

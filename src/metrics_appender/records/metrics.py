@@ -13,8 +13,8 @@ from typing import Annotated, Any, Final, NamedTuple
 import msgspec
 from msgspec import Meta, Struct
 
+from ..errors import Fault, InvalidRecordError, show
 from . import naming, ndjson
-from .errors import Fault, InvalidRecordError, show
 
 LAST_SECOND: Final = 253402300799.0  # 9999-12-31T23:59:59Z, the last that ISO 8601 writes in four digits of year
 _MICROSECONDS: Final = 1_000_000

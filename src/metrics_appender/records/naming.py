@@ -6,7 +6,7 @@ import os
 import unicodedata
 from typing import TYPE_CHECKING, Any, Final
 
-from .errors import Fault, InvalidRecordError, show
+from ..errors import Fault, InvalidRecordError, show
 from .ndjson import is_text
 
 if TYPE_CHECKING:

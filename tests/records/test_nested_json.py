@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from metrics_appender import any_depth
+from metrics_appender.records import nested_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +25,7 @@ FORMS: list[dict[str, Any]] = [{}, {"indent": 1}, {"separators": (",", ":")}, {"
 def test_a_value_is_what_its_text_says(value: Any, form: dict[str, Any]) -> None:
     """Without the recursive decoder, whatever the white space and the escapes."""
     text = json.dumps(value, **form)
-    assert any_depth._decode_flat(text, 0) == (value, len(text))
+    assert nested_json._decode_flat(text, 0) == (value, len(text))
 
 
 @given(st.lists(st.sampled_from([*'{}[]:,"\\ x\n', "1", "-", '"a"', "null", "NaN", "\ufeff"]), max_size=9).map("".join))
@@ -41,10 +41,10 @@ def test_a_value_is_what_its_text_says(value: Any, form: dict[str, Any]) -> None
 @settings(deadline=None, max_examples=500, database=None)
 def test_what_is_no_json_is_refused(text: str) -> None:
     """Wherever the standard library refuses it, and nowhere else, with or without recursion."""
-    refuse = any_depth._refuse_constant
-    assert verdict(any_depth.decode, text) == verdict(lambda text: json.loads(text, parse_constant=refuse), text)
+    refuse = nested_json._refuse_constant
+    assert verdict(nested_json.decode, text) == verdict(lambda text: json.loads(text, parse_constant=refuse), text)
     text = text.lstrip()
-    assert verdict(lambda text: any_depth._decode_flat(text, 0), text) == verdict(any_depth._DECODER.raw_decode, text)
+    assert verdict(lambda text: nested_json._decode_flat(text, 0), text) == verdict(nested_json._DECODER.raw_decode, text)
 
 
 def verdict(decode: Callable[[str], Any], text: str) -> str:
@@ -59,10 +59,10 @@ def verdict(decode: Callable[[str], Any], text: str) -> str:
 def test_there_is_no_end_to_the_depth(opening: str, closing: str) -> None:
     """Far below any stack, and what is wrong down there."""
     depth = 30_000
-    value = any_depth.decode(opening * depth + "1" + closing * depth + "\n")
+    value = nested_json.decode(opening * depth + "1" + closing * depth + "\n")
     while value != 1:
         value = value["a"] if isinstance(value, dict) else value[-1]
     wrong = [("", 0), ("1", depth - 1), ("NaN", depth), ("1", depth + 1)]
     for text in (opening * depth + inner + closing * count for inner, count in wrong):
         with pytest.raises(ValueError, match=r"Expecting|NaN|Extra"):
-            any_depth.decode(text)
+            nested_json.decode(text)

@@ -24,8 +24,9 @@ from conftest import deep_in_the_stack
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from metrics_appender import AppendLog, InvalidRecordError, MetricsAppender, ndjson
-from metrics_appender.ndjson import decode_line, encode_blocks, encode_line
+from metrics_appender import AppendLog, InvalidRecordError, MetricsAppender
+from metrics_appender.records import ndjson
+from metrics_appender.records.ndjson import decode_line, encode_blocks, encode_line
 
 TEXT = st.text(st.characters(codec="utf-8"))
 INTEGERS = st.integers() | st.integers(-(2**70), 2**70)
