@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, cast
 import zstandard
 
 from metrics_appender import AppendLog
-from metrics_appender.maintenance import maintain
+from metrics_appender.segment.cleaner import maintain
 
 from . import claims
 from .power_writers import require_gone

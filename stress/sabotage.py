@@ -9,11 +9,12 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from metrics_appender import group_commit, line_queue, sealing, tail
+from metrics_appender import group_commit, line_queue
 from metrics_appender.errors import NOTHING_WRITTEN, explain
 from metrics_appender.fs import calls as fs_calls
 from metrics_appender.fs import fork
 from metrics_appender.fs import lock as fs_lock
+from metrics_appender.segment import recovery, sealing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -141,8 +142,8 @@ WAYS: Final[dict[str, Callable[[], None]]] = {
     "alter": _strike_writes(_alter),
     "reorder": _reorder,
     "no lock": _lock_nothing,
-    "no mend": lambda: _put(tail, "mend_tail", lambda fd, path, end, size: None),
-    "no aside": lambda: _put(tail, "put_aside", lambda fd, stretches, path: None),
+    "no mend": lambda: _put(recovery, "mend_tail", lambda fd, path, end, size: None),
+    "no aside": lambda: _put(recovery, "put_aside", lambda fd, stretches, path: None),
     "no cut": _cut_nothing,
     "no sync": lambda: _put(fs_calls, "sync_file", lambda fd: None),
     "no directory sync": lambda: _put(fs_calls, "sync_directory", lambda path: None),

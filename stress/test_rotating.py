@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from metrics_appender import AppendLog, Rotation
-from metrics_appender.maintenance import maintain
+from metrics_appender.segment.cleaner import maintain
 
 from . import torn_tails, verifier
 from .crew import Crew

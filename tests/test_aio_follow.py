@@ -18,7 +18,7 @@ from test_follow import put
 from metrics_appender import AppendLog, CorruptLineError, CursorGoneError, InvalidRecordError
 from metrics_appender.aio import AsyncAppendLog, AsyncFollower, AsyncMetricsAppender, loop_threads
 from metrics_appender.follow import Follower
-from metrics_appender.segments import PlainFile
+from metrics_appender.segment.segments import PlainFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

@@ -17,17 +17,17 @@ from damage import SUFFIX, event
 from metrics_appender import AppendLog, MetricsAppender, check
 from metrics_appender.check.judge import objects_in
 from metrics_appender.check.report import MOST_FAULTS
-from metrics_appender.compressed import ENDINGS, codec_of
 from metrics_appender.fs import calls as fs_calls
 from metrics_appender.fs.filename import sealed_path
 from metrics_appender.lines import is_blank
-from metrics_appender.segments import list_segments
+from metrics_appender.segment.blocks import ENDINGS, codec_of
+from metrics_appender.segment.segments import list_segments
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from metrics_appender.compressed import Compression
+    from metrics_appender.segment.blocks import Compression
 
 COMPRESSIONS: tuple[Compression | None, ...] = ("gzip", "zstd", None)
 SKILL = "YouTube Live Chat"

@@ -10,7 +10,7 @@ from test_cli import invoke, on_terminal
 
 from metrics_appender import AppendLog
 from metrics_appender.fs.filename import sealed_path
-from metrics_appender.segments import list_segments
+from metrics_appender.segment.segments import list_segments
 
 
 def fill(path: str, count: int) -> None:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from metrics_appender import AppendLog, ClosedError, MetricsAppender, Rotation, aio, appender, maintenance
+from metrics_appender import AppendLog, ClosedError, MetricsAppender, Rotation, aio, appender
 from metrics_appender.aio import AsyncAppendLog, AsyncMetricsAppender
-from metrics_appender.maintenance import Upkeep
+from metrics_appender.segment import cleaner
+from metrics_appender.segment.cleaner import Upkeep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +37,7 @@ def kept_up(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         done.append(os.path.basename(path))
         return True
 
-    monkeypatch.setattr(maintenance, "maintain", maintain)
+    monkeypatch.setattr(cleaner, "maintain", maintain)
     return done
 
 

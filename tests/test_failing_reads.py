@@ -14,7 +14,7 @@ from system_calls import OneFault, fail_with, intercepted
 
 from metrics_appender import AppendLog, CorruptSegmentError, CursorGoneError, Rotation, check, repair
 from metrics_appender.follow import Follower
-from metrics_appender.segments import list_segments
+from metrics_appender.segment.segments import list_segments
 
 if TYPE_CHECKING:
     from collections.abc import Callable

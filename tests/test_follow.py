@@ -15,7 +15,7 @@ from metrics_appender import AppendLog, CorruptLineError, InvalidRecordError, Me
 from metrics_appender.follow import Follower
 from metrics_appender.fs import calls as fs_calls
 from metrics_appender.fs.watch import Waker
-from metrics_appender.segments import PlainFile
+from metrics_appender.segment.segments import PlainFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable

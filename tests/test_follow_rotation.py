@@ -19,7 +19,7 @@ from metrics_appender.follow import Follower
 from metrics_appender.fs import calls as fs_calls
 from metrics_appender.fs.watch import Waker
 from metrics_appender.log_file import LogFile
-from metrics_appender.maintenance import maintain
+from metrics_appender.segment.cleaner import maintain
 
 if TYPE_CHECKING:
     from collections.abc import Callable

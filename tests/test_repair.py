@@ -14,10 +14,10 @@ from damage import SUFFIX, event
 from filelock import FileLock
 
 from metrics_appender import AppendLog, InvalidRecordError, LockTimeoutError, check, repair
-from metrics_appender.compressed import ENDINGS, codec_of
 from metrics_appender.fs.filename import maintenance_lock_path, sealed_path, torn_path
 from metrics_appender.marked import MARK
 from metrics_appender.repair import mend, overwrite
+from metrics_appender.segment.blocks import ENDINGS, codec_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

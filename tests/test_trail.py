@@ -10,7 +10,7 @@ import pytest
 
 from metrics_appender import repair
 from metrics_appender.fs import calls as fs_calls
-from metrics_appender.segments import PlainFile
+from metrics_appender.segment.segments import PlainFile
 from metrics_appender.trail import Trail
 
 BAD = {

@@ -15,7 +15,7 @@ from .errors import (
     MetricsAppenderError,
 )
 from .repair import repair
-from .rotation import Rotation
+from .segment.rotation import Rotation
 from .skipped import SkippedLines
 
 __all__ = [

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from .follow import Follower, Stop
-    from .rotation import Rotation
+    from .segment.rotation import Rotation
     from .skipped import OnError
 
 _LINE_REMEDY: Final = "pass one line as bytes, not blank, with a newline at its end only, and no NUL"
@@ -42,8 +42,13 @@ _PATIENCE: Final[dict[str, Patience]] = {
     "group": Patience(keeps_queue_for=2, gather=_GATHER_SECONDS),
     "os": Patience((*(0.0,) * 100, 0.00005, 0.0001, 0.0002, 0.0004, *(0.001,) * 19), keeps_queue_for=sys.maxsize, nap=0.002),
 }
-_NEEDED_LATER: Final = ("portalocker.portalocker", "metrics_appender.reader", "metrics_appender.named_cursors", "metrics_appender.sealing")
-_NEEDED_TO_ROTATE: Final = ("ctypes", "filelock", "metrics_appender.maintenance")
+_NEEDED_LATER: Final = (
+    "portalocker.portalocker",
+    "metrics_appender.reader",
+    "metrics_appender.named_cursors",
+    "metrics_appender.segment.sealing",
+)
+_NEEDED_TO_ROTATE: Final = ("ctypes", "filelock", "metrics_appender.segment.cleaner")
 # So much of an `append_many` is all or nothing.
 CHUNK_BYTES: Final = 16 << 20
 

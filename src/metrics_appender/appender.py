@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from .follow import Follower, Stop
     from .records.metrics import Record
-    from .rotation import Rotation
+    from .segment.rotation import Rotation
     from .skipped import OnError
 
 

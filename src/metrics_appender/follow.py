@@ -15,7 +15,7 @@ from .lines import is_blank, line_number
 from .marked import Repairs
 from .passage import Passage
 from .records.ndjson import decode_line
-from .segments import closed_on_error
+from .segment.segments import closed_on_error
 from .skipped import collector
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol
 
 from .errors import MAY_BE_WRITTEN, NOTHING_WRITTEN, add_outcome, explain, is_failure, restate
-from .tail import LOOK_BACK_BYTES
+from .segment.recovery import LOOK_BACK_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,7 +15,7 @@ from .trail import GUARD_BYTES, KEPT_BYTES, Trail
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .segments import Source
+    from .segment.segments import Source
 
 _FORWARD_BYTES: Final = 1 << 18
 _BACKWARD_BYTES: Final = 1 << 14

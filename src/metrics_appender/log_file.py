@@ -8,17 +8,17 @@ import shutil
 import tempfile
 from typing import IO, TYPE_CHECKING, Final
 
-from . import segments, stream
 from .errors import CorruptSegmentError
 from .fs import calls, lock
 from .lines import last_lines
-from .segments import PlainFile, Source, closed_on_error
+from .segment import segments, snapshot
+from .segment.segments import PlainFile, Source, closed_on_error
 from .trail import KEPT_BYTES, is_repaired
 
 if TYPE_CHECKING:
     from .cursor import Cursor
-    from .rotated import Rotated
-    from .segments import Segment
+    from .segment.logrotate import Rotated
+    from .segment.segments import Segment
 
 _COPY_BYTES: Final = 1 << 20
 _COMPARED_BYTES: Final = 1 << 16
@@ -110,7 +110,7 @@ class LogFile:
 
 def open_active(path: str) -> LogFile | None:
     """Open the file that has the name, with its place in the stream; `None` if there is none."""
-    active = stream.open_active(path)
+    active = snapshot.open_active(path)
     if active is None:
         return None
     with closed_on_error(active.file) as file:

@@ -13,17 +13,17 @@ import operator
 import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from . import stream
 from .errors import CorruptLineError, Fault, InvalidRecordError, show
 from .lines import is_blank, iter_blocks, last_lines, line_number, with_offsets
 from .marked import Repairs
 from .records.ndjson import decode_line
+from .segment import snapshot
 from .skipped import SkippedLines, collector, tell
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
 
-    from .segments import Source
+    from .segment.segments import Source
     from .skipped import OnError
 
     Record = dict[str, Any]
@@ -63,7 +63,7 @@ def iter_records(path: str, on_error: OnError = "raise") -> Generator[Record]:
 def _iter_records(path: str, on_error: OnError, skipped: SkippedLines | None) -> Generator[Record]:
     repairs = Repairs()
     try:
-        with contextlib.closing(stream.open_all(path)) as sources:
+        with contextlib.closing(snapshot.open_all(path)) as sources:
             for source in sources:
                 for start, lines in iter_blocks(source, 0):
                     try:
@@ -89,15 +89,15 @@ def _checked_limit(limit: Any) -> int:
 def _read_backwards(path: str, limit: int, skipped: SkippedLines | None) -> list[Record] | None:
     """Return the last records; `None` when the active file was sealed before it was known what is before it."""
     found = _Backwards(limit, are_skipped=skipped is not None)
-    with stream.open_if_there(path) or contextlib.nullcontext() as active:
+    with snapshot.open_if_there(path) or contextlib.nullcontext() as active:
         if active is not None:
             found.take(active)
         if not found.missing:  # a listing may take longer than all the rest, where a directory holds thousands of files
             return found.finish(skipped)
-        base = stream.base_of(active, path)
+        base = snapshot.base_of(active, path)
     if base is None:
         return None
-    with contextlib.closing(stream.open_before(path, base)) as older:
+    with contextlib.closing(snapshot.open_before(path, base)) as older:
         for source in older:
             found.take(source)
             if not found.missing:

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .errors import CorruptSegmentError, CursorGoneError
 from .log_file import LogFile, open_active, open_rotated, open_sealed
-from .rotated import identities, list_rotated
-from .segments import base_of_active, closed_on_error, list_segments
+from .segment.logrotate import identities, list_rotated
+from .segment.segments import base_of_active, closed_on_error, list_segments
 
 if TYPE_CHECKING:
     from .cursor import Cursor
-    from .rotated import Rotated
-    from .segments import Segment
+    from .segment.logrotate import Rotated
+    from .segment.segments import Segment
 
 
 _SECOND_NS: Final = 1_000_000_000

@@ -6,9 +6,9 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, Final
 
-from . import tail
 from .errors import MAY_BE_WRITTEN, NOTHING_WRITTEN, add_outcome, explain, is_failure
 from .fs import calls
+from .segment import recovery
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # What is synced is written in pieces of at most so many bytes, each synced before the next: as far back as a look for what a
 # power cut left goes (see `tail`).
-_PIECE_BYTES: Final = tail.LOOK_BACK_BYTES
+_PIECE_BYTES: Final = recovery.LOOK_BACK_BYTES
 
 
 class WritePass:
@@ -93,7 +93,7 @@ class WritePass:
                 calls.require_regular(lock.fd, self._path)
                 calls.sync_directory(os.path.dirname(self._path))
                 return 0
-            end = tail.mend(lock.fd, self._path, known, lock.size)
+            end = recovery.mend(lock.fd, self._path, known, lock.size)
             if end != lock.size:
                 self._note_mended(lock.size - end)
         except BaseException as error:

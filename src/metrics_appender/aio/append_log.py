@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from ..append_log import Durability
     from ..follow import Stop
-    from ..rotation import Rotation
+    from ..segment.rotation import Rotation
     from ..skipped import OnError
 
 # A fraction of what is encoded in a turn.

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ..append_log import Durability
     from ..follow import Stop
     from ..records.metrics import Record
-    from ..rotation import Rotation
+    from ..segment.rotation import Rotation
     from ..skipped import OnError
 
 _P = ParamSpec("_P")

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from ..fs.lock import is_free
-from ..segments import PlainFile
+from ..segment.segments import PlainFile
 from .files import count_bytes, logs_at, parts_of
 from .report import MOST_FAULTS, CheckReport, FileReport
 from .scan import Scan
@@ -16,7 +16,7 @@ from .schema import schema_for
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ..segments import Source
+    from ..segment.segments import Source
     from .files import Part, Progress
     from .report import FaultKind, LineFault
     from .scan import Found

@@ -8,16 +8,16 @@ import stat
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from .. import stream
 from ..fs import calls, filename
 from ..records import naming
-from ..segments import base_of_active, list_segments, open_segment
+from ..segment import snapshot
+from ..segment.segments import base_of_active, list_segments, open_segment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from contextlib import ExitStack
 
-    from ..segments import Source
+    from ..segment.segments import Source
 
     Progress = Callable[[int, int], None]
 
@@ -60,7 +60,7 @@ def parts_of(path: str, opened: ExitStack) -> list[Part]:
     """
     active = None
     try:
-        active = stream.open_active(path)
+        active = snapshot.open_active(path)
     except OSError as error:
         refusal: list[Part] = [Part(path, 0, True, partial(_refuse, error))]
     else:

@@ -13,7 +13,7 @@ from ..append_log import AppendLog
 from ..errors import InvalidRecordError
 from ..follow import Follower
 from ..records.ndjson import encode_line
-from ..segments import list_segments
+from ..segment.segments import list_segments
 from ..skipped import OnError, SkippedLines
 from . import filters
 from .failures import describe

@@ -8,10 +8,10 @@ import typer
 from ..append_log import DEFAULT_LOCK_TIMEOUT, AppendLog
 from ..errors import InvalidRecordError
 from ..fs.calls import is_there
-from ..maintenance import maintain
 from ..named_cursors import first_unread
-from ..rotation import Rotation
-from ..segments import list_segments
+from ..segment.cleaner import maintain
+from ..segment.rotation import Rotation
+from ..segment.segments import list_segments
 from .failures import fail
 from .options import LockTimeout, age_of, one_of
 from .progress import progress_bar

@@ -7,7 +7,6 @@ import os
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from .. import tail
 from ..check.examine import find_faults
 from ..check.files import parts_of
 from ..check.scan import Found, Scan
@@ -16,7 +15,8 @@ from ..errors import NOTHING_WRITTEN, LockTimeoutError, add_outcome, explain
 from ..fs import calls, filename
 from ..group_commit import GroupCommit
 from ..patience import Patience
-from ..segments import CompressedFile, PlainFile
+from ..segment import recovery
+from ..segment.segments import CompressedFile, PlainFile
 from .overwrite import carry_out
 from .plan import Plan, make_plan
 from .report import Change
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from ..check.report import FaultKind
     from ..fs.lock import FileLock
-    from ..segments import Source
+    from ..segment.segments import Source
 
 _MOST_TRIES: Final = 100
 _UNDER_WAY: Final = "every byte is in the file or in its .torn; repair again"
@@ -166,7 +166,7 @@ def _mend_tail(lock: FileLock, looks: list[_Look], plans: list[Plan]) -> None:
     for look, plan in zip(looks, plans, strict=True):
         end = 0 if plan.is_cut else look.scan.position
         if look.is_active and end != lock.size:
-            tail.mend_tail(lock.fd, lock.path, end, lock.size)
+            recovery.mend_tail(lock.fd, lock.path, end, lock.size)
 
 
 def _require_same(look: _Look) -> None:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
-from .. import tail
 from ..fs import calls
 from ..marked import MARK
+from ..segment import recovery
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -32,7 +32,7 @@ def carry_out(plan: Plan, fd: int, lock: FileLock, active: int) -> None:
     file twice. After an error the same holds as after a crash, and the next repair goes on.
     """
     if plan.aside:
-        tail.put_aside(fd, plan.aside, lock.path)
+        recovery.put_aside(fd, plan.aside, lock.path)
     end = _add_unfinished(plan.moved, lock)
     marked = [patch for patch in plan.patches if patch.end > patch.start]
     _write(lock, fd, ((patch.start, MARK) for patch in marked))

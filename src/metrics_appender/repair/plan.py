@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..check.judge import Span
     from ..check.report import FaultKind, LineFault
     from ..check.scan import Found
-    from ..segments import Source
+    from ..segment.segments import Source
     from .report import Action
 
 _NEWLINE: Final = 0x0A

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 import zstandard
 
-from metrics_appender.compressed import BLOCK_BYTES, ENDINGS, Blocks, DamagedError, codec_of
+from metrics_appender.segment.blocks import BLOCK_BYTES, ENDINGS, Blocks, DamagedError, codec_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from metrics_appender.compressed import Codec, Compression
+    from metrics_appender.segment.blocks import Codec, Compression
 
 DATA = random.Random(7).randbytes(BLOCK_BYTES // 2) + b"line\n" * (BLOCK_BYTES // 2)
 LENGTHS = (1, 17, BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, len(DATA))

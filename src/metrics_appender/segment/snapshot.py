@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from .fs import calls
+from ..fs import calls
 from .segments import PlainFile, Segment, base_of_active, closed_on_error, list_segments, open_segment
 
 if TYPE_CHECKING:

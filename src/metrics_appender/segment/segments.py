@@ -14,9 +14,9 @@ import errno
 import os
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
 
-from .compressed import ENDINGS, Blocks, Compression, DamagedError, codec_of
-from .errors import CorruptSegmentError
-from .fs import calls, filename
+from ..errors import CorruptSegmentError
+from ..fs import calls, filename
+from .blocks import ENDINGS, Blocks, Compression, DamagedError, codec_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

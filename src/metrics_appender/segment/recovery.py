@@ -6,9 +6,9 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, Final
 
-from . import logger
-from .fs import calls
-from .fs.filename import torn_path
+from .. import logger
+from ..fs import calls
+from ..fs.filename import torn_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

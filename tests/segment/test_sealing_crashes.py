@@ -17,7 +17,7 @@ from system_calls import OneFault, die, die_after_part, fail_with, intercepted, 
 from metrics_appender import AppendLog, Rotation
 from metrics_appender.errors import MAY_BE_WRITTEN, NOTHING_WRITTEN
 from metrics_appender.fs.filename import torn_path
-from metrics_appender.segments import list_segments
+from metrics_appender.segment.segments import list_segments
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,8 +15,8 @@ from test_crash_states import AFTER, Recorder, is_in_order, line_of
 
 from metrics_appender import AppendLog, Rotation
 from metrics_appender.fs.filename import torn_path
-from metrics_appender.maintenance import maintain
-from metrics_appender.segments import list_segments, open_segment
+from metrics_appender.segment.cleaner import maintain
+from metrics_appender.segment.segments import list_segments, open_segment
 
 if TYPE_CHECKING:
     from pathlib import Path

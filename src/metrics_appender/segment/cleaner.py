@@ -13,10 +13,10 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from . import logger
-from .compressed import BLOCK_BYTES, ENDINGS, Compression, codec_of
-from .errors import CorruptSegmentError
-from .fs import calls, filename, fork
+from .. import logger
+from ..errors import CorruptSegmentError
+from ..fs import calls, filename, fork
+from .blocks import BLOCK_BYTES, ENDINGS, Compression, codec_of
 from .rotation import seconds
 from .segments import CompressedFile, PlainFile, Segment, list_segments
 

@@ -13,7 +13,7 @@ import re
 import stat
 from typing import Final, NamedTuple
 
-from .fs import calls
+from ..fs import calls
 from .segments import names_beside
 
 # A number of up to five digits counts rotations; more digits are a date or a time. Those of sealed segments have fifteen and more.

@@ -20,11 +20,12 @@ import pytest
 from crash_operations import read
 from system_calls import OneFault, die, die_after_part, fail_with, intercepted, perform_unsynced, write_part
 
-from metrics_appender import AppendLog, MetricsAppender, Rotation, compressed, maintenance
-from metrics_appender.compressed import ENDINGS, codec_of
+from metrics_appender import AppendLog, MetricsAppender, Rotation
 from metrics_appender.fs.filename import UNFINISHED, maintenance_lock_path
-from metrics_appender.maintenance import Upkeep, maintain
-from metrics_appender.segments import base_of_active, list_segments, open_segment
+from metrics_appender.segment import blocks, cleaner
+from metrics_appender.segment.blocks import ENDINGS, codec_of
+from metrics_appender.segment.cleaner import Upkeep, maintain
+from metrics_appender.segment.segments import base_of_active, list_segments, open_segment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     from system_calls import Call, Fault
 
-    from metrics_appender.compressed import Compression
+    from metrics_appender.segment.blocks import Compression
 
 of_both = pytest.mark.parametrize("compression", ENDINGS)
 
@@ -80,7 +81,7 @@ def test_all_segments_but_the_newest_are_compressed(path: str, compression: Comp
 
 def test_compression_tells_how_far_it_is(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """In bytes of all the segments that are due, up to the last of them."""
-    monkeypatch.setattr(maintenance, "BLOCK_BYTES", 100)
+    monkeypatch.setattr(cleaner, "BLOCK_BYTES", 100)
     fill(path, 3)
     due = list_segments(path)[:-1]
     told: list[tuple[int, int]] = []
@@ -297,7 +298,7 @@ def disks(tmp_path: Path) -> Callable[[], str]:
 
 def test_an_upkeep_that_dies_or_fails_at_any_call_loses_nothing(disks: Callable[[], str], monkeypatch: pytest.MonkeyPatch) -> None:
     """At each call, in each way: all that is to be kept reads as before, at once and after the next upkeep, which finishes."""
-    monkeypatch.setattr(compressed, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 64)
     path = disks()
     records = AppendLog(path).read()
     calls = run_upkeep(path, 0, perform_unsynced).calls

@@ -16,12 +16,13 @@ from unittest import mock
 
 import pytest
 
-from metrics_appender import AppendLog, InvalidRecordError, LockTimeoutError, MetricsAppender, Rotation, sealing
+from metrics_appender import AppendLog, InvalidRecordError, LockTimeoutError, MetricsAppender, Rotation
 from metrics_appender.aio import AsyncAppendLog, AsyncMetricsAppender
 from metrics_appender.errors import ClosedError
 from metrics_appender.fs import calls as fs_calls
 from metrics_appender.fs.filename import sealed_path, torn_path
-from metrics_appender.segments import base_of_active, list_segments
+from metrics_appender.segment import sealing
+from metrics_appender.segment.segments import base_of_active, list_segments
 
 if TYPE_CHECKING:
     from collections.abc import Callable

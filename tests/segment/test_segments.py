@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from metrics_appender import CorruptSegmentError, segments
-from metrics_appender.compressed import ENDINGS, codec_of
+from metrics_appender import CorruptSegmentError
 from metrics_appender.fs import calls as fs_calls
 from metrics_appender.fs.filename import UNFINISHED, sealed_path, torn_path
-from metrics_appender.segments import Segment, base_of_active, list_segments, open_segment
+from metrics_appender.segment import segments
+from metrics_appender.segment.blocks import ENDINGS, codec_of
+from metrics_appender.segment.segments import Segment, base_of_active, list_segments, open_segment
 
 if TYPE_CHECKING:
-    from metrics_appender.compressed import Compression
+    from metrics_appender.segment.blocks import Compression
 
 CONTENT = b'{"n":1}\n{"n":2}\n'
 

@@ -13,15 +13,15 @@ import threading
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from . import tail
-from .fs import calls, filename
+from ..fs import calls, filename
+from . import recovery
 from .rotation import Rotation, seconds
 from .segments import Segment, base_of_active
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .fs.lock import FileLock
+    from ..fs.lock import FileLock
 
 
 class Rotator:
@@ -106,7 +106,7 @@ def seal(lock: FileLock) -> Sealed:
 
     Raises `OSError` when the disk fails, and `FileExistsError` where a file has the segment's name already.
     """
-    end = tail.mend(lock.fd, lock.path, 0, lock.size)
+    end = recovery.mend(lock.fd, lock.path, 0, lock.size)
     torn_bytes = lock.size - end
     lock.size = end
     if end == 0:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from .errors import Fault, InvalidRecordError, show
+from ..errors import Fault, InvalidRecordError, show
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .compressed import Compression
+    from .blocks import Compression
 
 _AN_AGE: Final = "pass seconds above 0, or a timedelta"
 
@@ -77,7 +77,7 @@ def _is_age(age: Any) -> bool:
 
 
 def _reason_against(compression: Any) -> str:
-    from .compressed import ENDINGS, codec_of
+    from .blocks import ENDINGS, codec_of
 
     if not isinstance(compression, str) or compression not in ENDINGS:
         return "pass 'gzip', 'zstd' or None"

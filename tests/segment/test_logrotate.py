@@ -9,7 +9,7 @@ from unittest import mock
 import pytest
 
 from metrics_appender.fs import calls as fs_calls
-from metrics_appender.rotated import list_rotated
+from metrics_appender.segment.logrotate import list_rotated
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,0 +1,1 @@
+"""The files of a log at rest: names, sealing, recovery, cleaning. Bytes, no JSON."""
