@@ -10,17 +10,23 @@ import threading
 from typing import TYPE_CHECKING
 from unittest import mock
 
-from metrics_appender.follow import Follower
 from metrics_appender.fs.watch import Waker
+from metrics_appender.read.follower import Follower
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Self
 
-    from metrics_appender.follow import Followed
+    from metrics_appender.read.follower import Followed
 
 NOTIFY = [True, False] if sys.platform == "linux" else [False]
 SECONDS = 30.0  # a guard against hanging
+
+
+def put(path: str, data: bytes) -> None:
+    """Write bytes at the end, as another program would."""
+    with open(path, "ab") as file:
+        file.write(data)
 
 
 class Listening:

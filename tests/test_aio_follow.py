@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import pytest
-from followers import NOTIFY, shift
+from followers import NOTIFY, put, shift
 from test_aio import HANG_SECONDS, Run, SlowDisk, _no_thread_of_another_test, reached, run, slow, threads
-from test_follow import put
 
 from metrics_appender import AppendLog, CorruptLineError, CursorGoneError, InvalidRecordError
 from metrics_appender.aio import AsyncAppendLog, AsyncFollower, AsyncMetricsAppender, loop_threads
-from metrics_appender.follow import Follower
+from metrics_appender.read.follower import Follower
 from metrics_appender.segment.segments import PlainFile
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from metrics_appender.check.judge import objects_in
 from metrics_appender.check.report import MOST_FAULTS
 from metrics_appender.fs import calls as fs_calls
 from metrics_appender.fs.filename import sealed_path
-from metrics_appender.lines import is_blank
+from metrics_appender.read.lines import is_blank
 from metrics_appender.segment.blocks import ENDINGS, codec_of
 from metrics_appender.segment.segments import list_segments
 

@@ -12,7 +12,7 @@ import pytest
 
 from metrics_appender import AppendLog, MetricsAppender, Rotation
 from metrics_appender.aio import AsyncAppendLog, AsyncMetricsAppender
-from metrics_appender.skipped import OnError
+from metrics_appender.read.skipped import OnError
 
 
 class Contract(Protocol):

@@ -15,7 +15,7 @@ from filelock import FileLock
 
 from metrics_appender import AppendLog, InvalidRecordError, LockTimeoutError, check, repair
 from metrics_appender.fs.filename import maintenance_lock_path, sealed_path, torn_path
-from metrics_appender.marked import MARK
+from metrics_appender.read.repair_mark import MARK
 from metrics_appender.repair import mend, overwrite
 from metrics_appender.segment.blocks import ENDINGS, codec_of
 

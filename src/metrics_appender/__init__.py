@@ -14,9 +14,9 @@ from .errors import (
     LockTimeoutError,
     MetricsAppenderError,
 )
+from .read.skipped import SkippedLines
 from .repair import repair
 from .segment.rotation import Rotation
-from .skipped import SkippedLines
 
 __all__ = [
     "AppendLog",

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from .follow import Follower, Stop
+    from .read.follower import Follower, Stop
+    from .read.skipped import OnError
     from .segment.rotation import Rotation
-    from .skipped import OnError
 
 _LINE_REMEDY: Final = "pass one line as bytes, not blank, with a newline at its end only, and no NUL"
 
@@ -44,8 +44,8 @@ _PATIENCE: Final[dict[str, Patience]] = {
 }
 _NEEDED_LATER: Final = (
     "portalocker.portalocker",
-    "metrics_appender.reader",
-    "metrics_appender.named_cursors",
+    "metrics_appender.read.reader",
+    "metrics_appender.read.saved_cursors",
     "metrics_appender.segment.sealing",
 )
 _NEEDED_TO_ROTATE: Final = ("ctypes", "filelock", "metrics_appender.segment.cleaner")
@@ -199,7 +199,7 @@ class AppendLog:
         `SkippedLines()` it says so instead. Raises `ValueError` for a negative limit, `CorruptSegmentError` for a
         compressed segment that cannot be unpacked, `OSError` (EINVAL) for what is no regular file, such as a pipe.
         """
-        from .reader import read_last
+        from .read.reader import read_last
 
         return read_last(self._path, limit, on_error)
 
@@ -209,7 +209,7 @@ class AppendLog:
         They are those that are there when the first is asked for, or come while the last file is read; what
         retention deletes meanwhile is left out.
         """
-        from .reader import iter_records
+        from .read.reader import iter_records
 
         return iter_records(self._path, on_error)
 
@@ -252,7 +252,7 @@ class AppendLog:
         Raises `CursorGoneError` when the cursor's file is gone, or could be one of several; `ValueError` for what is no cursor. A
         record may be seen a moment before its append returned, and where that fails, the line is taken back.
         """
-        from .follow import Follower
+        from .read.follower import Follower
 
         return Follower(self._path, start, poll_seconds=poll_seconds, stop=stop, on_error=on_error, notify=notify)
 
@@ -262,25 +262,25 @@ class AppendLog:
         Retention deletes no segment that a stored cursor still needs. A name is of 64 bytes at the most, without dots.
         Raises `ValueError` for another name or what is no cursor, `OSError` when the disk fails.
         """
-        from .named_cursors import save_cursor
+        from .read.saved_cursors import save_cursor
 
         save_cursor(self._path, name, cursor)
 
     def load_cursor(self, name: str) -> str | None:
         """Return the cursor that is stored under a name, `None` when there is none."""
-        from .named_cursors import load_cursor
+        from .read.saved_cursors import load_cursor
 
         return load_cursor(self._path, name)
 
     def drop_cursor(self, name: str) -> None:
         """Forget a stored cursor, so that retention no longer waits for it; nothing happens when there is none."""
-        from .named_cursors import drop_cursor
+        from .read.saved_cursors import drop_cursor
 
         drop_cursor(self._path, name)
 
     def cursors(self) -> dict[str, str]:
         """Return every stored cursor by its name."""
-        from .named_cursors import list_cursors
+        from .read.saved_cursors import list_cursors
 
         return list_cursors(self._path)
 

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from .follow import Follower, Stop
+    from .read.follower import Follower, Stop
+    from .read.skipped import OnError
     from .records.metrics import Record
     from .segment.rotation import Rotation
-    from .skipped import OnError
 
 
 _MOST_LOGS: Final = 1024
@@ -114,13 +114,13 @@ class MetricsAppender(TypedMethods):
         Raises `ValueError` for a negative limit or a name that leaves the directory, `CorruptLineError` (a
         `json.JSONDecodeError`) for a whole line that is no JSON object, unless `on_error` (see `AppendLog.read`) says otherwise.
         """
-        from .reader import read_last
+        from .read.reader import read_last
 
         return read_last(self._path_of(filename), limit, on_error)
 
     def iter_metrics(self, filename: str, *, on_error: OnError = "raise") -> Iterator[dict[str, Any]]:
         """Yield every record of a file of the directory, oldest first, in constant memory; as `read_metrics` else."""
-        from .reader import iter_records
+        from .read.reader import iter_records
 
         return iter_records(self._path_of(filename), on_error)
 
@@ -146,7 +146,7 @@ class MetricsAppender(TypedMethods):
         >>> with metrics.follow("YouTube Live Chat_performance.json", "beginning") as records:
         ...     record, cursor = next(records)
         """
-        from .follow import Follower
+        from .read.follower import Follower
 
         return Follower(self._path_of(filename), start, poll_seconds=poll_seconds, stop=stop, on_error=on_error, notify=notify)
 
@@ -156,25 +156,25 @@ class MetricsAppender(TypedMethods):
         Retention deletes no segment that a stored cursor still needs. A name is of 64 bytes at the most, without dots.
         Raises `ValueError` for another name or what is no cursor, `OSError` when the disk fails.
         """
-        from .named_cursors import save_cursor
+        from .read.saved_cursors import save_cursor
 
         save_cursor(self._path_of(filename), name, cursor)
 
     def load_cursor(self, filename: str, name: str) -> str | None:
         """Return the cursor that is stored under a name, `None` when there is none."""
-        from .named_cursors import load_cursor
+        from .read.saved_cursors import load_cursor
 
         return load_cursor(self._path_of(filename), name)
 
     def drop_cursor(self, filename: str, name: str) -> None:
         """Forget a stored cursor, so that retention no longer waits for it; nothing happens when there is none."""
-        from .named_cursors import drop_cursor
+        from .read.saved_cursors import drop_cursor
 
         drop_cursor(self._path_of(filename), name)
 
     def cursors(self, filename: str) -> dict[str, str]:
         """Return every stored cursor by its name."""
-        from .named_cursors import list_cursors
+        from .read.saved_cursors import list_cursors
 
         return list_cursors(self._path_of(filename))
 

@@ -115,7 +115,7 @@ def check_rotation(rotation: Any) -> None:
 def _upkeep_of(path: str, rotation: Rotation | None) -> Upkeep | None:
     if rotation is None or not rotation.is_upkeep:
         return None
-    from .named_cursors import first_unread
+    from .read.saved_cursors import first_unread
     from .segment.cleaner import Upkeep
 
     return Upkeep(path, rotation, first_unread)

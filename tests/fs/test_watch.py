@@ -14,7 +14,7 @@ import pytest
 from followers import NOTIFY, SECONDS
 
 from metrics_appender.fs.watch import Waker, check_poll_seconds
-from metrics_appender.log_file import open_active
+from metrics_appender.read.log_file import open_active
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from metrics_appender import AppendLog, CorruptLineError, SkippedLines
-from metrics_appender import lines as line_reader
 from metrics_appender.fs import calls as fs_calls
 from metrics_appender.fs.filename import sealed_path
+from metrics_appender.read import lines as line_reader
 from metrics_appender.records.ndjson import encode_line
 from metrics_appender.segment.blocks import ENDINGS, codec_of
 from metrics_appender.segment.segments import base_of_active, list_segments
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from metrics_appender.read.skipped import OnError
     from metrics_appender.segment.blocks import Compression
-    from metrics_appender.skipped import OnError
 
 LINES = [encode_line({"n": number, "text": "é" * (number * 7 % 50)}) for number in range(12)]
 FORMS: tuple[Compression | None, ...] = (None, *ENDINGS)

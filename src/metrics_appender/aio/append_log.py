@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any, Final
 
-from .. import reader
 from ..append_log import DEFAULT_LOCK_TIMEOUT, AppendLog, check_line, join_lines, note_acknowledged
 from ..errors import ClosedError
+from ..read import reader
 from ..records.ndjson import Block, encode_blocks, encode_line
 from .chunks import iterate_in_chunks
 from .follow import AsyncFollower, Followers
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from typing import Self
 
     from ..append_log import Durability
-    from ..follow import Stop
+    from ..read.follower import Stop
+    from ..read.skipped import OnError
     from ..segment.rotation import Rotation
-    from ..skipped import OnError
 
 # A fraction of what is encoded in a turn.
 _BLOCK_BYTES: Final = 1 << 16

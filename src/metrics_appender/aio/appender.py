@@ -8,11 +8,11 @@ import os
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec
 
-from .. import named_cursors, reader
 from ..append_log import DEFAULT_LOCK_TIMEOUT, AppendLog, check_durability, check_lock_timeout, import_the_rest
 from ..appender import make_directory, note_acknowledged_files
 from ..errors import ClosedError
 from ..housekeeping import check_rotation
+from ..read import reader, saved_cursors
 from ..records import naming
 from ..records.metric_lines import TypedMethods
 from ..records.metrics import FiledLine, by_file, encode_records
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from typing import Self
 
     from ..append_log import Durability
-    from ..follow import Stop
+    from ..read.follower import Stop
+    from ..read.skipped import OnError
     from ..records.metrics import Record
     from ..segment.rotation import Rotation
-    from ..skipped import OnError
 
 _P = ParamSpec("_P")
 
@@ -188,19 +188,19 @@ class AsyncMetricsAppender:
 
     async def save_cursor(self, filename: str, name: str, cursor: str) -> None:
         """Store a cursor by name, durably, as `MetricsAppender.save_cursor` does; cancelled, it may be stored."""
-        await self._readers.run(named_cursors.save_cursor, self._path_of(filename), name, cursor)
+        await self._readers.run(saved_cursors.save_cursor, self._path_of(filename), name, cursor)
 
     async def load_cursor(self, filename: str, name: str) -> str | None:
         """Return the cursor that is stored under a name, `None` when there is none."""
-        return await self._readers.run(named_cursors.load_cursor, self._path_of(filename), name)
+        return await self._readers.run(saved_cursors.load_cursor, self._path_of(filename), name)
 
     async def drop_cursor(self, filename: str, name: str) -> None:
         """Forget a stored cursor, so that retention no longer waits for it; nothing happens when there is none."""
-        await self._readers.run(named_cursors.drop_cursor, self._path_of(filename), name)
+        await self._readers.run(saved_cursors.drop_cursor, self._path_of(filename), name)
 
     async def cursors(self, filename: str) -> dict[str, str]:
         """Return every stored cursor by its name."""
-        return await self._readers.run(named_cursors.list_cursors, self._path_of(filename))
+        return await self._readers.run(saved_cursors.list_cursors, self._path_of(filename))
 
     async def aclose(self) -> None:
         """Refuse appends from now on, and return when those under way are durable or have their errors.

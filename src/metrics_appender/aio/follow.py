@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from ..follow import Followed, Follower
+    from ..read.follower import Followed, Follower
 
 _T = TypeVar("_T")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..lines import is_blank, iter_blocks
+from ..read.lines import is_blank, iter_blocks
 from .judge import Span, Verdict, excerpt_of, judge_line, objects_in
 from .report import LineFault
 

@@ -11,10 +11,10 @@ from rich.console import Console
 
 from ..append_log import AppendLog
 from ..errors import InvalidRecordError
-from ..follow import Follower
+from ..read.follower import Follower
+from ..read.skipped import OnError, SkippedLines
 from ..records.ndjson import encode_line
 from ..segment.segments import list_segments
-from ..skipped import OnError, SkippedLines
 from . import filters
 from .failures import describe
 from .json_text import json_text

@@ -8,7 +8,7 @@ import typer
 from ..append_log import DEFAULT_LOCK_TIMEOUT, AppendLog
 from ..errors import InvalidRecordError
 from ..fs.calls import is_there
-from ..named_cursors import first_unread
+from ..read.saved_cursors import first_unread
 from ..segment.cleaner import maintain
 from ..segment.rotation import Rotation
 from ..segment.segments import list_segments

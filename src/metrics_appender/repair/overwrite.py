@@ -11,7 +11,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from ..fs import calls
-from ..marked import MARK
+from ..read.repair_mark import MARK
 from ..segment import recovery
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import pytest
 from metrics_appender import AppendLog, InvalidRecordError, Rotation
 from metrics_appender.fs import calls as fs_calls
 from metrics_appender.fs.lock import FileLock
-from metrics_appender.named_cursors import first_unread
+from metrics_appender.read.saved_cursors import first_unread
 from metrics_appender.segment.cleaner import maintain
 from metrics_appender.segment.segments import list_segments
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Literal
 
+from ..records.ndjson import decode_line
 from . import cursor
 from .cursor import HEAD_BYTES, TAIL_BYTES, Cursor
-from .marked import MARK
-from .records.ndjson import decode_line
+from .repair_mark import MARK
 
 if TYPE_CHECKING:
     from .cursor import Reads

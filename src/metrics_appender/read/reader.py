@@ -13,17 +13,17 @@ import operator
 import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from .errors import CorruptLineError, Fault, InvalidRecordError, show
+from ..errors import CorruptLineError, Fault, InvalidRecordError, show
+from ..records.ndjson import decode_line
+from ..segment import snapshot
 from .lines import is_blank, iter_blocks, last_lines, line_number, with_offsets
-from .marked import Repairs
-from .records.ndjson import decode_line
-from .segment import snapshot
+from .repair_mark import Repairs
 from .skipped import SkippedLines, collector, tell
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
 
-    from .segment.segments import Source
+    from ..segment.segments import Source
     from .skipped import OnError
 
     Record = dict[str, Any]

@@ -15,9 +15,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from metrics_appender import AppendLog, CorruptLineError, InvalidRecordError, MetricsAppender, SkippedLines, reader, repair
-from metrics_appender import lines as line_reader
+from metrics_appender import AppendLog, CorruptLineError, InvalidRecordError, MetricsAppender, SkippedLines, repair
 from metrics_appender.fs import calls as fs_calls
+from metrics_appender.read import lines as line_reader
+from metrics_appender.read import reader
 from metrics_appender.records.ndjson import encode_line
 
 if TYPE_CHECKING:

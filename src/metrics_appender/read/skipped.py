@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from . import logger
-from .errors import Fault, InvalidRecordError, show
+from .. import logger
+from ..errors import Fault, InvalidRecordError, show
 
 if TYPE_CHECKING:
-    from .errors import CorruptLineError
+    from ..errors import CorruptLineError
 
 
 class SkippedLines:

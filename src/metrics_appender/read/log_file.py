@@ -8,17 +8,17 @@ import shutil
 import tempfile
 from typing import IO, TYPE_CHECKING, Final
 
-from .errors import CorruptSegmentError
-from .fs import calls, lock
+from ..errors import CorruptSegmentError
+from ..fs import calls, lock
+from ..segment import segments, snapshot
+from ..segment.segments import PlainFile, Source, closed_on_error
 from .lines import last_lines
-from .segment import segments, snapshot
-from .segment.segments import PlainFile, Source, closed_on_error
-from .trail import KEPT_BYTES, is_repaired
+from .position import KEPT_BYTES, is_repaired
 
 if TYPE_CHECKING:
+    from ..segment.logrotate import Rotated
+    from ..segment.segments import Segment
     from .cursor import Cursor
-    from .segment.logrotate import Rotated
-    from .segment.segments import Segment
 
 _COPY_BYTES: Final = 1 << 20
 _COMPARED_BYTES: Final = 1 << 16

@@ -7,16 +7,17 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
-from . import logger, succession
+from .. import logger
+from ..errors import CorruptLineError
+from ..fs.watch import Waker, check_poll_seconds
+from ..records.ndjson import decode_line
+from ..segment.segments import closed_on_error
+from . import seek
 from .cursor import Cursor
-from .errors import CorruptLineError
-from .fs.watch import Waker, check_poll_seconds
 from .lines import is_blank, line_number
-from .marked import Repairs
-from .passage import Passage
-from .records.ndjson import decode_line
-from .segment.segments import closed_on_error
+from .repair_mark import Repairs
 from .skipped import collector
+from .tail_reader import Passage
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -74,7 +75,7 @@ class Follower:
         self._lines: deque[bytes] = deque()
         self._number = 0  # that of the line that comes next, where it is known
         self._repairs = Repairs()
-        self._absence = succession.note_absence(path)
+        self._absence = seek.note_absence(path)
         self._has_writer = False
         self._is_closed = False
         self._mutex = threading.Lock()
@@ -155,11 +156,11 @@ class Follower:
 
     def _begin(self, start: str, last: int) -> None:
         if start == "beginning":
-            self._enter(succession.open_first(self._path), 0)
+            self._enter(seek.open_first(self._path), 0)
         elif start == "end":
-            self._enter(*(succession.open_near_end(self._path, last) or (None, 0)))
+            self._enter(*(seek.open_near_end(self._path, last) or (None, 0)))
         else:
-            self._enter(*succession.open_holder(self._path, Cursor.parse(start, "start")))
+            self._enter(*seek.open_holder(self._path, Cursor.parse(start, "start")))
         if self._passage and self._passage.has_cursor():
             self._cursor = self._passage.cursor()
 
@@ -207,7 +208,7 @@ class Follower:
 
     def _take_lines(self) -> bool:
         if self._passage is None:
-            self._enter(succession.open_begun_since(self._path, self._absence), 0)
+            self._enter(seek.open_begun_since(self._path, self._absence), 0)
         if self._passage:
             before = self._passage.offset
             self._lines.extend(self._passage.take_lines())
@@ -228,7 +229,7 @@ class Follower:
             return False
         if self._take_lines():
             return True
-        following = succession.open_next(self._path, passage.file, passage.cursor())
+        following = seek.open_next(self._path, passage.file, passage.cursor())
         self._enter(following, 0)
         return following is not None
 

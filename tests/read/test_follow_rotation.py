@@ -14,11 +14,12 @@ import pytest
 from conftest import held
 from followers import NOTIFY, SECONDS, WAYS, Listening, compress, cut, rest, shift, take
 
-from metrics_appender import AppendLog, CorruptSegmentError, CursorGoneError, Rotation, log_file, repair
-from metrics_appender.follow import Follower
+from metrics_appender import AppendLog, CorruptSegmentError, CursorGoneError, Rotation, repair
 from metrics_appender.fs import calls as fs_calls
 from metrics_appender.fs.watch import Waker
-from metrics_appender.log_file import LogFile
+from metrics_appender.read import log_file
+from metrics_appender.read.follower import Follower
+from metrics_appender.read.log_file import LogFile
 from metrics_appender.segment.cleaner import maintain
 
 if TYPE_CHECKING:

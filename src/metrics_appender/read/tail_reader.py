@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from . import logger, succession
-from .errors import CursorGoneError
-from .trail import Trail, has_line
+from .. import logger
+from ..errors import CursorGoneError
+from . import seek
+from .position import Trail, has_line
 
 if TYPE_CHECKING:
     from .cursor import Cursor
@@ -100,7 +101,7 @@ class Passage:
 
     def _open_copy(self, passed: Cursor, since_ns: int) -> LogFile | None:
         try:
-            return succession.open_copy(self._path, passed, since_ns)
+            return seek.open_copy(self._path, passed, since_ns)
         except CursorGoneError:
             return None
 

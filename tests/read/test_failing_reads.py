@@ -13,7 +13,7 @@ from followers import shift
 from system_calls import OneFault, fail_with, intercepted
 
 from metrics_appender import AppendLog, CorruptSegmentError, CursorGoneError, Rotation, check, repair
-from metrics_appender.follow import Follower
+from metrics_appender.read.follower import Follower
 from metrics_appender.segment.segments import list_segments
 
 if TYPE_CHECKING:

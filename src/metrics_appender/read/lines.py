@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from . import logger
-from .trail import GUARD_BYTES, KEPT_BYTES, Trail
+from .. import logger
+from .position import GUARD_BYTES, KEPT_BYTES, Trail
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .segment.segments import Source
+    from ..segment.segments import Source
 
 _FORWARD_BYTES: Final = 1 << 18
 _BACKWARD_BYTES: Final = 1 << 14

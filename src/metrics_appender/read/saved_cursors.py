@@ -11,12 +11,12 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
-from . import logger
+from .. import logger
+from ..errors import Fault, InvalidRecordError, explain, show
+from ..fs import calls, filename
+from ..fs.lock import WAIT, FileLock
+from ..records.naming import name_fault, plain_text
 from .cursor import Cursor
-from .errors import Fault, InvalidRecordError, explain, show
-from .fs import calls, filename
-from .fs.lock import WAIT, FileLock
-from .records.naming import name_fault, plain_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

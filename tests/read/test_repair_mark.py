@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from metrics_appender.marked import MARK, Repairs
+from metrics_appender.read.repair_mark import MARK, Repairs
 
 if TYPE_CHECKING:
     import pytest

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metrics_appender import CursorGoneError, InvalidRecordError
-from metrics_appender.cursor import Cursor
-from metrics_appender.trail import Trail
+from metrics_appender.read.cursor import Cursor
+from metrics_appender.read.position import Trail
 
 LINES = [b'{"n":%d}\n' % number for number in range(2000)]
 DATA = b"".join(LINES)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import pytest
-from followers import NOTIFY, SECONDS, Listening, rest, take
+from followers import NOTIFY, SECONDS, Listening, put, rest, take
 
 from metrics_appender import AppendLog, CorruptLineError, InvalidRecordError, MetricsAppender, SkippedLines, repair
-from metrics_appender.follow import Follower
 from metrics_appender.fs import calls as fs_calls
 from metrics_appender.fs.watch import Waker
+from metrics_appender.read.follower import Follower
 from metrics_appender.segment.segments import PlainFile
 
 if TYPE_CHECKING:
@@ -23,12 +23,6 @@ if TYPE_CHECKING:
     from conftest import Waiting
 
 NOTIFIED = pytest.mark.parametrize("notify", NOTIFY, ids=lambda notify: "notified" if notify else "polling")
-
-
-def put(path: str, data: bytes) -> None:
-    """Write bytes at the end, as another program would."""
-    with open(path, "ab") as file:
-        file.write(data)
 
 
 @NOTIFIED

@@ -12,15 +12,15 @@ import os
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from .errors import CorruptSegmentError, CursorGoneError
+from ..errors import CorruptSegmentError, CursorGoneError
+from ..segment.logrotate import identities, list_rotated
+from ..segment.segments import base_of_active, closed_on_error, list_segments
 from .log_file import LogFile, open_active, open_rotated, open_sealed
-from .segment.logrotate import identities, list_rotated
-from .segment.segments import base_of_active, closed_on_error, list_segments
 
 if TYPE_CHECKING:
+    from ..segment.logrotate import Rotated
+    from ..segment.segments import Segment
     from .cursor import Cursor
-    from .segment.logrotate import Rotated
-    from .segment.segments import Segment
 
 
 _SECOND_NS: Final = 1_000_000_000

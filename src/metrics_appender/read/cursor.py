@@ -12,7 +12,7 @@ import re
 import zlib
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
-from .errors import Fault, InvalidRecordError, show
+from ..errors import Fault, InvalidRecordError, show
 
 if TYPE_CHECKING:
     from typing import Self
