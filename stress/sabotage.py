@@ -9,12 +9,12 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from metrics_appender import group_commit, line_queue
 from metrics_appender.errors import NOTHING_WRITTEN, explain
 from metrics_appender.fs import calls as fs_calls
 from metrics_appender.fs import fork
 from metrics_appender.fs import lock as fs_lock
 from metrics_appender.segment import recovery, sealing
+from metrics_appender.write import commit_queue, group_commit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,7 +116,7 @@ def _withdraw_nothing() -> None:
         if entry.error is not None:
             raise entry.error
 
-    _put(line_queue.LineQueue, "withdraw", lambda self, entry: True)
+    _put(commit_queue.LineQueue, "withdraw", lambda self, entry: True)
     _put(group_commit.GroupCommit, "append", append)
 
 

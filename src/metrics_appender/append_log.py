@@ -9,12 +9,12 @@ import sys
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from .errors import ClosedError, Fault, InvalidRecordError, note_kept, show
-from .group_commit import GroupCommit
-from .housekeeping import Housekeeping, check_rotation
-from .patience import Patience
 from .records.naming import absolute_path
 from .records.ndjson import encode_blocks, encode_line
-from .write_pass import WritePass
+from .write.batch import WritePass
+from .write.durability import Patience
+from .write.group_commit import GroupCommit
+from .write.housekeeping import Housekeeping, check_rotation
 
 if TYPE_CHECKING:
     import os

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 from .append_log import CHUNK_BYTES, DEFAULT_LOCK_TIMEOUT, AppendLog, Durability, check_durability, check_lock_timeout, import_the_rest
 from .errors import NOTHING_WRITTEN, explain, note_kept
 from .fs import calls
-from .housekeeping import check_rotation
 from .records import naming
 from .records.metric_lines import TypedMethods
 from .records.metrics import FiledLine, by_file, encode_records
 from .records.ndjson import chunked
+from .write.housekeeping import check_rotation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from crash_operations import read
 from possible_disks import PossibleDisks
+from recorded_disks import AFTER, Recorder, is_in_order, line_of
 from system_calls import intercepted, perform_unsynced
-from test_crash_states import AFTER, Recorder, is_in_order, line_of
 
 from metrics_appender import AppendLog, Rotation
 from metrics_appender.fs.filename import torn_path

@@ -3,7 +3,7 @@
 from ..fs.lock import load_flock
 from .append_log import AsyncAppendLog
 from .appender import AsyncMetricsAppender
-from .follow import AsyncFollower
+from .follower import AsyncFollower
 
 __all__ = ["AsyncAppendLog", "AsyncFollower", "AsyncMetricsAppender"]
 

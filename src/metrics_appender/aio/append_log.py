@@ -10,9 +10,9 @@ from ..errors import ClosedError
 from ..read import reader
 from ..records.ndjson import Block, encode_blocks, encode_line
 from .chunks import iterate_in_chunks
-from .follow import AsyncFollower, Followers
-from .gathering import Gathering
-from .loop_threads import LoopThreads
+from .follower import AsyncFollower, Followers
+from .group_commit import Gathering
+from .threads import LoopThreads
 from .turns import chunked_in_turns
 
 if TYPE_CHECKING:

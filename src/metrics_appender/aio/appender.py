@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec
 from ..append_log import DEFAULT_LOCK_TIMEOUT, AppendLog, check_durability, check_lock_timeout, import_the_rest
 from ..appender import make_directory, note_acknowledged_files
 from ..errors import ClosedError
-from ..housekeeping import check_rotation
 from ..read import reader, saved_cursors
 from ..records import naming
 from ..records.metric_lines import TypedMethods
 from ..records.metrics import FiledLine, by_file, encode_records
+from ..write.housekeeping import check_rotation
 from .chunks import iterate_in_chunks
-from .follow import AsyncFollower, Followers
-from .gathering import Gathering
-from .loop_threads import LoopThreads
+from .follower import AsyncFollower, Followers
+from .group_commit import Gathering
+from .threads import LoopThreads
 from .turns import chunked_in_turns
 
 if TYPE_CHECKING:

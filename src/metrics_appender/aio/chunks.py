@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
 
-    from .loop_threads import LoopThreads
+    from .threads import LoopThreads
 
 _T = TypeVar("_T")
 

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..read.lines import is_blank, iter_blocks
-from .judge import Span, Verdict, excerpt_of, judge_line, objects_in
+from .classify import Span, Verdict, excerpt_of, judge_line, objects_in
 from .report import LineFault
 
 if TYPE_CHECKING:

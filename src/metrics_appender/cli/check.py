@@ -70,7 +70,7 @@ def repair(
         with progress_bar("reading") as progress:
             report = repair_path(path, dry_run=dry_run, keep=keep or (), lock_timeout=lock_timeout, progress=progress)  # type: ignore[arg-type]  # checked there
     except InvalidRecordError:
-        from ..repair.everything import KEEPABLE
+        from ..repair.repair_all import KEEPABLE
 
         message = f"pass one of {', '.join(KEEPABLE)}"
         raise typer.BadParameter(message, param_hint="--keep") from None

@@ -6,9 +6,9 @@ import resource
 from typing import Any, Final
 
 from . import mounts
-from .crew import Crew
+from .checks import ANSWER_SECONDS, reason_of, try_all
 from .report import Check, FilesystemReport, Status
-from .tries import ANSWER_SECONDS, reason_of, try_all
+from .workers import Crew
 
 LOCK: Final = "metrics_appender.fs.lock:FileLock"
 _LOWEST_OPEN_LIMIT: Final = 64

@@ -53,6 +53,6 @@ def repair(
     Raises `FileNotFoundError` where nothing is there, `InvalidRecordError` (a `ValueError`) for a kind that cannot be kept,
     `LockTimeoutError` with nothing changed, and any other `OSError` with a note that says what became of the bytes.
     """
-    from .everything import repair_all
+    from .repair_all import repair_all
 
     return repair_all(os.path.abspath(os.fspath(path)), is_dry_run=dry_run, keep=keep, lock_timeout=lock_timeout, progress=progress)

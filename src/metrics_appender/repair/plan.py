@@ -11,7 +11,7 @@ from .split import keep_only, split_in_place
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from ..check.judge import Span
+    from ..check.classify import Span
     from ..check.report import FaultKind, LineFault
     from ..check.scan import Found
     from ..segment.segments import Source

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..check.judge import Span
+    from ..check.classify import Span
 
 # A text, whose white space has a meaning, or white space outside of one.
 _TEXT_OR_SPACE: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[ \t\r]')

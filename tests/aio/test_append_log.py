@@ -11,92 +11,24 @@ import pickle
 import threading
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import uvloop
+from event_loops import HANG_SECONDS, Run, SlowDisk, numbers, reached, threads
 
 from metrics_appender import AppendLog, ClosedError, InvalidRecordError, LockTimeoutError
-from metrics_appender.aio import AsyncAppendLog, append_log, gathering, turns
+from metrics_appender.aio import AsyncAppendLog, append_log, group_commit, turns
 from metrics_appender.aio.chunks import iterate_in_chunks
-from metrics_appender.aio.loop_threads import LoopThreads
+from metrics_appender.aio.threads import LoopThreads
 from metrics_appender.fs import calls as fs_calls
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator
     from contextlib import AbstractContextManager
 
     from conftest import Waiting
 
     Hold = Callable[[str], AbstractContextManager[int]]
-
-T = TypeVar("T")
-
-HANG_SECONDS = 60.0  # a guard against hanging, never a matter of correctness
-
-
-class Run(Protocol):
-    """Runs a coroutine in an event loop of its own, to its end."""
-
-    def __call__(self, main: Coroutine[Any, Any, T], /) -> T:
-        """Return what it returns."""
-
-
-@pytest.fixture(params=[asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
-def run(request: pytest.FixtureRequest) -> Run:
-    """Both kinds of loop."""
-    runner: Run = request.param
-    return runner
-
-
-@pytest.fixture(autouse=True)
-def _no_thread_of_another_test(wait: Waiting) -> None:
-    """Begin when the threads of earlier tests have ended."""
-    wait.until(lambda: not threads())
-
-
-class SlowDisk:
-    """A disk whose syncs last until they may end."""
-
-    def __init__(self) -> None:
-        """Begin with no sync, and the disk slow."""
-        self.syncs = 0
-        self.has_begun = threading.Event()
-        self.may_end = threading.Event()
-        self._real = fs_calls.sync_file
-
-    def sync_file(self, fd: int) -> None:
-        """Wait for the word, then sync."""
-        self.syncs += 1
-        self.has_begun.set()
-        assert self.may_end.wait(HANG_SECONDS), "the loop did not go on"
-        self._real(fd)
-
-
-@pytest.fixture
-def slow(monkeypatch: pytest.MonkeyPatch) -> SlowDisk:
-    """The disk is slow until the test says otherwise."""
-    made = SlowDisk()
-    monkeypatch.setattr(fs_calls, "sync_file", made.sync_file)
-    return made
-
-
-async def reached(state: Callable[[], object]) -> None:
-    """Return once the state is reached, with the loop going on."""
-    end = time.monotonic() + HANG_SECONDS
-    while not state():
-        assert time.monotonic() < end, "the state was not reached"
-        await asyncio.sleep(0.001)
-
-
-def threads() -> list[threading.Thread]:
-    """Return the threads that block in a loop's place."""
-    return [thread for thread in threading.enumerate() if thread.name == "metrics-appender-aio"]
-
-
-def numbers(path: str) -> list[Any]:
-    """Return what was written as `{"n": …}`, in its order."""
-    return [record["n"] for record in AppendLog(path).read()]
 
 
 def test_a_thousand_tasks_share_writes(path: str, run: Run, slow: SlowDisk) -> None:
@@ -139,7 +71,7 @@ def test_tasks_that_append_again_when_they_are_told_go_together_again(path: str,
 
 def test_a_write_takes_only_so_many_bytes(path: str, run: Run, slow: SlowDisk, monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits beyond that is for the next ones: two lines of sixty bytes fill a write of a hundred."""
-    monkeypatch.setattr(gathering, "_WRITE_BYTES", 100)
+    monkeypatch.setattr(group_commit, "_WRITE_BYTES", 100)
     slow.may_end.set()
 
     async def main() -> None:
@@ -265,7 +197,7 @@ def test_lines_that_go_together_keep_their_own_deadlines(path: str) -> None:
 
     async def main() -> None:
         threads = LoopThreads()
-        lines = gathering.Gathering(File(), 1.0, threads)
+        lines = group_commit.Gathering(File(), 1.0, threads)
         start = time.monotonic()
         first = lines.add(b"1")
         await reached(lambda: handed)
@@ -681,7 +613,7 @@ def test_a_short_deadline_is_watched_for_what_one_write_left_over(
     path: str, run: Run, slow: SlowDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Lines that come in one turn but do not go in one write: the second has its deadline too."""
-    monkeypatch.setattr(gathering, "_WRITE_BYTES", 1)
+    monkeypatch.setattr(group_commit, "_WRITE_BYTES", 1)
 
     async def main() -> None:
         async with AsyncAppendLog(path, lock_timeout=0.05) as log:
@@ -738,7 +670,7 @@ def test_what_a_signal_handler_raises_in_the_loop_lets_it_end(
     async def main() -> None:
         async with AsyncAppendLog(path) as log:
             await log.append({"n": 0})
-            monkeypatch.setattr(gathering.Gathering, where, stop)
+            monkeypatch.setattr(group_commit.Gathering, where, stop)
             await asyncio.gather(log.append({"n": 1}), log.append({"n": 2}))
 
     with pytest.raises(Stop):

@@ -8,7 +8,7 @@ import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from .loop_threads import LoopThreads
+from .threads import LoopThreads
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,19 +10,19 @@ import functools
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from .errors import NOTHING_WRITTEN, Fault, InvalidRecordError, LockTimeoutError, explain, restate, show
-from .fs import calls
+from ..errors import NOTHING_WRITTEN, Fault, InvalidRecordError, LockTimeoutError, explain, restate, show
+from ..fs import calls
+from ..segment import recovery
+from ..segment.rotation import Rotation
+from .durability import Patience
 from .group_commit import GroupCommit, refuse_in_mid_append
-from .patience import Patience
-from .segment import recovery
-from .segment.rotation import Rotation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .fs.lock import FileLock, Seal
-    from .segment.cleaner import Upkeep
-    from .segment.sealing import Sealed
+    from ..fs.lock import FileLock, Seal
+    from ..segment.cleaner import Upkeep
+    from ..segment.sealing import Sealed
 
 
 class Housekeeping:
@@ -57,7 +57,7 @@ class Housekeeping:
         refuse_in_mid_append(self.path)
         if not calls.is_there(self.path):
             return None
-        from .segment.sealing import ByHand
+        from ..segment.sealing import ByHand
 
         by_hand = ByHand()
         sealing = GroupCommit(self.path, _require_regular, lock_timeout, Patience(), by_hand.seal)
@@ -89,7 +89,7 @@ class Housekeeping:
             self._upkeep.finish()
 
     def _sealing_by(self, rotation: Rotation) -> Seal:
-        from .segment.sealing import Rotator  # most logs are never sealed, and do without it
+        from ..segment.sealing import Rotator  # most logs are never sealed, and do without it
 
         return Rotator(rotation, self._note_sealed).seal_if_due
 
@@ -115,7 +115,7 @@ def check_rotation(rotation: Any) -> None:
 def _upkeep_of(path: str, rotation: Rotation | None) -> Upkeep | None:
     if rotation is None or not rotation.is_upkeep:
         return None
-    from .read.saved_cursors import first_unread
-    from .segment.cleaner import Upkeep
+    from ..read.saved_cursors import first_unread
+    from ..segment.cleaner import Upkeep
 
     return Upkeep(path, rotation, first_unread)

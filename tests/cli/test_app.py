@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
-import os
-import pty
 import signal
 import subprocess
 import sys
@@ -14,43 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from command_line import COMMAND, invoke, on_terminal, run
 from rich.console import Console
-from typer.testing import CliRunner, Result
 
 from metrics_appender import AppendLog, MetricsAppender
 from metrics_appender.cli import table
-from metrics_appender.cli.app import app
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-COMMAND = (sys.executable, "-m", "metrics_appender")
 SKILL = "YouTube Live Chat"
-
-
-def run(*arguments: str | Path, text: str = "") -> subprocess.CompletedProcess[str]:
-    """Run the command as a process, with a text on its standard input."""
-    return subprocess.run([*COMMAND, *arguments], input=text, capture_output=True, text=True, check=False)
-
-
-def invoke(*arguments: str | Path, text: str = "") -> Result:
-    """Run the command in this process, which is quicker."""
-    return CliRunner().invoke(app, [str(argument) for argument in arguments], input=text)
-
-
-def on_terminal(*arguments: str | Path, columns: int = 80) -> str:
-    """Run the command with a terminal for its output, and return what it wrote there."""
-    parent_end, child_end = pty.openpty()
-    environment = os.environ | {"COLUMNS": str(columns), "TERM": "dumb"}
-    with subprocess.Popen([*COMMAND, *arguments], stdout=child_end, stdin=child_end, env=environment) as process:
-        os.close(child_end)
-        written = b""
-        with contextlib.suppress(OSError):  # a terminal whose other end is closed reads as an input error
-            while piece := os.read(parent_end, 65536):
-                written += piece
-    os.close(parent_end)
-    assert process.returncode == 0
-    return written.decode().replace("\r\n", "\n")
 
 
 # read

@@ -10,13 +10,13 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol
 
-from .errors import MAY_BE_WRITTEN, NOTHING_WRITTEN, add_outcome, explain, is_failure, restate
-from .segment.recovery import LOOK_BACK_BYTES
+from ..errors import MAY_BE_WRITTEN, NOTHING_WRITTEN, add_outcome, explain, is_failure, restate
+from ..segment.recovery import LOOK_BACK_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .fs.lock import FileLock
+    from ..fs.lock import FileLock
 
 # One pass joins lines of up to so many bytes, as far back as a look for what a power cut left goes; a longer line goes by itself.
 _PASS_BYTES: Final = LOOK_BACK_BYTES

@@ -14,14 +14,14 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final, Protocol
 
-from . import adrift
-from .fs import fork
-from .fs.lock import WAIT, FileLock
+from ..fs import fork
+from ..fs.lock import WAIT, FileLock
+from . import abandoned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .fs.lock import Seal
+    from ..fs.lock import Seal
 
 _LINGER_SECONDS: Final = 1.0
 # The kernel wakes who is next in its queue, and whoever is awake already may take the lock before that one. So this thread, when it had
@@ -51,7 +51,7 @@ class _Post:
         self.lock = FileLock(path, seal)
         self.is_begun = False  # from then on the lock is the thread's
         self.is_waiting = False  # for the lock, or at work with it
-        self.adrift_for: adrift.FileId | None = None  # once nobody wants that lock from it any more
+        self.adrift_for: abandoned.FileId | None = None  # once nobody wants that lock from it any more
         self.bell = threading.Lock()  # held while nobody calls
         self.bell.acquire()
         self.rest = threading.Lock()  # free while the thread rests, and touches the lock no more
@@ -122,7 +122,7 @@ class Waiter:
                 if self._post is not None:
                     self._ring(self._post, lock)
                     return
-                if adrift.threads.are_many(lock.opened()):
+                if abandoned.threads.are_many(lock.opened()):
                     self.goes_first = self._is_contended = False
                     return
                 made = self._post = _Post(self._path, self._seal)
@@ -198,7 +198,7 @@ class Waiter:
                 self.goes_first = self._is_contended = False
                 if post.is_waiting:
                     post.adrift_for = post.lock.opened()
-                    adrift.threads.add(post.adrift_for, 1)
+                    abandoned.threads.add(post.adrift_for, 1)
         self._step_aside()
 
     def _run(self, post: _Post) -> None:
@@ -233,7 +233,7 @@ class Waiter:
             self._dismiss(post)
             lock.release()
             if post.adrift_for:
-                adrift.threads.add(post.adrift_for, -1)
+                abandoned.threads.add(post.adrift_for, -1)
 
     def _line_up(self, lock: FileLock) -> bool:
         """Let who is next have the lock, and be ready to get in line behind; `False` where that is not to be."""

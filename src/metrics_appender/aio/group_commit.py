@@ -19,7 +19,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
 
 from ..errors import MAY_BE_WRITTEN, NOTHING_WRITTEN, ClosedError, LockTimeoutError, explain, restate
-from .loop_threads import LoopThreads, call_back
+from .threads import LoopThreads, call_back
 
 if TYPE_CHECKING:
     import asyncio

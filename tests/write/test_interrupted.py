@@ -21,7 +21,7 @@ import metrics_appender
 from metrics_appender import AppendLog, LockTimeoutError
 from metrics_appender.fs import calls as fs_calls
 from metrics_appender.fs.lock import FileLock
-from metrics_appender.write_pass import WritePass
+from metrics_appender.write.batch import WritePass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

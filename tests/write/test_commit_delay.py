@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 from conftest import HANG_SECONDS
 
-from metrics_appender.company import Company
-from metrics_appender.group_commit import GroupCommit
-from metrics_appender.line_queue import Entry
-from metrics_appender.patience import Patience
+from metrics_appender.write.commit_delay import Company
+from metrics_appender.write.commit_queue import Entry
+from metrics_appender.write.durability import Patience
+from metrics_appender.write.group_commit import GroupCommit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from test_cli import invoke, on_terminal, run
+from command_line import invoke, on_terminal, run
 
 from metrics_appender.fs.filename import torn_path
 

@@ -21,7 +21,7 @@ import pytest
 import metrics_appender.aio
 from metrics_appender import ClosedError, InvalidRecordError, MetricsAppender
 from metrics_appender.aio import AsyncMetricsAppender, appender
-from metrics_appender.aio.loop_threads import LoopThreads
+from metrics_appender.aio.threads import LoopThreads
 
 if TYPE_CHECKING:
     from collections.abc import Callable

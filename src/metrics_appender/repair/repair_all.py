@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..check.files import count_bytes, logs_at
 from ..check.report import KINDS
 from ..errors import Fault, InvalidRecordError, show
-from .mend import mend_log
+from .repair_log import mend_log
 from .report import Failure, RepairReport
 
 if TYPE_CHECKING:

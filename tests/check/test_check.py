@@ -15,7 +15,7 @@ from conftest import deep_in_the_stack
 from damage import SUFFIX, event
 
 from metrics_appender import AppendLog, MetricsAppender, check
-from metrics_appender.check.judge import objects_in
+from metrics_appender.check.classify import objects_in
 from metrics_appender.check.report import MOST_FAULTS
 from metrics_appender.fs import calls as fs_calls
 from metrics_appender.fs.filename import sealed_path

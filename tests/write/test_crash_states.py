@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from crash_operations import append_together, read
-from possible_disks import PossibleDisks
+from recorded_disks import AFTER, Recorder, is_in_order, line_of
 from system_calls import Call, OneFault, intercepted, perform_unsynced
 
 from metrics_appender import AppendLog, CorruptLineError
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 SURVIVES_POWER_CUTS = ("fsync", "group")
 FIRST = b'{"n":"first"}\n'
-AFTER = b'{"n":"after the power cut"}\n'
 TORN = b'{"n":"killed in mid-line","text":"%s' % (b"t" * 700)
 # What the file holds at the start: what is sound, and what a dead writer or an earlier power cut left behind it.
 STARTS = {
@@ -38,38 +37,6 @@ STARTS = {
     "NULs in the middle of a joined pass": (FIRST, b'{"n":"' + bytes(1024) + b'he rest"}\n{"n":"unsynced"}\n'),
 }
 PAIRS = [("fsync", "fsync"), ("fsync", "os"), ("os", "fsync"), ("os", "os"), ("group", "group"), ("group", "fsync"), ("os", "group")]
-
-
-def line_of(number: int, length: int) -> bytes:
-    """Return a line of about so many bytes that is like no other."""
-    return b'{"n":%d,"text":"%s"}\n' % (number, bytes([97 + number]) * length)
-
-
-class Recorder:
-    """Keeps every state that the disk may be in, after each call, with the lines that are acknowledged by then."""
-
-    def __init__(self, root: str) -> None:
-        """Begin with the disk as it is."""
-        self._possible = PossibleDisks(root)
-        self.acknowledged: frozenset[bytes] = frozenset()
-        self.states: dict[tuple[tuple[str, bytes], ...], frozenset[bytes]] = {}
-        self.note()
-
-    def __call__(self, call: Call) -> Any:
-        """Let the call be made; the power may go then."""
-        result = self._possible(call)
-        self.note()
-        return result
-
-    def acknowledge(self, line: bytes) -> None:
-        """Note that the append of this line has returned."""
-        self.acknowledged |= {line}
-        self.note()
-
-    def note(self) -> None:
-        """Keep the states of now; of one that was there before, what is acknowledged now has to be in it."""
-        for state in self._possible.states():
-            self.states[tuple(sorted(state.items()))] = self.acknowledged
 
 
 def run_two_writers(path: str, durabilities: tuple[Any, Any], recorder: Recorder) -> None:
@@ -114,12 +81,6 @@ def recover(path: str) -> tuple[bytes, bytes]:
     content = read(path)
     assert AppendLog(path).read() == list(map(json.loads, content.splitlines()))
     return content, read(filename.torn_path(path))
-
-
-def is_in_order(lines: list[bytes], order: list[bytes]) -> bool:
-    """Whether the lines are some of the others, in the same order."""
-    rest = iter(order)
-    return all(line in rest for line in lines)
 
 
 def check(recorder: Recorder, root: str, path: str, order: list[bytes], damage: bytes = b"") -> None:

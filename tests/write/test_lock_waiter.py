@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from metrics_appender import waiter
 from metrics_appender.fs.lock import TRY, FileLock
-from metrics_appender.waiter import Waiter
+from metrics_appender.write import lock_waiter
+from metrics_appender.write.lock_waiter import Waiter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -148,7 +148,7 @@ def test_it_goes_first_until_nobody_else_wrote_for_some_turns(
     path: str, hold: Callable[[str], AbstractContextManager[int]], wait: Waiting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the queue is kept to: while others go on writing, work is left to the thread that waits in it."""
-    monkeypatch.setattr(waiter, "_PEACE", 30)
+    monkeypatch.setattr(lock_waiter, "_PEACE", 30)
     work = Work(path, keeps_queue_for=1)
 
     assert not work.waiter.goes_first
@@ -182,8 +182,8 @@ def test_it_makes_way_no_more_where_that_gives_the_processor_to_somebody_who_com
     """Not for a good while: each time costs a turn of the scheduler's."""
     yields: list[None] = []
     monkeypatch.setattr("os.sched_yield", lambda: yields.append(None))
-    monkeypatch.setattr(waiter, "_LONGEST_YIELD_SECONDS", -1.0)
-    monkeypatch.setattr(waiter, "_PAUSE_AFTER_LONG_YIELD", 1e9)
+    monkeypatch.setattr(lock_waiter, "_LONGEST_YIELD_SECONDS", -1.0)
+    monkeypatch.setattr(lock_waiter, "_PAUSE_AFTER_LONG_YIELD", 1e9)
     work = Work(path, lines_up_early=True)
     take_turns(work, 5, hold, wait, while_others_write=True)
     assert len(yields) == 1

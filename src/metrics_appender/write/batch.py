@@ -6,14 +6,14 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, Final
 
-from .errors import MAY_BE_WRITTEN, NOTHING_WRITTEN, add_outcome, explain, is_failure
-from .fs import calls
-from .segment import recovery
+from ..errors import MAY_BE_WRITTEN, NOTHING_WRITTEN, add_outcome, explain, is_failure
+from ..fs import calls
+from ..segment import recovery
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .fs.lock import FileLock
+    from ..fs.lock import FileLock
 
 # What is synced is written in pieces of at most so many bytes, each synced before the next: as far back as a look for what a
 # power cut left goes (see `tail`).

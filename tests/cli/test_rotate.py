@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from test_cli import invoke, on_terminal
+from command_line import invoke, on_terminal
 
 from metrics_appender import AppendLog
 from metrics_appender.fs.filename import sealed_path

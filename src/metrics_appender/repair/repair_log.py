@@ -13,11 +13,11 @@ from ..check.scan import Found, Scan
 from ..check.schema import schema_for
 from ..errors import NOTHING_WRITTEN, LockTimeoutError, add_outcome, explain
 from ..fs import calls, filename
-from ..group_commit import GroupCommit
-from ..patience import Patience
 from ..segment import recovery
 from ..segment.segments import CompressedFile, PlainFile
-from .overwrite import carry_out
+from ..write.durability import Patience
+from ..write.group_commit import GroupCommit
+from .apply import carry_out
 from .plan import Plan, make_plan
 from .report import Change
 

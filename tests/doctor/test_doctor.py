@@ -17,9 +17,9 @@ from typer.testing import CliRunner, Result
 
 from metrics_appender.cli.doctor import doctor, show_report
 from metrics_appender.cli.failures import PlainErrors
-from metrics_appender.doctor import check_filesystem, crew, examine, tries
-from metrics_appender.doctor.crew import Crew, ProbeProcess
+from metrics_appender.doctor import check_filesystem, checks, examine, workers
 from metrics_appender.doctor.report import Check, FilesystemReport, Status
+from metrics_appender.doctor.workers import Crew, ProbeProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -98,7 +98,7 @@ def test_a_directory_is_checked_and_left_as_it_was(tmp_path: Path) -> None:
     assert list(checks) == NAMES
     assert [checks[name].status for name in NAMES[2:8]] == ["ok"] * 6
     assert report.directory == os.path.realpath(tmp_path)
-    assert checks["exclusion"].measured["turns"] >= tries.PROCESSES * 50
+    assert checks["exclusion"].measured["turns"] >= checks.PROCESSES * 50
     assert checks["fsync"].measured["appends"] == 200
     assert 0 < checks["fsync"].measured["p50_ms"] <= checks["fsync"].measured["p99_ms"]
     assert os.listdir(tmp_path) == ["mine"]
@@ -173,7 +173,7 @@ def test_eatmydata_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     """It is seen by its name, for its syncs may take no less time than a fast disk's."""
     monkeypatch.setenv("LD_PRELOAD", os.environ.get("LD_PRELOAD", "") + " libeatmydata.so")
     with Crew(examine.LOCK) as processes:
-        check = tries._try_flush(processes, str(tmp_path))
+        check = checks._try_flush(processes, str(tmp_path))
     assert check.status == "limit"
     assert "eatmydata" in check.message
 
@@ -284,8 +284,8 @@ def test_a_file_system_without_locks_is_not_to_be_used(tmp_path: Path, broken_lo
 
 def test_what_hangs_is_given_up_and_the_rest_is_still_tried(tmp_path: Path, broken_locks: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every wait has a deadline; the processes that hang are ended, and what they left is removed."""
-    monkeypatch.setattr(tries, "_TURNS_SECONDS", 0.01)
-    monkeypatch.setattr(tries, "_is_held_from", lambda *arguments: False)
+    monkeypatch.setattr(checks, "_TURNS_SECONDS", 0.01)
+    monkeypatch.setattr(checks, "_is_held_from", lambda *arguments: False)
     failed = unfit(tmp_path / "metrics", f"{broken_locks}:NeverLock")
     assert failed["exclusion"] == "fails: no answer within 0.01 s (ETIMEDOUT)"
     assert list(failed) == ["exclusion", "killed_holder", "rename"]
@@ -305,8 +305,8 @@ def test_a_disk_that_hangs_does_not_hang_the_doctor(tmp_path: Path, monkeypatch:
     """A frozen one: who writes there cannot even be killed before it thaws."""
     if shutil.which("fsfreeze") is None:
         pytest.skip("fsfreeze is needed")
-    monkeypatch.setattr(tries, "ANSWER_SECONDS", 2.0)
-    monkeypatch.setattr(crew, "_END_SECONDS", 0.2)
+    monkeypatch.setattr(checks, "ANSWER_SECONDS", 2.0)
+    monkeypatch.setattr(workers, "_END_SECONDS", 0.2)
     with disk(tmp_path, "ext4", "rw", 16 << 20) as place:
         subprocess.run(["fsfreeze", "-f", place], check=True)
         try:
@@ -330,7 +330,7 @@ def test_interrupted_it_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytes
         assert os.listdir(tmp_path)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(tries, "_latency_of", interrupt)
+    monkeypatch.setattr(checks, "_latency_of", interrupt)
     with pytest.raises(KeyboardInterrupt):
         check_filesystem(tmp_path)
     assert os.listdir(tmp_path) == []

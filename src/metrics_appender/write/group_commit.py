@@ -19,20 +19,20 @@ import time
 from threading import get_ident
 from typing import TYPE_CHECKING, Final
 
-from .company import Company
-from .errors import MAY_BE_WRITTEN, NOTHING_WRITTEN, LockTimeoutError, add_outcome, explain, is_failure
-from .fs import fork
-from .fs.lock import TRY, FileLock
-from .line_queue import LineQueue
-from .patience import LOOKS_IN_A_TIMEOUT
-from .waiter import Waiter
+from ..errors import MAY_BE_WRITTEN, NOTHING_WRITTEN, LockTimeoutError, add_outcome, explain, is_failure
+from ..fs import fork
+from ..fs.lock import TRY, FileLock
+from .commit_delay import Company
+from .commit_queue import LineQueue
+from .durability import LOOKS_IN_A_TIMEOUT
+from .lock_waiter import Waiter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .fs.lock import Seal
-    from .line_queue import Entry, Write
-    from .patience import Patience
+    from ..fs.lock import Seal
+    from .commit_queue import Entry, Write
+    from .durability import Patience
 
 # How long somebody in the queue sleeps at most before looking around: whether the file was rotated away,
 # whether a leader was interrupted. In the ordinary course nobody sleeps so long. With a short timeout, a part of it.

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from command_line import COMMAND, invoke, on_terminal
 from rich.console import Console
-from test_cli import COMMAND, invoke, on_terminal
 
 from metrics_appender import AppendLog
 from metrics_appender.cli.doctor import show_report

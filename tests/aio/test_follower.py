@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import pytest
+from event_loops import HANG_SECONDS, Run, SlowDisk, _no_thread_of_another_test, reached, run, slow
+from event_loops import threads as running_threads
 from followers import NOTIFY, put, shift
-from test_aio import HANG_SECONDS, Run, SlowDisk, _no_thread_of_another_test, reached, run, slow, threads
 
 from metrics_appender import AppendLog, CorruptLineError, CursorGoneError, InvalidRecordError
-from metrics_appender.aio import AsyncAppendLog, AsyncFollower, AsyncMetricsAppender, loop_threads
+from metrics_appender.aio import AsyncAppendLog, AsyncFollower, AsyncMetricsAppender, threads
 from metrics_appender.read.follower import Follower
 from metrics_appender.segment.segments import PlainFile
 
@@ -41,7 +42,7 @@ def descriptors() -> int:
 
 async def is_waiting(task: asyncio.Task[Any]) -> None:
     """Return when a thread waits in the task's place."""
-    await reached(lambda: threads() and any("sleep" in name for name in map(_name_of_frame, threads())))
+    await reached(lambda: running_threads() and any("sleep" in name for name in map(_name_of_frame, running_threads())))
     assert not task.done()
 
 
@@ -253,7 +254,7 @@ def test_a_cancelled_task_leaves_no_thread_and_no_descriptor(path: str, run: Run
                 assert await take(following, 1) == [1]
 
     run(main())
-    assert not threads()
+    assert not running_threads()
 
 
 def test_a_task_that_is_cancelled_while_the_files_are_opened_leaves_nothing_open(path: str, run: Run) -> None:
@@ -306,7 +307,7 @@ def test_aclose_ends_the_iteration_of_a_task_that_waits(path: str, run: Run, clo
         task = asyncio.create_task(listen())
         await is_waiting(task)
         await close(log, follower)
-        assert not threads()
+        assert not running_threads()
         await task
         await follower.aclose()
         assert found == []
@@ -329,7 +330,7 @@ def test_a_follower_that_was_not_begun_or_is_left_in_mid_iteration_is_closed(pat
         follower = log.follow("beginning")
         assert await take(follower, 2) == [0, 1]
         await asyncio.gather(follower.aclose(), follower.aclose())
-        assert not threads()
+        assert not running_threads()
         assert descriptors() == count
         async for record, _ in log.follow("beginning"):
             assert record == {"n": 0}
@@ -416,7 +417,7 @@ def test_the_loop_goes_on_while_the_disk_is_slow(path: str, run: Run) -> None:
 
 def test_followers_that_wait_starve_no_reader_and_no_writer(path: str, tmp_path: Path, run: Run) -> None:
     """More of them than a log has threads for its readers, each told of the record that comes."""
-    count = loop_threads._MOST_THREADS + 6
+    count = threads._MOST_THREADS + 6
     name = "s_performance.json"
 
     async def main() -> None:
@@ -425,7 +426,7 @@ def test_followers_that_wait_starve_no_reader_and_no_writer(path: str, tmp_path:
             of_metrics = metrics.follow(name, notify=False)
             await asyncio.gather(*(follower.__aenter__() for follower in (*followers, of_metrics)))
             tasks = [asyncio.create_task(take(follower, 1)) for follower in followers]
-            await reached(lambda: len(threads()) > count)
+            await reached(lambda: len(running_threads()) > count)
             async with asyncio.timeout(HANG_SECONDS):
                 assert await log.read() == []
                 await log.append({"n": 0})
@@ -433,7 +434,7 @@ def test_followers_that_wait_starve_no_reader_and_no_writer(path: str, tmp_path:
             assert await asyncio.gather(*tasks) == [[0]] * count
 
     run(main())
-    assert not threads()
+    assert not running_threads()
 
 
 def test_no_thread_is_taken_while_nobody_waits(path: str, run: Run) -> None:
@@ -443,7 +444,7 @@ def test_no_thread_is_taken_while_nobody_waits(path: str, run: Run) -> None:
         AppendLog(path).append({"n": 0})
         async with AsyncAppendLog(path) as log, log.follow("beginning") as records:
             assert await take(records, 1) == [0]
-            await reached(lambda: not threads())
+            await reached(lambda: not running_threads())
             await log.append({"n": 1})
             assert await take(records, 1) == [1]
 

@@ -16,7 +16,7 @@ from filelock import FileLock
 from metrics_appender import AppendLog, InvalidRecordError, LockTimeoutError, check, repair
 from metrics_appender.fs.filename import maintenance_lock_path, sealed_path, torn_path
 from metrics_appender.read.repair_mark import MARK
-from metrics_appender.repair import mend, overwrite
+from metrics_appender.repair import apply, repair_log
 from metrics_appender.segment.blocks import ENDINGS, codec_of
 
 if TYPE_CHECKING:
@@ -245,14 +245,14 @@ def test_other_maintenance_is_waited_for_too(path: str) -> None:
 
 def before_the_lock(monkeypatch: pytest.MonkeyPatch, change: Callable[[], None]) -> None:
     """Have something happen once, between the look and the locks."""
-    real = mend._maintenance_of
+    real = repair_log._maintenance_of
     changes = iter([change])
 
     def maintenance_of(path: str, lock_timeout: float | None) -> Any:
         next(changes, lambda: None)()
         return real(path, lock_timeout)
 
-    monkeypatch.setattr(mend, "_maintenance_of", maintenance_of)
+    monkeypatch.setattr(repair_log, "_maintenance_of", maintenance_of)
 
 
 def test_what_is_added_before_the_lock_is_repaired_too(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -385,8 +385,8 @@ def test_a_compressed_segment_is_left_and_told(path: str) -> None:
 
 def test_long_lines_are_blanked_in_pieces(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the size of a piece."""
-    monkeypatch.setattr(overwrite, "_BLANK_BYTES", 3)
-    monkeypatch.setattr(overwrite, "_BLANK", b"   ")
+    monkeypatch.setattr(apply, "_BLANK_BYTES", 3)
+    monkeypatch.setattr(apply, "_BLANK", b"   ")
     for length in range(1, 12):
         write(path, b"x" * length, b"{}")
         assert actions(path) == ["put_aside"]

@@ -10,7 +10,7 @@ import threading
 from collections import Counter
 from typing import Final
 
-from .fs import fork
+from ..fs import fork
 
 _MANY: Final = 4
 

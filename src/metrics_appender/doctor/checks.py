@@ -14,7 +14,7 @@ from .report import Check
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .crew import Crew, ProbeProcess
+    from .workers import Crew, ProbeProcess
 
 PROCESSES: Final = 4
 ANSWER_SECONDS: Final = 10.0

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from metrics_appender import line_queue
 from metrics_appender.fs.lock import TRY, FileLock
-from metrics_appender.line_queue import LineQueue
+from metrics_appender.write import commit_queue
+from metrics_appender.write.commit_queue import LineQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from metrics_appender.line_queue import Entry
+    from metrics_appender.write.commit_queue import Entry
 
 
 class Queue(LineQueue):
@@ -117,7 +117,7 @@ def test_who_comes_back_is_not_told_of_its_line_before(queue: Queue, monkeypatch
         back.append(queue.join(b"next\n"))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(line_queue.Entry, "rouse_others", interrupted)
+    monkeypatch.setattr(commit_queue.Entry, "rouse_others", interrupted)
     with pytest.raises(KeyboardInterrupt):
         queue.run()
     assert all(caller.is_settled for caller in queue.callers)

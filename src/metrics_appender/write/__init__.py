@@ -1,0 +1,1 @@
+"""How lines get into a log: durably, in order, many at the price of one."""
