@@ -94,13 +94,13 @@ def test_a_directory_is_checked_and_left_as_it_was(tmp_path: Path) -> None:
     """Every check, in its order; what is tried keeps together here, whatever the file system is."""
     (tmp_path / "mine").write_text("untouched")
     report = check_filesystem(tmp_path)
-    checks = found(report)
-    assert list(checks) == NAMES
-    assert [checks[name].status for name in NAMES[2:8]] == ["ok"] * 6
+    results = found(report)
+    assert list(results) == NAMES
+    assert [results[name].status for name in NAMES[2:8]] == ["ok"] * 6
     assert report.directory == os.path.realpath(tmp_path)
-    assert checks["exclusion"].measured["turns"] >= checks.PROCESSES * 50
-    assert checks["fsync"].measured["appends"] == 200
-    assert 0 < checks["fsync"].measured["p50_ms"] <= checks["fsync"].measured["p99_ms"]
+    assert results["exclusion"].measured["turns"] >= checks.PROCESSES * 50
+    assert results["fsync"].measured["appends"] == 200
+    assert 0 < results["fsync"].measured["p50_ms"] <= results["fsync"].measured["p99_ms"]
     assert os.listdir(tmp_path) == ["mine"]
 
 
@@ -142,11 +142,11 @@ def test_a_disk_that_is_read_only_is_not_to_be_used(tmp_path: Path) -> None:
     """Told as what it is; nothing else is tried."""
     with disk(tmp_path, "ext4", "ro", 16 << 20) as place:
         report = check_filesystem(place)
-    checks = found(report)
+    results = found(report)
     assert (report.verdict, report.exit_status) == ("do not use", 2)
-    assert checks["access"].message == "no file can be made: Read-only file system (EROFS)"
-    assert checks["mount_options"].message == "ro: it is mounted read-only"
-    assert "exclusion" not in checks
+    assert results["access"].message == "no file can be made: Read-only file system (EROFS)"
+    assert results["mount_options"].message == "ro: it is mounted read-only"
+    assert "exclusion" not in results
 
 
 @pytest.mark.parametrize(("free_bytes", "free_inodes"), [(3_000_000, 10_000), (10**9, 12)])
