@@ -9,10 +9,10 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from metrics_appender.errors import NOTHING_WRITTEN, explain
 from metrics_appender.fs import calls as fs_calls
 from metrics_appender.fs import fork
 from metrics_appender.fs import lock as fs_lock
+from metrics_appender.outcome import NOTHING_WRITTEN, explain
 from metrics_appender.segment import recovery, sealing
 from metrics_appender.write import commit_queue, group_commit
 

@@ -25,7 +25,7 @@ from metrics_appender import (
     MetricsAppenderError,
     repair,
 )
-from metrics_appender.errors import MAY_BE_WRITTEN, NOTHING_WRITTEN, explain, note_kept, restate
+from metrics_appender.outcome import MAY_BE_WRITTEN, NOTHING_WRITTEN, copy_for_another_caller, explain, note_partly_written
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +47,7 @@ def every_error() -> list[MetricsAppenderError]:
         ClosedError("/data/s_performance.json: append after close(); make a new one"),
     ]
     for error in errors:
-        note_kept(error, "the first 16 records are acknowledged", [])
+        note_partly_written(error, "events.ndjson", "the first 16 records are acknowledged", [])
     return errors
 
 
@@ -84,7 +84,7 @@ def test_errors_survive_pickling_with_their_facts(error: MetricsAppenderError, p
         assert str(again) == str(error)
         assert again.args == error.args
         assert vars(again) == vars(error)
-        assert again.__notes__ == ["the first 16 records are acknowledged"]
+        assert again.__notes__ == ["events.ndjson: the first 16 records are acknowledged"]
 
 
 def test_an_invalid_record_error_lists_field_value_and_remedy() -> None:
@@ -142,7 +142,13 @@ def test_a_corrupt_line_error_says_where() -> None:
 def test_an_explained_os_error_keeps_its_kind_and_says_what_became_of_the_record(code: int, kind: type[OSError]) -> None:
     """The type and errno are the system's; file and outcome are added, and a twin or a pickle has them too."""
     error = explain(OSError(code, "the system's words"), "/data/a.json", NOTHING_WRITTEN)
-    for found in (error, restate(error), pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(restate(error))):
+    for found in (
+        error,
+        copy_for_another_caller(error),
+        pickle.loads(pickle.dumps(error)),
+        copy.copy(error),
+        copy.deepcopy(copy_for_another_caller(error)),
+    ):
         assert type(found) is kind
         assert (found.errno, found.filename) == (code, "/data/a.json")
         assert found.__notes__ == [f"/data/a.json: {NOTHING_WRITTEN}"]

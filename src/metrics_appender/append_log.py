@@ -8,7 +8,8 @@ import math
 import sys
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from .errors import ClosedError, Fault, InvalidRecordError, note_kept, show
+from .errors import ClosedError, Fault, InvalidRecordError, show
+from .outcome import note_partly_written
 from .records.naming import absolute_path
 from .records.ndjson import encode_blocks, encode_line
 from .write.batch import WritePass
@@ -346,7 +347,7 @@ def join_lines(lines: Sequence[bytes]) -> bytes:
 
 def note_acknowledged(error: BaseException, path: str, count: int) -> None:
     """Note on the error of an `append_many` how many of its records stay."""
-    note_kept(error, f"{path}: the first {count} records are acknowledged, and in the file", [path])
+    note_partly_written(error, path, f"the first {count} records are acknowledged, and in the file", [path])
 
 
 def check_durability(durability: Any) -> None:

@@ -8,8 +8,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from .append_log import CHUNK_BYTES, DEFAULT_LOCK_TIMEOUT, AppendLog, Durability, check_durability, check_lock_timeout, import_the_rest
-from .errors import NOTHING_WRITTEN, explain, note_kept
 from .fs import calls
+from .outcome import NOTHING_WRITTEN, explain, note_partly_written
 from .records import naming
 from .records.metric_lines import TypedMethods
 from .records.metrics import FiledLine, by_file, encode_records
@@ -240,7 +240,7 @@ def note_acknowledged_files(error: BaseException, directory: str, counts: Mappin
     if counts:
         listed = ", ".join(f"{count} in {name}" for name, count in counts.items())
         paths = [os.path.join(directory, name) for name in counts]
-        note_kept(error, f"{directory}: of these records are acknowledged: {listed}", paths)
+        note_partly_written(error, directory, f"of these records are acknowledged: {listed}", paths)
 
 
 def make_directory(directory: str, path: str) -> None:

@@ -19,10 +19,7 @@ from __future__ import annotations
 
 import errno
 import json
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeGuard
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+from typing import Any, Final, NamedTuple
 
 NOTHING_WRITTEN = "nothing was written"
 NOTHING_MORE_WRITTEN = "nothing more was written"
@@ -186,46 +183,3 @@ class ClosedError(MetricsAppenderError, ValueError):
     def __str__(self) -> str:
         """Say what to do."""
         return f"{self.path}: append after close() ({self.outcome}); make a new one"
-
-
-def explain(error: OSError, path: str, outcome: str) -> OSError:
-    """Let an operating system's error name the file and say what became of the record."""
-    if error.filename is None and error.errno is not None:
-        error.filename = path
-    add_outcome(error, path, outcome)
-    return error
-
-
-def add_outcome(error: BaseException, path: str, outcome: str) -> None:
-    """Note on any error, once for a file, what became of the record."""
-    if not any(_notes_of(error, path)):
-        error.add_note(f"{path}: {outcome}")
-
-
-def _notes_of(error: BaseException, path: str) -> Iterator[bool]:
-    """Yield of each note whether it is one of a file."""
-    return (note.startswith(f"{path}: ") for note in getattr(error, "__notes__", ()))
-
-
-def note_kept(error: BaseException, note: str, paths: Iterable[str]) -> None:
-    """Note on the error of an `append_many` which of its records stay, in which files; it no longer says that nothing was written."""
-    denials = {f"{path}: {NOTHING_WRITTEN}": f"{path}: {NOTHING_MORE_WRITTEN}" for path in paths}
-    error.__notes__ = [*(denials.get(told, told) for told in getattr(error, "__notes__", ())), note]
-    if isinstance(error, MetricsAppenderError) and error.outcome:
-        error.outcome = NOTHING_MORE_WRITTEN
-
-
-def restate(error: OSError) -> OSError:
-    """Make the same error anew, for another caller whom it concerns: a traceback belongs to one thread."""
-    twin = OSError(error.errno, error.strerror, error.filename)
-    for note in getattr(error, "__notes__", ()):
-        twin.add_note(note)
-    return twin
-
-
-def is_failure(error: BaseException, path: str) -> TypeGuard[OSError]:
-    """Whether the operating system failed at a file, rather than a signal handler raised.
-
-    Its `TimeoutError("…")` has no errno, and what another log raised in it has a note of another file.
-    """
-    return isinstance(error, OSError) and error.errno is not None and all(_notes_of(error, path))

@@ -15,8 +15,8 @@ from crash_operations import LINES, TORN, read
 from system_calls import OneFault, die, die_after_part, fail_with, intercepted, perform_unsynced, write_part
 
 from metrics_appender import AppendLog, Rotation
-from metrics_appender.errors import MAY_BE_WRITTEN, NOTHING_WRITTEN
 from metrics_appender.fs.filename import torn_path
+from metrics_appender.outcome import MAY_BE_WRITTEN, NOTHING_WRITTEN
 from metrics_appender.segment.segments import list_segments
 
 if TYPE_CHECKING:

@@ -20,9 +20,9 @@ from crash_operations import OPERATIONS, Operation, read
 from system_calls import OneFault, die, die_after_part, fail_with, intercepted, perform_unsynced, write_part
 
 from metrics_appender import AppendLog
-from metrics_appender.errors import MAY_BE_WRITTEN, NOTHING_WRITTEN
 from metrics_appender.fs import calls as fs_calls
 from metrics_appender.fs import filename
+from metrics_appender.outcome import MAY_BE_WRITTEN, NOTHING_WRITTEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

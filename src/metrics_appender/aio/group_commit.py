@@ -18,7 +18,8 @@ from operator import methodcaller
 from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
 
-from ..errors import MAY_BE_WRITTEN, NOTHING_WRITTEN, ClosedError, LockTimeoutError, explain, restate
+from ..errors import ClosedError, LockTimeoutError
+from ..outcome import MAY_BE_WRITTEN, NOTHING_WRITTEN, copy_for_another_caller, explain, outcomes_of
 from .threads import LoopThreads, call_back
 
 if TYPE_CHECKING:
@@ -304,7 +305,7 @@ class Gathering:
         elif error is None:
             future.set_result(None)
         else:
-            future.set_exception(restate(error) if isinstance(error, OSError) else copy.copy(error))
+            future.set_exception(copy_for_another_caller(error) if isinstance(error, OSError) else copy.copy(error))
 
     def _time_out(self, future: asyncio.Future[None]) -> None:
         if not future.done():
@@ -312,4 +313,4 @@ class Gathering:
 
 
 def _is_nothing_written(error: OSError) -> bool:
-    return any(NOTHING_WRITTEN in note for note in getattr(error, "__notes__", ()))
+    return NOTHING_WRITTEN in outcomes_of(error).values()

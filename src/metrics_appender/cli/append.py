@@ -11,6 +11,7 @@ from typer.core import TyperCommand
 
 from ..append_log import DEFAULT_LOCK_TIMEOUT, AppendLog
 from ..errors import MetricsAppenderError
+from ..outcome import add_detail
 from ..records.ndjson import decode_line
 from .failures import PlainErrors, describe, fail
 from .kinds import KINDS, tell_acknowledged
@@ -103,7 +104,7 @@ def _append_line(log: AppendLog, number: int, line: bytes) -> None:
     try:
         log.append(decode_line(line))
     except OSError as error:
-        error.add_note(f"standard input: line {number} of standard input")
+        add_detail(error, "standard input", f"line {number} of standard input")
         raise
     except (MetricsAppenderError, json.JSONDecodeError) as error:
         fail(f"standard input, line {number}: {describe(error)}")

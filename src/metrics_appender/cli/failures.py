@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from ..errors import CorruptLineError, LockTimeoutError, MetricsAppenderError
+from ..outcome import consequences_of
 from .streams import StandardOutputError, give_up_stdout
 
 # EX_IOERR of sysexits.h: no verdict of any command, and no failure of what it was to do.
@@ -71,8 +72,4 @@ def describe(error: Exception) -> str:
         text = f"{os.fsdecode(name)}: {reason}" if name else reason
     if isinstance(error, LockTimeoutError):
         text = text.replace(" lock_timeout", " --lock-timeout")
-    for note in getattr(error, "__notes__", ()):
-        outcome = note.rpartition(": ")[2]
-        if outcome not in text:
-            text += f" ({outcome})"
-    return text
+    return text + "".join(f" ({told})" for told in consequences_of(error) if told not in text)

@@ -10,6 +10,7 @@ import typer
 
 from ..append_log import DEFAULT_LOCK_TIMEOUT, Durability
 from ..appender import MetricsAppender
+from ..outcome import add_detail
 from ..records import naming
 from ..records.ndjson import decode_line
 from .failures import describe
@@ -46,7 +47,7 @@ def tell_acknowledged(acknowledged: int, where: str | Path) -> None:
     try:
         typer.echo(f"{records} acknowledged in {where}")
     except StandardOutputError as error:
-        error.add_note(f"{where}: {records} {'was' if acknowledged == 1 else 'were'} acknowledged")
+        add_detail(error, str(where), f"{records} {'was' if acknowledged == 1 else 'were'} acknowledged")
         raise
 
 

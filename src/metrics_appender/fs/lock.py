@@ -18,7 +18,7 @@ import threading
 from stat import ST_DEV, ST_INO, ST_SIZE
 from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import MAY_BE_WRITTEN, explain
+from ..outcome import MAY_BE_WRITTEN, explain
 from . import calls, fork
 
 if TYPE_CHECKING:

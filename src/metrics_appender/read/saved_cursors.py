@@ -12,9 +12,10 @@ import threading
 from typing import TYPE_CHECKING, Any, Final
 
 from .. import logger
-from ..errors import Fault, InvalidRecordError, explain, show
+from ..errors import Fault, InvalidRecordError, show
 from ..fs import calls, filename
 from ..fs.lock import WAIT, FileLock
+from ..outcome import explain
 from ..records.naming import name_fault, plain_text
 from .cursor import Cursor
 

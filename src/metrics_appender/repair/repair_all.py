@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..check.files import count_bytes, logs_at
 from ..check.report import KINDS
 from ..errors import Fault, InvalidRecordError, show
+from ..outcome import consequences_of
 from .repair_log import mend_log
 from .report import Failure, RepairReport
 
@@ -50,8 +51,7 @@ def _failure_of(log: str, error: OSError | ImportError) -> Failure:
     reason = getattr(error, "strerror", None) or str(error)
     if isinstance(error, OSError) and error.filename not in {None, log}:  # a file beside it
         reason = f"{os.fsdecode(error.filename)}: {reason}"
-    outcomes = (note.rpartition(": ")[2] for note in getattr(error, "__notes__", ()))
-    return Failure(log, reason + "".join(f" ({outcome})" for outcome in outcomes if outcome not in reason))
+    return Failure(log, reason + "".join(f" ({told})" for told in consequences_of(error) if told not in reason))
 
 
 def _check_keep(keep: Any) -> None:

@@ -11,8 +11,9 @@ from ..check.examine import find_faults
 from ..check.files import parts_of
 from ..check.scan import Found, Scan
 from ..check.schema import schema_for
-from ..errors import NOTHING_WRITTEN, LockTimeoutError, add_outcome, explain
+from ..errors import LockTimeoutError
 from ..fs import calls, filename
+from ..outcome import NOTHING_WRITTEN, add_outcome, explain
 from ..segment import recovery
 from ..segment.segments import CompressedFile, PlainFile
 from ..write.durability import Patience

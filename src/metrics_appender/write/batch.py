@@ -6,8 +6,8 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, Final
 
-from ..errors import MAY_BE_WRITTEN, NOTHING_WRITTEN, add_outcome, explain, is_failure
 from ..fs import calls
+from ..outcome import MAY_BE_WRITTEN, NOTHING_WRITTEN, add_outcome, explain, is_system_failure
 from ..segment import recovery
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class WritePass:
 
         Returns each line's error, and how many bytes are written. Raises the failure itself where it was one line, or a signal handler's.
         """
-        if not lines or not is_failure(failure, self._path):
+        if not lines or not is_system_failure(failure, self._path):
             raise failure
         calls.cut_back(lock.fd, end)
         self._sync_cut(lock, failure)
@@ -131,7 +131,7 @@ class WritePass:
             try:
                 self._write_rest(lock, line, 0)
             except OSError as error:
-                if not is_failure(error, self._path):
+                if not is_system_failure(error, self._path):
                     raise
                 calls.cut_back(lock.fd, end + written)
                 self._sync_cut(lock, error)
@@ -162,5 +162,5 @@ class WritePass:
 
         Not when the error is a sync's: none that failed is tried again.
         """
-        if self._is_durable and not (self._is_syncing and is_failure(error, self._path)):
+        if self._is_durable and not (self._is_syncing and is_system_failure(error, self._path)):
             self._sync(lock)

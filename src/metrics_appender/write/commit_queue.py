@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol
 
-from ..errors import MAY_BE_WRITTEN, NOTHING_WRITTEN, add_outcome, explain, is_failure, restate
+from ..outcome import MAY_BE_WRITTEN, NOTHING_WRITTEN, add_outcome, copy_for_another_caller, explain, is_system_failure, outcomes_of
 from ..segment.recovery import LOOK_BACK_BYTES
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class LineQueue:
                 is_begun = True
                 errors = self._write(lock, block, lines)
         except BaseException as found:
-            if not is_failure(found, self._path):
+            if not is_system_failure(found, self._path):
                 if not is_begun:
                     add_outcome(found, self._path, NOTHING_WRITTEN)
                 self._give_back(taken, own, found)
@@ -153,7 +153,7 @@ class LineQueue:
             try:
                 lock.release()
             except BaseException as late:
-                if not is_failure(late, self._path):
+                if not is_system_failure(late, self._path):
                     raise
                 error = error or late  # not raised but told to each: whoever waits would neither hear of it nor be roused
             self._settle(taken, own, error, errors)
@@ -168,7 +168,7 @@ class LineQueue:
         if error is not None or errors:
             for entry, own_error in zip(taken, errors or [None] * len(taken), strict=True):
                 outcome = own_error or error
-                entry.error = outcome and restate(outcome)
+                entry.error = outcome and copy_for_another_caller(outcome)
         following: Entry | None = None
         for entry in reversed(taken):
             if entry is not own:
@@ -196,7 +196,7 @@ class LineQueue:
     def _give_back(self, taken: list[Entry], own: Entry | None, interruption: BaseException) -> None:
         """After an interruption (Ctrl-C in the leader) that left nothing in the file: the others go on."""
         others = [entry for entry in taken if entry is not own]
-        if f"{self._path}: {NOTHING_WRITTEN}" in getattr(interruption, "__notes__", ()):
+        if outcomes_of(interruption).get(self._path) == NOTHING_WRITTEN:
             self.entries.extendleft(reversed(others))
         else:  # some of it is in the file still, or a second signal came before that was known
             for entry in others:

@@ -19,9 +19,10 @@ import time
 from threading import get_ident
 from typing import TYPE_CHECKING, Final
 
-from ..errors import MAY_BE_WRITTEN, NOTHING_WRITTEN, LockTimeoutError, add_outcome, explain, is_failure
+from ..errors import LockTimeoutError
 from ..fs import fork
 from ..fs.lock import TRY, FileLock
+from ..outcome import MAY_BE_WRITTEN, NOTHING_WRITTEN, add_outcome, explain, is_system_failure
 from .commit_delay import Company
 from .commit_queue import LineQueue
 from .durability import LOOKS_IN_A_TIMEOUT
@@ -103,7 +104,7 @@ class GroupCommit:
         except BaseException as error:
             if entry is not None:
                 add_outcome(error, self._path, NOTHING_WRITTEN if self._lines.leave(entry) else MAY_BE_WRITTEN)
-            if is_failure(error, self._path):
+            if is_system_failure(error, self._path):
                 explain(error, self._path, NOTHING_WRITTEN)
             else:  # Ctrl-C, which may have come at any moment
                 add_outcome(error, self._path, MAY_BE_WRITTEN)

@@ -10,8 +10,9 @@ import functools
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from ..errors import NOTHING_WRITTEN, Fault, InvalidRecordError, LockTimeoutError, explain, restate, show
+from ..errors import Fault, InvalidRecordError, LockTimeoutError, show
 from ..fs import calls
+from ..outcome import NOTHING_WRITTEN, copy_for_another_caller, explain
 from ..segment import recovery
 from ..segment.rotation import Rotation
 from .durability import Patience
@@ -70,7 +71,7 @@ class Housekeeping:
         finally:
             sealing.close()
         if by_hand.error is not None:
-            raise explain(restate(by_hand.error), self.path, NOTHING_WRITTEN)
+            raise explain(copy_for_another_caller(by_hand.error), self.path, NOTHING_WRITTEN)
         if by_hand.sealed is None:
             return None
         self._note_sealed(by_hand.sealed)
