@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, cast
 import zstandard
 
 from metrics_appender import AppendLog
-from metrics_appender.segment.cleaner import maintain
+from metrics_appender.segment.cleaner import clean_segments
 
 from . import claims
 from .power_writers import require_gone
@@ -39,7 +39,7 @@ def keep_up(task: Task, outbox: Connection, go: Connection) -> None:
     """Compress again and again what there is to compress."""
     rotation = task.rotation
     assert rotation is not None
-    _repeat(lambda: maintain(task.path, rotation), 0.001, task, outbox, go)
+    _repeat(lambda: clean_segments(task.path, rotation), 0.001, task, outbox, go)
 
 
 def _repeat(act: Callable[[], bool], pause: float, task: Task, outbox: Connection, go: Connection) -> None:

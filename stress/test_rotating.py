@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from metrics_appender import AppendLog, Rotation
-from metrics_appender.segment.cleaner import maintain
+from metrics_appender.segment.cleaner import clean_segments
 
 from . import torn_tails, verifier
 from .crew import Crew
@@ -104,7 +104,7 @@ def rotate_and_kill(directory: Path, profile: Profile, durability: Durability) -
         crew.finish()
         assert not crew.claims.count_refused()
         judge(path, crew, planted)
-        maintain(path, rotation)
+        clean_segments(path, rotation)
         judge(path, crew, planted)
         pieces = find_pieces(path)
         assert [piece.endings != ("",) for piece in pieces] == [True] * (len(pieces) - 1) + [False]

@@ -10,7 +10,7 @@ import threading
 from typing import TYPE_CHECKING
 from unittest import mock
 
-from metrics_appender.fs.watch import Waker
+from metrics_appender.fs.watch import FileWatcher
 from metrics_appender.read.follower import Follower
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def rest(path: str, start: str, **options: Any) -> list[Any]:
     """Return what a new follower gives at once: it is stopped where it would wait."""
     with (
         Follower(path, start, notify=False, **options) as follower,
-        mock.patch.object(Waker, "sleep", side_effect=lambda *_: follower.close()),
+        mock.patch.object(FileWatcher, "sleep", side_effect=lambda *_: follower.close()),
     ):
         return [followed.record["n"] for followed in follower]
 

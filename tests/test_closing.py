@@ -13,7 +13,7 @@ import pytest
 from metrics_appender import AppendLog, ClosedError, MetricsAppender, Rotation, aio, appender
 from metrics_appender.aio import AsyncAppendLog, AsyncMetricsAppender
 from metrics_appender.segment import cleaner
-from metrics_appender.segment.cleaner import Upkeep
+from metrics_appender.segment.cleaner import Cleaner
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,12 +32,12 @@ def kept_up(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The logs whose upkeep is done; it takes its time, so that whoever does not wait for it is gone before."""
     done: list[str] = []
 
-    def maintain(path: str, *_: Any) -> bool:
+    def clean_segments(path: str, *_: Any) -> bool:
         time.sleep(0.1)
         done.append(os.path.basename(path))
         return True
 
-    monkeypatch.setattr(cleaner, "maintain", maintain)
+    monkeypatch.setattr(cleaner, "clean_segments", clean_segments)
     return done
 
 
@@ -45,7 +45,7 @@ def test_whoever_finishes_an_upkeep_waits_for_its_thread_to_be_started(
     path: str, kept_up: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The other thread that begins it may be in the middle of that."""
-    upkeep = Upkeep(path, ROTATION)
+    upkeep = Cleaner(path, ROTATION)
     errors: list[BaseException] = []
 
     def finish() -> None:

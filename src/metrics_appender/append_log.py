@@ -105,7 +105,7 @@ class AppendLog:
         return self._path
 
     @property
-    def has_upkeep(self) -> bool:
+    def is_cleaning(self) -> bool:
         """Whether the upkeep of its segments is due, or under way in the background; `close` waits for it."""
         return self._housekeeping.is_under_way
 

@@ -225,7 +225,7 @@ class MetricsAppender(TypedMethods):
     def _new_log(self, name: str) -> AppendLog:
         if len(self._logs) >= _MOST_LOGS:
             for known, log in list(self._logs.items()):
-                if not log.has_upkeep:  # else it holds nothing between appends; one in use lives on with its user
+                if not log.is_cleaning:  # else it holds nothing between appends; one in use lives on with its user
                     self._logs.pop(known, None)
         path = os.path.join(self._directory, name)
         log = AppendLog(path, durability=self._durability, lock_timeout=self._lock_timeout, rotation=self._rotation)

@@ -190,7 +190,7 @@ def test_lines_that_go_together_keep_their_own_deadlines(path: str) -> None:
                 time.sleep(max(0.0, (deadline or 0.0) - time.monotonic()))
                 raise LockTimeoutError(self.path, 0.0)
 
-        has_upkeep = False
+        is_cleaning = False
 
         def close(self) -> None:
             """Do nothing."""

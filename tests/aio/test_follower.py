@@ -500,4 +500,4 @@ def test_a_child_of_fork_does_not_wake_its_parents_follower_for_good(path: str) 
             follower.close()
             os._exit(0)
         assert os.waitpid(child, 0)[1] == 0
-        assert not follower._waker._poll.poll(0)
+        assert not follower._watcher._poll.poll(0)

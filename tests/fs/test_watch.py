@@ -1,4 +1,4 @@
-"""The waker: woken by the kernel, by a rope, or by its own patience."""
+"""The watcher: woken by the kernel, by a rope, or by its own patience."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from unittest import mock
 import pytest
 from followers import NOTIFY, SECONDS
 
-from metrics_appender.fs.watch import Waker, check_poll_seconds
+from metrics_appender.fs.watch import FileWatcher, check_poll_seconds
 from metrics_appender.read.log_file import open_active
 
 if TYPE_CHECKING:
@@ -23,9 +23,9 @@ NEVER = 3600.0
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's notification is Linux's")
 
 
-def is_woken_by(waker: Waker, act: Callable[[], object]) -> bool:
+def is_woken_by(watcher: FileWatcher, act: Callable[[], object]) -> bool:
     """Whether a sleeper that would sleep for an hour wakes."""
-    sleeper = threading.Thread(target=waker.sleep, daemon=True)
+    sleeper = threading.Thread(target=watcher.sleep, daemon=True)
     sleeper.start()
     act()
     sleeper.join(SECONDS)
@@ -36,17 +36,17 @@ def is_woken_by(waker: Waker, act: Callable[[], object]) -> bool:
 def test_a_write_a_rename_and_a_removal_wake(path: str) -> None:
     """Of the file that is watched, and in its directory; what came before the sleep wakes too."""
     with open(path, "ab", buffering=0) as file:
-        waker = Waker(path, poll_seconds=NEVER, notify=True)
+        watcher = FileWatcher(path, poll_seconds=NEVER, notify=True)
         active = open_active(path)
         assert active is not None
-        waker.watch(active.descriptor)
-        assert is_woken_by(waker, lambda: file.write(b"x"))
+        watcher.watch(active.descriptor)
+        assert is_woken_by(watcher, lambda: file.write(b"x"))
         file.write(b"y")
-        waker.sleep()
+        watcher.sleep()
         for act in (lambda: os.rename(path, path + ".1"), lambda: open(path, "x").close(), lambda: os.unlink(path)):
-            assert is_woken_by(waker, act)
-        assert is_woken_by(waker, lambda: file.write(b"z"))  # it is renamed, and watched still
-        waker.close()
+            assert is_woken_by(watcher, act)
+        assert is_woken_by(watcher, lambda: file.write(b"z"))  # it is renamed, and watched still
+        watcher.close()
         active.close()
 
 
@@ -54,41 +54,41 @@ def test_a_write_a_rename_and_a_removal_wake(path: str) -> None:
 def test_a_sleeper_of_any_patience_is_rung_awake(path: str, seconds: float) -> None:
     """Also of more than the system can count."""
     check_poll_seconds(seconds)
-    waker = Waker(path, poll_seconds=seconds, notify=False)
-    waker.ring()
-    waker.sleep()
-    waker.close()
+    watcher = FileWatcher(path, poll_seconds=seconds, notify=False)
+    watcher.ring()
+    watcher.sleep()
+    watcher.close()
 
 
 @LINUX
 def test_writes_to_other_files_of_the_directory_do_not_wake(path: str) -> None:
     """A busy neighbour costs nothing; nor does the file that was watched before."""
     with open(path, "ab", buffering=0) as file, open(path + ".other", "ab", buffering=0) as other:
-        waker = Waker(path, poll_seconds=NEVER, notify=True)
+        watcher = FileWatcher(path, poll_seconds=NEVER, notify=True)
         active = open_active(path)
         assert active is not None
-        waker.watch(active.descriptor)
-        waker.watch(None)
-        waker.sleep(0.001)  # what the kernel says of the end of a watch
+        watcher.watch(active.descriptor)
+        watcher.watch(None)
+        watcher.sleep(0.001)  # what the kernel says of the end of a watch
         other.write(b"x")
         file.write(b"x")
-        assert waker._poll.poll(0) == []
-        waker.close()
+        assert watcher._poll.poll(0) == []
+        watcher.close()
         active.close()
 
 
 @pytest.mark.parametrize("notify", NOTIFY)
 def test_a_ring_wakes_for_good_and_after_the_end_does_nothing(path: str, notify: bool) -> None:
     """From another thread; the rope's number may be another file's by then."""
-    waker = Waker(path, poll_seconds=NEVER, notify=notify)
-    assert is_woken_by(waker, waker.ring)
-    waker.sleep()
+    watcher = FileWatcher(path, poll_seconds=NEVER, notify=notify)
+    assert is_woken_by(watcher, watcher.ring)
+    watcher.sleep()
     for _ in range(100_000):
-        waker.ring()  # never blocks, though the pipe is full
-    waker.close()
+        watcher.ring()  # never blocks, though the pipe is full
+    watcher.close()
     read, write = os.pipe()
-    waker.ring()
-    waker.close()
+    watcher.ring()
+    watcher.close()
     os.set_blocking(read, False)
     with pytest.raises(BlockingIOError):
         os.read(read, 1)
@@ -100,25 +100,25 @@ def test_a_ring_wakes_for_good_and_after_the_end_does_nothing(path: str, notify:
 def test_without_the_library_or_a_watch_it_polls_unless_told_that_it_must_not(path: str) -> None:
     """The library is not there; the kernel has no instance left."""
     with mock.patch.dict(sys.modules, {"asyncinotify": None}):
-        waker = Waker(path, poll_seconds=0.001, notify=None)
-        assert not waker.is_notified
-        waker.sleep()
-        waker.close()
+        watcher = FileWatcher(path, poll_seconds=0.001, notify=None)
+        assert not watcher.is_notified
+        watcher.sleep()
+        watcher.close()
         with pytest.raises(ImportError):
-            Waker(path, poll_seconds=None, notify=True)
+            FileWatcher(path, poll_seconds=None, notify=True)
     with mock.patch("asyncinotify.Inotify", side_effect=OSError(errno.EMFILE, "too many")):
-        waker = Waker(path, poll_seconds=0.001, notify=None)
-        assert not waker.is_notified
-        waker.close()
+        watcher = FileWatcher(path, poll_seconds=0.001, notify=None)
+        assert not watcher.is_notified
+        watcher.close()
         with pytest.raises(OSError, match="too many"):
-            Waker(path, poll_seconds=None, notify=True)
+            FileWatcher(path, poll_seconds=None, notify=True)
 
 
 @LINUX
 def test_an_idle_sleeper_uses_no_processor(path: str) -> None:
     """A second of sleep takes less than a fiftieth of one."""
-    waker = Waker(path, poll_seconds=1.0, notify=True)
+    watcher = FileWatcher(path, poll_seconds=1.0, notify=True)
     before = time.thread_time()
-    waker.sleep()
+    watcher.sleep()
     assert time.thread_time() - before < 0.02
-    waker.close()
+    watcher.close()

@@ -16,11 +16,11 @@ from followers import NOTIFY, SECONDS, WAYS, Listening, compress, cut, rest, shi
 
 from metrics_appender import AppendLog, CorruptSegmentError, CursorGoneError, Rotation, repair
 from metrics_appender.fs import calls as fs_calls
-from metrics_appender.fs.watch import Waker
+from metrics_appender.fs.watch import FileWatcher
 from metrics_appender.read import log_file
 from metrics_appender.read.follower import Follower
 from metrics_appender.read.log_file import LogFile
-from metrics_appender.segment.cleaner import maintain
+from metrics_appender.segment.cleaner import clean_segments
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -222,7 +222,7 @@ def test_a_compressed_file_is_unpacked_once_while_nothing_comes(path: str, log: 
                 follower.close()
 
         with (
-            mock.patch.object(Waker, "sleep", sleep),
+            mock.patch.object(FileWatcher, "sleep", sleep),
             mock.patch.object(log_file, "_unpack", wraps=log_file._unpack) as unpack,
         ):
             assert follower.take(1) == []
@@ -268,7 +268,7 @@ def seal(log: AppendLog, path: str, *, are_packed: bool) -> None:
     if are_packed:
         log.append({"n": 99})
         log.rotate()
-        maintain(path, Rotation(compress="gzip"))
+        clean_segments(path, Rotation(compress="gzip"))
 
 
 PACKED = pytest.mark.parametrize("are_packed", [False, True], ids=["plain", "compressed"])

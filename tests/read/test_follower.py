@@ -13,7 +13,7 @@ from followers import NOTIFY, SECONDS, Listening, put, rest, take
 
 from metrics_appender import AppendLog, CorruptLineError, InvalidRecordError, MetricsAppender, SkippedLines, repair
 from metrics_appender.fs import calls as fs_calls
-from metrics_appender.fs.watch import Waker
+from metrics_appender.fs.watch import FileWatcher
 from metrics_appender.read.follower import Follower
 from metrics_appender.segment.segments import PlainFile
 
@@ -373,7 +373,7 @@ def follow_while(path: str, *states: bytes) -> list[int]:
             Path(path).write_bytes(state)
 
     Path(path).write_bytes(states[0])
-    with Follower(path, "beginning", notify=False) as follower, mock.patch.object(Waker, "sleep", sleep):
+    with Follower(path, "beginning", notify=False) as follower, mock.patch.object(FileWatcher, "sleep", sleep):
         return [followed.record["n"] for followed in follower]
 
 
@@ -408,7 +408,7 @@ def test_a_repair_that_splits_a_line_that_was_passed_gives_nothing_twice(
         assert take(follower, 3) == [0, 1, 2]
         repair(path)
         log.append({"n": 3})
-        with mock.patch.object(Waker, "sleep", side_effect=lambda *_: follower.close()):
+        with mock.patch.object(FileWatcher, "sleep", side_effect=lambda *_: follower.close()):
             assert [followed.record["n"] for followed in follower if "n" in followed.record] == [3]
     assert caplog.text == ""
 

@@ -16,7 +16,7 @@ from metrics_appender import AppendLog, InvalidRecordError, Rotation
 from metrics_appender.fs import calls as fs_calls
 from metrics_appender.fs.lock import FileLock
 from metrics_appender.read.saved_cursors import first_unread
-from metrics_appender.segment.cleaner import maintain
+from metrics_appender.segment.cleaner import clean_segments
 from metrics_appender.segment.segments import list_segments
 
 CURSOR = "1.{}.8.ab.cd.0123abcd.0123456789abcdef"
@@ -107,7 +107,7 @@ def test_a_stored_cursor_that_cannot_be_read_keeps_the_segments_and_not_the_upke
         stored.touch()
     else:
         stored.mkdir()
-    maintain(path, Rotation(keep_segments=1, compress="gzip"), first_unread)
+    clean_segments(path, Rotation(keep_segments=1, compress="gzip"), first_unread)
     assert [segment.compression for segment in list_segments(path)] == ["gzip", "gzip", None]
     assert "billing" in caplog.text
 

@@ -24,7 +24,7 @@ from metrics_appender import AppendLog, MetricsAppender, Rotation
 from metrics_appender.fs.filename import UNFINISHED, maintenance_lock_path
 from metrics_appender.segment import blocks, cleaner
 from metrics_appender.segment.blocks import ENDINGS, codec_of
-from metrics_appender.segment.cleaner import Upkeep, maintain
+from metrics_appender.segment.cleaner import Cleaner, clean_segments
 from metrics_appender.segment.segments import base_of_active, list_segments, open_segment
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def test_all_segments_but_the_newest_are_compressed(path: str, compression: Comp
     before, base = content(path), base_of_active(path)
     times = [os.stat(segment.path).st_mtime_ns for segment in list_segments(path)]
     os.chmod(list_segments(path)[0].path, 0o640)
-    assert maintain(path, Rotation(compress=compression))
+    assert clean_segments(path, Rotation(compress=compression))
     assert endings(path) == [ENDINGS[compression]] * 2 + [""]
     assert (content(path), base_of_active(path)) == (before, base)
     assert AppendLog(path).read() == records
@@ -85,7 +85,7 @@ def test_compression_tells_how_far_it_is(path: str, monkeypatch: pytest.MonkeyPa
     fill(path, 3)
     due = list_segments(path)[:-1]
     told: list[tuple[int, int]] = []
-    maintain(path, Rotation(compress="gzip"), progress=lambda done, total: told.append((done, total)))
+    clean_segments(path, Rotation(compress="gzip"), progress=lambda done, total: told.append((done, total)))
     total = sum(segment.end - segment.start for segment in due)
     assert {of for _, of in told} == {total}
     assert [done for done, _ in told] == sorted({done for done, _ in told})
@@ -96,9 +96,9 @@ def test_compression_tells_how_far_it_is(path: str, monkeypatch: pytest.MonkeyPa
 def test_what_was_compressed_otherwise_stays_so(path: str) -> None:
     """A change of the option concerns what is sealed later."""
     fill(path, 2)
-    maintain(path, Rotation(compress="gzip"))
+    clean_segments(path, Rotation(compress="gzip"))
     AppendLog(path).rotate()
-    maintain(path, Rotation(compress="zstd"))
+    clean_segments(path, Rotation(compress="zstd"))
     assert endings(path) == [".gz", ".zst", ""]
 
 
@@ -108,8 +108,8 @@ def test_the_oldest_are_deleted_where_there_are_too_many(path: str, keep: int, l
     """Compressed or not; what is left is read, and the stream goes on where it was."""
     records = fill(path, 5)
     base = base_of_active(path)
-    maintain(path, Rotation(compress=compress))
-    maintain(path, Rotation(keep_segments=keep, compress=compress))
+    clean_segments(path, Rotation(compress=compress))
+    clean_segments(path, Rotation(keep_segments=keep, compress=compress))
     assert len(list_segments(path)) == left
     assert base_of_active(path) == base
     assert AppendLog(path).read() == records[-2 * left - 2 :]
@@ -123,12 +123,12 @@ def test_the_oldest_are_deleted_when_they_are_too_old(path: str, age: float | ti
     long_ago = time.time() - 4000
     for segment in list_segments(path)[:2]:
         os.utime(segment.path, (long_ago, long_ago))
-    maintain(path, Rotation(compress="gzip"))
-    maintain(path, Rotation(keep_age=age, keep_segments=10))
+    clean_segments(path, Rotation(compress="gzip"))
+    clean_segments(path, Rotation(keep_age=age, keep_segments=10))
     assert len(list_segments(path)) == 2
     for segment in list_segments(path):
         os.utime(segment.path, (long_ago, long_ago))
-    maintain(path, Rotation(keep_age=age))
+    clean_segments(path, Rotation(keep_age=age))
     assert len(list_segments(path)) == 1
 
 
@@ -137,9 +137,9 @@ def test_what_a_follower_still_needs_is_not_deleted(path: str) -> None:
     fill(path, 5)
     third = list_segments(path)[2]
     for unread in (third.start, third.end - 1):
-        maintain(path, Rotation(keep_segments=1), lambda _, unread=unread: unread)  # type: ignore[misc]  # mypy sees no default
+        clean_segments(path, Rotation(keep_segments=1), lambda _, unread=unread: unread)  # type: ignore[misc]  # mypy sees no default
         assert list_segments(path)[0] == third
-    maintain(path, Rotation(keep_segments=1, keep_unread=False), lambda _: third.start)
+    clean_segments(path, Rotation(keep_segments=1, keep_unread=False), lambda _: third.start)
     assert len(list_segments(path)) == 1
 
 
@@ -148,7 +148,7 @@ def test_a_cursor_that_is_stored_while_segments_are_deleted_is_heeded(path: str)
     fill(path, 5)
     third = list_segments(path)[2]
     answers = iter([None, third.start])
-    maintain(path, Rotation(keep_segments=1), lambda _: next(answers, third.start))
+    clean_segments(path, Rotation(keep_segments=1), lambda _: next(answers, third.start))
     assert list_segments(path)[0] == third
 
 
@@ -160,7 +160,7 @@ def test_a_cursor_that_cannot_be_read_keeps_everything(path: str) -> None:
         raise ValueError(path)
 
     with pytest.raises(ValueError, match="events"):
-        maintain(path, Rotation(keep_segments=1), fail)
+        clean_segments(path, Rotation(keep_segments=1), fail)
     assert len(list_segments(path)) == 3
 
 
@@ -175,10 +175,10 @@ def test_what_a_killed_compressor_left_is_finished(path: str, compression: Compr
         file.write(b"half")
     with open(second.path + ending, "wb") as file:
         file.write(codec_of(compression).pack(read(second.path)))
-    maintain(path, Rotation())
+    clean_segments(path, Rotation())
     assert endings(path) == ["", ending, ""]
     assert content(path) == before
-    maintain(path, Rotation(compress=compression))
+    clean_segments(path, Rotation(compress=compression))
     assert endings(path) == [ending, ending, ""]
     assert content(path) == before
 
@@ -191,7 +191,7 @@ def test_a_compressed_segment_that_is_not_the_same_goes_instead(path: str, damag
     good = codec_of("gzip").pack(read(first.path) if damage == "cut short" else bytes(first.end))
     with open(first.path + ".gz", "wb") as file:
         file.write(good[:-3] if damage == "cut short" else good)
-    maintain(path, Rotation())
+    clean_segments(path, Rotation())
     assert endings(path) == ["", ""]
     assert not os.path.exists(first.path + ".gz")
     assert "did not hold what" in caplog.text
@@ -203,7 +203,7 @@ def test_a_segment_that_somebody_wrote_to_is_not_compressed(path: str, caplog: p
     first = list_segments(path)[0]
     with open(first.path, "ab") as file:
         file.write(b"late\n")
-    maintain(path, Rotation(compress="gzip"))
+    clean_segments(path, Rotation(compress="gzip"))
     assert endings(path) == ["", ""]
     assert "not compressed" in caplog.text
 
@@ -214,9 +214,9 @@ def test_one_process_at_a_time_does_the_upkeep(path: str) -> None:
 
     fill(path, 2)
     with FileLock(maintenance_lock_path(path)):
-        assert not maintain(path, Rotation(compress="gzip"))
+        assert not clean_segments(path, Rotation(compress="gzip"))
     assert endings(path) == ["", ""]
-    assert maintain(path, Rotation(compress="gzip"))
+    assert clean_segments(path, Rotation(compress="gzip"))
 
 
 def test_the_upkeep_follows_an_append_that_sealed(path: str, tmp_path: Path) -> None:
@@ -245,7 +245,7 @@ def test_an_upkeep_that_fails_is_told_and_tried_again(path: str, caplog: pytest.
             raise error
         return None
 
-    upkeep = Upkeep(path, Rotation(keep_segments=1), first_unread)
+    upkeep = Cleaner(path, Rotation(keep_segments=1), first_unread)
     upkeep.begin()
     upkeep.finish()
     assert "No space left on device" in caplog.text
@@ -279,7 +279,7 @@ def run_upkeep(path: str, number: int, fault: Fault) -> OneFault:
             return answer
         try:
             with contextlib.suppress(OSError):
-                maintain(path, ALL_OF_IT)
+                clean_segments(path, ALL_OF_IT)
         finally:
             if number:
                 os._exit(0)
@@ -315,7 +315,7 @@ def test_an_upkeep_that_dies_or_fails_at_any_call_loses_nothing(disks: Callable[
             log.append({"n": "more"})
             assert log.read() == [*found, {"n": "more"}], told
             with intercepted(perform_unsynced):
-                assert maintain(path, ALL_OF_IT), told
+                assert clean_segments(path, ALL_OF_IT), told
             assert endings(path) == [".gz", ".gz", ""], told
             assert log.read() == [*records[-8:], {"n": "more"}], told
             assert not [name for name in os.listdir(os.path.dirname(path)) if name.endswith(UNFINISHED)], told
@@ -417,9 +417,9 @@ def test_before_a_plain_segment_goes_the_name_of_the_compressed_one_is_durable(p
         return call.perform()
 
     with intercepted(kill_before_the_sync), pytest.raises(Interrupted):
-        maintain(path, Rotation(compress="gzip"))
+        clean_segments(path, Rotation(compress="gzip"))
     assert os.path.exists(oldest.path)
     assert os.path.exists(oldest.path + ENDINGS["gzip"])
     with intercepted(note):
-        maintain(path, Rotation(compress="gzip"))
+        clean_segments(path, Rotation(compress="gzip"))
     assert ("fsync", os.path.dirname(path)) in calls[: calls.index(("unlink", oldest.path))]

@@ -15,7 +15,7 @@ from system_calls import intercepted, perform_unsynced
 
 from metrics_appender import AppendLog, Rotation
 from metrics_appender.fs.filename import torn_path
-from metrics_appender.segment.cleaner import maintain
+from metrics_appender.segment.cleaner import clean_segments
 from metrics_appender.segment.segments import list_segments, open_segment
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def run(path: str, durabilities: tuple[Any, Any], recorder: Recorder) -> list[by
             recorder.acknowledge(line)
         if number == 3:
             logs[0].rotate()
-            maintain(path, UPKEEP)
+            clean_segments(path, UPKEEP)
     return lines
 
 
@@ -86,7 +86,7 @@ def check(root: str, state: dict[str, bytes], acknowledged: frozenset[bytes], or
             file.write(content)
     path = os.path.join(root, "events.ndjson")
     AppendLog(path, rotation=ROTATION).append_line(AFTER)
-    maintain(path, UPKEEP)
+    clean_segments(path, UPKEEP)
     *lines, last = stream_of(path)
     assert last == AFTER
     assert acknowledged <= set(lines), f"an acknowledged line is lost in {state}"

@@ -58,8 +58,8 @@ class _MetricsFile:
         self.close = log.close
 
     @property
-    def has_upkeep(self) -> bool:
-        return self._log.has_upkeep
+    def is_cleaning(self) -> bool:
+        return self._log.is_cleaning
 
     def append_block(self, block: bytes, deadline: float | None) -> None:
         try:

@@ -40,7 +40,7 @@ class File(Protocol):
         """The file's path."""
 
     @property
-    def has_upkeep(self) -> bool:
+    def is_cleaning(self) -> bool:
         """Whether there is something that `close` waits for."""
 
     def append_block(self, block: bytes, deadline: float | None, /) -> None:
@@ -119,7 +119,7 @@ class Gathering:
     @property
     def is_under_way(self) -> bool:
         """Whether any line waits or is being written, or the upkeep of segments goes on."""
-        return self._is_under_way or self._file.has_upkeep
+        return self._is_under_way or self._file.is_cleaning
 
     @property
     def is_closed(self) -> bool:

@@ -45,10 +45,10 @@ class LoopThreads:
     def __init__(self, most: int = _MOST_THREADS) -> None:
         """Make no thread yet."""
         self._most = most
-        self.forget()
+        self.reset_after_fork()
         fork.register(self)
 
-    def forget(self) -> None:
+    def reset_after_fork(self) -> None:
         """In a forked child: neither the loop nor the threads are there."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._mutex = threading.Lock()  # never held over a system call

@@ -9,7 +9,7 @@ from ..append_log import DEFAULT_LOCK_TIMEOUT, AppendLog
 from ..errors import InvalidRecordError
 from ..fs.calls import is_there
 from ..read.saved_cursors import first_unread
-from ..segment.cleaner import maintain
+from ..segment.cleaner import clean_segments
 from ..segment.rotation import Rotation
 from ..segment.segments import list_segments
 from .failures import fail
@@ -47,6 +47,6 @@ def rotate(
     if not rotation.is_upkeep:
         return
     with progress_bar("compressing") as progress:
-        is_done = maintain(log.path, rotation, first_unread, progress=progress)
+        is_done = clean_segments(log.path, rotation, first_unread, progress=progress)
     if not is_done:
         fail(f"{file}: another process is compressing or deleting its segments; it was left to that one")

@@ -19,14 +19,14 @@ from threading import get_ident
 from typing import Final, Protocol
 
 
-class Forgetful(Protocol):
+class OwnsForkState(Protocol):
     """An object that owns descriptors or locks which a child must not keep."""
 
-    def forget(self) -> None:
+    def reset_after_fork(self) -> None:
         """Drop them, in the child: close what is open, make every lock anew, wait for nothing."""
 
 
-class OpensFiles(Forgetful, Protocol):
+class OpensFiles(OwnsForkState, Protocol):
     """One that opens files.
 
     `descriptors` is held while a descriptor comes or goes, so that no fork falls between the system call and its being noted. Only for
@@ -41,18 +41,18 @@ class OpensFiles(Forgetful, Protocol):
 _LONGEST_WAIT_SECONDS: Final = 1.0
 _LOOK_SECONDS: Final = 0.0002
 
-_owners: weakref.WeakSet[Forgetful] = weakref.WeakSet()
+_owners: weakref.WeakSet[OwnsForkState] = weakref.WeakSet()
 # What each thread that forks has taken.
 under_way: Final[dict[int, list[threading.RLock]]] = {}
 _forgot_in: Final[list[int]] = []  # the process that last forgot what its parent had
 
 
-def register(owner: Forgetful) -> None:
-    """Have `owner.forget()` called in every child that is forked while the owner lives."""
+def register(owner: OwnsForkState) -> None:
+    """Have `owner.reset_after_fork()` called in every child that is forked while the owner lives."""
     _owners.add(owner)
 
 
-def owners() -> list[Forgetful]:
+def owners() -> list[OwnsForkState]:
     """Return all who are registered, and live."""
     while True:
         try:
@@ -92,7 +92,7 @@ def _after_in_child() -> None:
         return
     for owner in owners():
         try:
-            owner.forget()
+            owner.reset_after_fork()
         except OSError:
             pass  # a network's close that fails has closed all the same (close(2)); the others have locks to forget still
     under_way.clear()

@@ -73,7 +73,7 @@ class FileLock:
         with descriptors:
             self.fd = fd = calls.open(self.path, calls.APPEND, calls.MODE)
         if self.descriptors is not descriptors:  # a signal handler forked in between, and this is the child
-            self.forget()
+            self.reset_after_fork()
             raise self.error_of_child()
         # Before the lock: which file it is does not change, and others wait once the lock is taken.
         self._opened = calls.stat_open(fd)
@@ -160,7 +160,7 @@ class FileLock:
         except OSError as error:
             raise explain(error, self.path, MAY_BE_WRITTEN) from None
 
-    def forget(self) -> None:
+    def reset_after_fork(self) -> None:
         """In a forked child: close the copy of the descriptor. Not unlock, which would unlock the parent's."""
         self.descriptors = threading.RLock()
         if self.fd >= 0:

@@ -26,7 +26,7 @@ _LOOK_SECONDS_WHEN_NOTIFIED: Final = 1.0
 _LONGEST_SECONDS: Final = 86_400.0  # poll(2) counts milliseconds in an int; one look more a day costs nothing
 
 
-class Waker:
+class FileWatcher:
     """Sleeps for a follower of `path`, until something happens there, somebody rings, or it is time to look.
 
     `poll_seconds` is how long it sleeps at the most; without it, 1 second where the kernel notifies and 0.1 where not. `notify`: `False`
@@ -44,7 +44,7 @@ class Waker:
         self._hang_bell()
         fork.register(self)
 
-    def forget(self) -> None:
+    def reset_after_fork(self) -> None:
         """In a forked child: have a bell of its own, for the other one, rung for good, would keep the parent's follower running."""
         if self._rope >= 0:
             os.close(self._bell)

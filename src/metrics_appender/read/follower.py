@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from .. import logger
 from ..errors import CorruptLineError
-from ..fs.watch import Waker, check_poll_seconds
+from ..fs.watch import FileWatcher, check_poll_seconds
 from ..records.ndjson import decode_line
 from ..segment.segments import closed_on_error
 from . import seek
@@ -81,7 +81,7 @@ class Follower:
         self._mutex = threading.Lock()
         self._passage: Passage | None = None
         self._cursor: Cursor | None = None
-        self._waker = Waker(path, poll_seconds=poll_seconds, notify=notify)
+        self._watcher = FileWatcher(path, poll_seconds=poll_seconds, notify=notify)
         try:
             self._begin(start, last)
         except BaseException:
@@ -125,7 +125,7 @@ class Follower:
     def close(self) -> None:
         """End it, from any thread, and close what is open; closing again does nothing."""
         self._is_closed = True
-        self._waker.ring()
+        self._watcher.ring()
         self._release()
 
     def __enter__(self) -> Self:
@@ -138,7 +138,7 @@ class Follower:
 
     def __del__(self) -> None:
         """Close what was forgotten."""
-        if hasattr(self, "_waker"):
+        if hasattr(self, "_watcher"):
             self.close()
 
     def _release(self) -> None:
@@ -150,7 +150,7 @@ class Follower:
             self._lines.clear()
             if passage:
                 passage.close()
-            self._waker.close()
+            self._watcher.close()
         finally:
             self._mutex.release()
 
@@ -173,7 +173,7 @@ class Follower:
         self._number = 0
         if before:
             before.close()
-        self._waker.watch(
+        self._watcher.watch(
             None if file.is_final else file.descriptor
         )  # before the first look, so that no write falls between the look and the sleep
 
@@ -193,7 +193,7 @@ class Follower:
             elif taken:  # all that was read is given, or a line behind it is to be read again
                 break
             elif not (self._take_lines() or self._move_on()):
-                self._waker.sleep(self._most_seconds())
+                self._watcher.sleep(self._most_seconds())
         return taken
 
     def _has_ended(self) -> bool:
@@ -268,7 +268,7 @@ class Follower:
         if is_repaired or source.read_at(len(line), offset) != line:
             self._lines.clear()
             if is_repaired:
-                self._waker.sleep(_WRITER_SECONDS)
+                self._watcher.sleep(_WRITER_SECONDS)
             return
         self._number = self._number or line_number(source, offset)  # once for a file: it is counted on as lines are passed
         corrupt = CorruptLineError(error.msg, error.doc, error.pos, source.path, self._number, offset)

@@ -32,7 +32,7 @@ def carry_out(plan: Plan, fd: int, lock: FileLock, active: int) -> None:
     file twice. After an error the same holds as after a crash, and the next repair goes on.
     """
     if plan.aside:
-        recovery.put_aside(fd, plan.aside, lock.path)
+        recovery.quarantine(fd, plan.aside, lock.path)
     end = _add_unfinished(plan.moved, lock)
     marked = [patch for patch in plan.patches if patch.end > patch.start]
     _write(lock, fd, ((patch.start, MARK) for patch in marked))

@@ -167,7 +167,7 @@ def _mend_tail(lock: FileLock, looks: list[_Look], plans: list[Plan]) -> None:
     for look, plan in zip(looks, plans, strict=True):
         end = 0 if plan.is_cut else look.scan.position
         if look.is_active and end != lock.size:
-            recovery.mend_tail(lock.fd, lock.path, end, lock.size)
+            recovery.quarantine_tail(lock.fd, lock.path, end, lock.size)
 
 
 def _require_same(look: _Look) -> None:

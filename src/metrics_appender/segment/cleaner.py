@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     Progress = Callable[[int, int], object]
 
 
-def maintain(path: str, rotation: Rotation, first_unread: FirstUnread = lambda _: None, *, progress: Progress | None = None) -> bool:
+def clean_segments(path: str, rotation: Rotation, first_unread: FirstUnread = lambda _: None, *, progress: Progress | None = None) -> bool:
     """Delete and compress what is due of the sealed segments of the log at `path`; `False` where another process is at it.
 
     `first_unread` is asked for what retention has to leave, before each segment that is to be deleted. Raises `OSError` when
@@ -150,18 +150,18 @@ def _surplus(segments: list[Segment], rotation: Rotation) -> Iterator[Segment]:
         yield segment
 
 
-class Upkeep:
-    """Runs `maintain` for one log in a thread of its own, which ends when there is nothing to do."""
+class Cleaner:
+    """Runs `clean_segments` for one log in a thread of its own, which ends when there is nothing to do."""
 
     def __init__(self, path: str, rotation: Rotation, first_unread: FirstUnread = lambda _: None) -> None:
-        """Take what `maintain` takes; no thread is made yet."""
+        """Take what `clean_segments` takes; no thread is made yet."""
         self._path = path
         self._rotation = rotation
         self._first_unread = first_unread
-        self.forget()
+        self.reset_after_fork()
         fork.register(self)
 
-    def forget(self) -> None:
+    def reset_after_fork(self) -> None:
         """In a forked child: the thread is not there."""
         self._mutex = threading.RLock()  # a signal handler may seal, or close the log, while its thread is inside
         self._beginner: int | None = None  # the thread that is
@@ -188,7 +188,7 @@ class Upkeep:
 
     def _start(self) -> None:
         # A daemon: the end of the program does not wait for it, for the next upkeep finishes what was begun.
-        thread = self._thread = threading.Thread(target=self._run, name="metrics-appender-upkeep", daemon=True)
+        thread = self._thread = threading.Thread(target=self._run, name="metrics-appender-cleaner", daemon=True)
         try:
             thread.start()
         except BaseException as error:
@@ -208,7 +208,7 @@ class Upkeep:
     def _run(self) -> None:
         while self._is_wanted():
             try:
-                maintain(self._path, self._rotation, self._first_unread)
+                clean_segments(self._path, self._rotation, self._first_unread)
             except Exception as error:  # noqa: BLE001 - nobody waits for this thread's errors: they are told, and it is tried again
                 logger.warn("%s: the upkeep of its segments failed; the next rotation tries again: %r", self._path, error)
 

@@ -53,18 +53,18 @@ def end_of_whole_lines(fd: int, size: int) -> int:
     return 0
 
 
-def mend(fd: int, path: str, known: int, size: int) -> int:
+def recover_tail(fd: int, path: str, known: int, size: int) -> int:
     """Put aside what a writer that died, or a power cut, left unfinished; return where the file ends then.
 
     To be called by the holder of the file's lock; `known` as in `end_of_sound_lines`.
     """
     end = end_of_sound_lines(fd, known, size)
     if end != size:
-        mend_tail(fd, path, end, size)
+        quarantine_tail(fd, path, end, size)
     return end
 
 
-def tell_of_mended(path: str, torn_bytes: int) -> None:
+def warn_of_torn_tail(path: str, torn_bytes: int) -> None:
     """Log that torn bytes were put aside; to be called with no lock held."""
     logger.warn(
         "%s: the last line was torn, by a writer that died or a power cut; its %d bytes were never acknowledged, and are in %s now",
@@ -74,14 +74,14 @@ def tell_of_mended(path: str, torn_bytes: int) -> None:
     )
 
 
-def mend_tail(fd: int, path: str, end: int, size: int) -> None:
+def quarantine_tail(fd: int, path: str, end: int, size: int) -> None:
     """Put the bytes from `end` on aside, and cut the file there, durably.
 
     To be called by the holder of the file's lock. The torn bytes were never acknowledged: whoever wrote
     them died, or failed, or the power went, before they were synced. They are durable in `torn_path(path)` before the cut, so a
     crash in between leaves them in both files, and in none it leaves none.
     """
-    begin = put_aside(fd, [(end, size)], path)
+    begin = quarantine(fd, [(end, size)], path)
     try:
         calls.cut_back(fd, end)
     except OSError:  # it may only be appended to (chattr(1)): every try would put them aside once more
@@ -92,7 +92,7 @@ def mend_tail(fd: int, path: str, end: int, size: int) -> None:
     calls.sync_file(fd)
 
 
-def put_aside(fd: int, stretches: Iterable[tuple[int, int]], path: str) -> int:
+def quarantine(fd: int, stretches: Iterable[tuple[int, int]], path: str) -> int:
     """Add stretches of an open file to `torn_path(path)`, durably, and return where they begin there; when that fails, it is as before."""
     aside_path = torn_path(path)
     aside = calls.open_append(aside_path)

@@ -106,7 +106,7 @@ def seal(lock: FileLock) -> Sealed:
 
     Raises `OSError` when the disk fails, and `FileExistsError` where a file has the segment's name already.
     """
-    end = recovery.mend(lock.fd, lock.path, 0, lock.size)
+    end = recovery.recover_tail(lock.fd, lock.path, 0, lock.size)
     torn_bytes = lock.size - end
     lock.size = end
     if end == 0:

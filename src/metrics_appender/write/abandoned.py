@@ -22,10 +22,10 @@ class _Adrift:
     """How many such threads there are of this process."""
 
     def __init__(self) -> None:
-        self.forget()
+        self.reset_after_fork()
         fork.register(self)
 
-    def forget(self) -> None:
+    def reset_after_fork(self) -> None:
         """In a forked child: they are not there."""
         self._mutex = threading.RLock()
         self._counts: Counter[FileId] = Counter()

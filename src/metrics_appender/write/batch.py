@@ -93,7 +93,7 @@ class WritePass:
                 calls.require_regular(lock.fd, self._path)
                 calls.sync_directory(os.path.dirname(self._path))
                 return 0
-            end = recovery.mend(lock.fd, self._path, known, lock.size)
+            end = recovery.recover_tail(lock.fd, self._path, known, lock.size)
             if end != lock.size:
                 self._note_mended(lock.size - end)
         except BaseException as error:
@@ -158,7 +158,7 @@ class WritePass:
             add_outcome(error, self._path, outcome)
 
     def _sync_cut(self, lock: FileLock, error: BaseException) -> None:
-        """Make a cut durable that an error led to: else a power cut could mix the next line with what was cut off (see `tail.mend_tail`).
+        """Make a cut durable that an error led to: else a power cut could mix the next line with what was cut off (see `quarantine_tail`).
 
         Not when the error is a sync's: none that failed is tried again.
         """

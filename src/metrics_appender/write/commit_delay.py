@@ -32,9 +32,9 @@ class Company:
     def __init__(self, seconds: float) -> None:
         """Expect nobody yet."""
         self._seconds = seconds
-        self.forget()
+        self.reset_after_fork()
 
-    def forget(self) -> None:
+    def reset_after_fork(self) -> None:
         """In a forked child: the other threads are not there."""
         self.expected = 0  # how many are to be back, where they were several
         self._served: set[int] = set()  # and which threads

@@ -68,15 +68,15 @@ class GroupCommit:
             lines_up_early=patience.lines_up_early,
             seal=seal,
         )
-        self.forget()
+        self.reset_after_fork()
         fork.register(self)
 
-    def forget(self) -> None:
+    def reset_after_fork(self) -> None:
         """In a forked child: nobody leads, nobody waits."""
         self._lead = threading.Lock()  # held while a pass is under way
         self._leader: int | None = None  # the thread that leads, for a signal handler to find itself
         self._lines.clear()
-        self._company.forget()
+        self._company.reset_after_fork()
         self._forks += 1
 
     def close(self) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..fs.lock import FileLock, Seal
-    from ..segment.cleaner import Upkeep
+    from ..segment.cleaner import Cleaner
     from ..segment.sealing import Sealed
 
 
@@ -35,11 +35,11 @@ class Housekeeping:
         self.rotation = rotation
         self.seal: Seal | None = None if rotation is None else self._sealing_by(rotation)
         self.due: deque[Callable[[], None]] = deque()
-        self._upkeep = _upkeep_of(path, rotation)
+        self._cleaner = _cleaner_of(path, rotation)
 
     def note_mended(self, torn_bytes: int) -> None:
         """Have it told that torn bytes were put aside."""
-        self.due.append(functools.partial(recovery.tell_of_mended, self.path, torn_bytes))
+        self.due.append(functools.partial(recovery.warn_of_torn_tail, self.path, torn_bytes))
 
     def do_due(self) -> None:
         """Do what is due; of several threads whichever comes first does it."""
@@ -81,13 +81,13 @@ class Housekeeping:
     @property
     def is_under_way(self) -> bool:
         """Whether there is anything to finish."""
-        return bool(self.due) or (self._upkeep is not None and self._upkeep.is_under_way)
+        return bool(self.due) or (self._cleaner is not None and self._cleaner.is_under_way)
 
     def finish(self) -> None:
         """Return when nothing is due and no upkeep under way."""
         self.do_due()
-        if self._upkeep is not None:
-            self._upkeep.finish()
+        if self._cleaner is not None:
+            self._cleaner.finish()
 
     def _sealing_by(self, rotation: Rotation) -> Seal:
         from ..segment.sealing import Rotator  # most logs are never sealed, and do without it
@@ -97,8 +97,8 @@ class Housekeeping:
     def _note_sealed(self, sealed: Sealed) -> None:
         if sealed.torn_bytes:
             self.note_mended(sealed.torn_bytes)
-        if sealed.segment is not None and self._upkeep is not None:
-            self.due.append(self._upkeep.begin)
+        if sealed.segment is not None and self._cleaner is not None:
+            self.due.append(self._cleaner.begin)
 
 
 def _require_regular(lock: FileLock, *_: object) -> tuple[()]:
@@ -113,10 +113,10 @@ def check_rotation(rotation: Any) -> None:
         raise InvalidRecordError((Fault("rotation", show(rotation), "pass a Rotation(…), or None for a file that is never sealed"),))
 
 
-def _upkeep_of(path: str, rotation: Rotation | None) -> Upkeep | None:
+def _cleaner_of(path: str, rotation: Rotation | None) -> Cleaner | None:
     if rotation is None or not rotation.is_upkeep:
         return None
     from ..read.saved_cursors import first_unread
-    from ..segment.cleaner import Upkeep
+    from ..segment.cleaner import Cleaner
 
-    return Upkeep(path, rotation, first_unread)
+    return Cleaner(path, rotation, first_unread)

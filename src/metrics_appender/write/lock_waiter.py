@@ -94,10 +94,10 @@ class Waiter:
         self._keeps_queue_for = keeps_queue_for
         self._lines_up_early = lines_up_early
         self._seal = seal
-        self.forget()
+        self.reset_after_fork()
         fork.register(self)
 
-    def forget(self) -> None:
+    def reset_after_fork(self) -> None:
         """In a forked child: the thread is not there."""
         # Re-entrant, for a signal handler that appends while its thread is inside. Never held over a system call.
         self._mutex = threading.RLock()
