@@ -1,1 +1,4 @@
-"""Scenarios with real processes that try to tear, mix, lose or double a line, and a judge who trusts nobody."""
+"""Scenarios with real processes that try to tear, mix, lose or double a line.
+
+A judge who trusts nobody.
+"""

@@ -13,10 +13,16 @@ def main() -> int:
     """Read the arguments, and soak."""
     parser = argparse.ArgumentParser(prog="python -m stress", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    soaking = commands.add_parser("soak", help="all scenarios mixed, with random seeds, up to the first fault")
-    soaking.add_argument("--hours", type=span, default=1.0, help="how long to go on (1); the last round is finished")
+    soaking = commands.add_parser(
+        "soak", help="all scenarios mixed, with random seeds, up to the first fault"
+    )
+    soaking.add_argument(
+        "--hours", type=span, default=1.0, help="how long to go on (1); the last round is finished"
+    )
     soaking.add_argument("--seed", type=int, help="the seed of the first round (random)")
-    soaking.add_argument("--rounds", type=whole_number(1), help="end after so many rounds (no limit)")
+    soaking.add_argument(
+        "--rounds", type=whole_number(1), help="end after so many rounds (no limit)"
+    )
     arguments = parser.parse_args()
     with packages_of("test", parser):
         from . import soak

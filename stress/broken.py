@@ -16,8 +16,13 @@ if TYPE_CHECKING:
 _MOST_ATTEMPTS = 3
 
 
-def expect_failure(scenario: Callable[..., Any], directory: Path, profile: Profile, way: str, complaint: str) -> None:
-    """Run a scenario whose workers are broken in one way; again, with another seed, where chance has spared them."""
+def expect_failure(
+    scenario: Callable[..., Any], directory: Path, profile: Profile, way: str, complaint: str
+) -> None:
+    """Run a scenario whose workers are broken in one way.
+
+    Again, with another seed, where chance has spared them.
+    """
 
     def try_some_times() -> None:
         for attempt in range(_MOST_ATTEMPTS):

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-# Kinds of messages. PHASE_OVER brings a count as its number, and the threads alive as its error; STRANGER brings a process id.
+# Kinds of messages. PHASE_OVER brings a count as its number, and the threads alive as its error;
+# STRANGER brings a process id.
 READY, ATTEMPT, ACKNOWLEDGED, REFUSED, UNSURE, PHASE_OVER, STRANGER = range(1, 8)
 _MESSAGE: Final = struct.Struct("<BxHIQ8s")
 
@@ -27,8 +28,13 @@ class Message(NamedTuple):
     error: int = 0
 
     def encode(self) -> bytes:
-        """Return the message as bytes of a fixed length, below PIPE_BUF: pipe(7) mixes no two of them."""
-        return _MESSAGE.pack(self.kind, self.error, self.number, self.caller, bytes.fromhex(self.digest))
+        """Return the message as bytes of a fixed length, below PIPE_BUF.
+
+        Pipe(7) mixes no two of them.
+        """
+        return _MESSAGE.pack(
+            self.kind, self.error, self.number, self.caller, bytes.fromhex(self.digest)
+        )
 
 
 class Voice:
@@ -38,7 +44,9 @@ class Voice:
         """Take the pipe, which comes through `fork`, `spawn` and `forkserver` alike."""
         self._outbox = outbox
 
-    def say(self, kind: int, caller: int, number: int = 0, digest: str = "", error: int = 0) -> None:
+    def say(
+        self, kind: int, caller: int, number: int = 0, digest: str = "", error: int = 0
+    ) -> None:
         """Say one thing, in one system call."""
         os.write(self._outbox.fileno(), Message(kind, caller, number, digest, error).encode())
 
@@ -61,7 +69,8 @@ class Ear:
         whole = len(data) - len(data) % _MESSAGE.size
         self._rest = data[whole:]
         return [
-            Message(kind, caller, number, digest.hex(), error) for kind, error, number, caller, digest in _MESSAGE.iter_unpack(data[:whole])
+            Message(kind, caller, number, digest.hex(), error)
+            for kind, error, number, caller, digest in _MESSAGE.iter_unpack(data[:whole])
         ]
 
 
@@ -78,10 +87,13 @@ class Refusal:
 
 
 class Claims:
-    """What is known of every caller's lines without looking at a file; a caller is one thread or one task.
+    """What is known of every caller's lines without looking at a file.
 
-    `acknowledged`, `refused`, `unsure` hold number to digest (or refusal); `pending` is the one line a caller has
-    announced and not spoken of since: it may be in the file, whole, or not at all.
+    A caller is one thread or one task.
+
+    `acknowledged`, `refused`, `unsure` hold number to digest (or refusal); `pending` is the one
+    line a caller has announced and not spoken of since: it may be in the file, whole, or not at
+    all.
     """
 
     def __init__(self) -> None:
@@ -95,7 +107,9 @@ class Claims:
         """Note one message about a line."""
         caller, number = message.caller, message.number
         if message.kind == ATTEMPT:
-            assert caller not in self.pending, f"caller {caller} began line {number} before it ended {self.pending[caller]}"
+            assert caller not in self.pending, (
+                f"caller {caller} began line {number} before it ended {self.pending[caller]}"
+            )
             self.pending[caller] = number, message.digest
             return
         begun, digest = self.pending.pop(caller)

@@ -33,9 +33,12 @@ _DUMP_SECONDS: Final = 5.0
 
 @dataclass(slots=True)
 class Worker:
-    """One process of a crew, as its master sees it; `threads` and `counts` grow by one with every phase.
+    """One process of a crew, as its master sees it.
 
-    `counts` holds what its body counts: a writer its open descriptors, a reader how often it has read.
+    `threads` and `counts` grow by one with every phase.
+
+    `counts` holds what its body counts: a writer its open descriptors, a reader how often it has
+    read.
     """
 
     process: BaseProcess
@@ -64,7 +67,8 @@ class Worker:
 class Crew:
     """Starts workers, hears what they say, and sees to it that all have ended; a context manager.
 
-    Everything is heard in the thread that calls, so that forked workers inherit no thread of the crew's.
+    Everything is heard in the thread that calls, so that forked workers inherit no thread of the
+    crew's.
     """
 
     def __init__(self, start_method: StartMethod = "fork") -> None:
@@ -74,7 +78,9 @@ class Crew:
         self.strangers: set[int] = set()
         self._context: Any = multiprocessing.get_context(start_method)
         if start_method == "forkserver":
-            self._context.set_forkserver_preload(["stress.writers", "stress.reading", "stress.first_use"])
+            self._context.set_forkserver_preload(
+                ["stress.writers", "stress.reading", "stress.first_use"]
+            )
         inbox, self.outbox = multiprocessing.Pipe(duplex=False)
         self._ear = claims.Ear(inbox)
         self._poll = select.poll()
@@ -85,7 +91,9 @@ class Crew:
         """Return the numbers of so many callers that nobody has had."""
         return tuple(itertools.islice(self._callers, count))
 
-    def start(self, body: Callable[[Any, Connection, Connection], None], task: Task | Errand) -> Worker:
+    def start(
+        self, body: Callable[[Any, Connection, Connection], None], task: Task | Errand
+    ) -> Worker:
         """Start a process; it waits for its go before every phase."""
         ours, theirs = self._pipe()
         process = self._context.Process(target=body, args=(task, self.outbox, theirs), daemon=False)
@@ -102,7 +110,9 @@ class Crew:
     def let_go(self, workers: Iterable[Worker] | None = None) -> None:
         """Wait until all of the workers are ready, then let them all go at once."""
         chosen = list(self.workers if workers is None else workers)
-        self.wait_until(lambda: all(worker.is_ready for worker in chosen), "the workers to be ready")
+        self.wait_until(
+            lambda: all(worker.is_ready for worker in chosen), "the workers to be ready"
+        )
         for worker in chosen:
             worker.is_ready = False
             os.write(worker.go.fileno(), b".")
@@ -110,11 +120,16 @@ class Crew:
     def wait_for_phase(self, count: int, workers: Iterable[Worker] | None = None) -> None:
         """Wait until all of the workers have been through so many phases."""
         chosen = list(self.workers if workers is None else workers)
-        self.wait_until(lambda: all(worker.count_phases() >= count for worker in chosen), f"the end of phase {count}")
+        self.wait_until(
+            lambda: all(worker.count_phases() >= count for worker in chosen),
+            f"the end of phase {count}",
+        )
 
     def wait_for_strangers(self, count: int) -> None:
         """Wait until so many processes that nobody waits for have told their ids."""
-        self.wait_until(lambda: len(self.strangers) >= count, f"{count} children that outlive their parents")
+        self.wait_until(
+            lambda: len(self.strangers) >= count, f"{count} children that outlive their parents"
+        )
 
     def attend(self, seconds: float) -> None:
         """Hear what is said in the next so many seconds."""
@@ -128,7 +143,10 @@ class Crew:
                 return
 
     def wait_until(self, is_so: Callable[[], bool], what: str) -> None:
-        """Listen until something is so; fail when a worker failed, or when it takes beyond all measure."""
+        """Listen until something is so.
+
+        Fail when a worker failed, or when it takes beyond all measure.
+        """
         deadline = time.monotonic() + HANG_SECONDS
         while not is_so():
             self._check_on_workers()
@@ -139,7 +157,10 @@ class Crew:
                     self._hear(message)
 
     def enough(self, workers: Iterable[Worker]) -> None:
-        """Tell workers in an endless phase to end it, those that failed already apart: `finish` tells of them."""
+        """Tell workers in an endless phase to end it, those that failed already apart.
+
+        `finish` tells of them.
+        """
         for worker in workers:
             worker.process.terminate()
 
@@ -184,7 +205,9 @@ class Crew:
         for worker in self.workers:
             code = worker.process.exitcode
             expected = (None, 0, -signal.SIGKILL) if worker.is_killed else (None, 0)
-            assert code in expected, f"worker {worker.leader} ended with {code}; what it said last is in the captured stderr"
+            assert code in expected, (
+                f"worker {worker.leader} ended with {code}; what it said last is in the captured stderr"
+            )
 
     def _fail_hanging(self, what: str) -> None:
         living = self.living()
@@ -192,7 +215,10 @@ class Crew:
             os.kill(worker.pid, signal.SIGABRT)  # its stacks go to stderr
         for worker in living:
             worker.process.join(_DUMP_SECONDS)
-        names = [f"{worker.leader} (pid {worker.pid}, pending {self.claims.pending.get(worker.leader)})" for worker in living]
+        names = [
+            f"{worker.leader} (pid {worker.pid}, pending {self.claims.pending.get(worker.leader)})"
+            for worker in living
+        ]
         raise AssertionError(
             f"waited {HANG_SECONDS:g} s for {what}; alive: {', '.join(names) or 'none'}; stacks are in the captured stderr"
         )
@@ -201,7 +227,12 @@ class Crew:
         """Return the crew itself."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         """Kill whoever is left, and close the pipes."""
         for pid in self.strangers:
             try:

@@ -35,9 +35,17 @@ class Door(Protocol):
 class LogDoor:
     """The general class: the fields are the record."""
 
-    def __init__(self, path: str, durability: Durability, lock_timeout: float | None, rotation: Rotation | None = None) -> None:
+    def __init__(
+        self,
+        path: str,
+        durability: Durability,
+        lock_timeout: float | None,
+        rotation: Rotation | None = None,
+    ) -> None:
         """Name the file."""
-        self.log = AppendLog(path, durability=durability, lock_timeout=lock_timeout, rotation=rotation)
+        self.log = AppendLog(
+            path, durability=durability, lock_timeout=lock_timeout, rotation=rotation
+        )
 
     def append(self, fields: dict[str, Any]) -> None:
         """Append the fields as they are."""
@@ -51,15 +59,25 @@ class LogDoor:
 class MetricsDoor:
     """The typed face: the fields are the automated checks of a promotion event."""
 
-    def __init__(self, path: str, durability: Durability, lock_timeout: float | None, rotation: Rotation | None = None) -> None:
+    def __init__(
+        self,
+        path: str,
+        durability: Durability,
+        lock_timeout: float | None,
+        rotation: Rotation | None = None,
+    ) -> None:
         """Name the file, which has to have the name of the skill's."""
         directory, name = os.path.split(path)
         assert name == FILE_NAME, f"the typed face writes {FILE_NAME}, not {name}"
-        self.metrics = MetricsAppender(directory, durability=durability, lock_timeout=lock_timeout, rotation=rotation)
+        self.metrics = MetricsAppender(
+            directory, durability=durability, lock_timeout=lock_timeout, rotation=rotation
+        )
 
     def append(self, fields: dict[str, Any]) -> None:
         """Append an event around the fields."""
-        self.metrics.append_promotion_event(SKILL, "staging", "production", "stress", "", "", fields)
+        self.metrics.append_promotion_event(
+            SKILL, "staging", "production", "stress", "", "", fields
+        )
 
     def close(self) -> None:
         """Close the appender."""
@@ -67,9 +85,14 @@ class MetricsDoor:
 
 
 class LoopDoor:
-    """An asynchronous door for callers in threads: an event loop in a thread of its own, which starts at the first append."""
+    """An asynchronous door for callers in threads.
 
-    def __init__(self, opens: Callable[..., AsyncLogDoor | AsyncMetricsDoor], *arguments: Any) -> None:
+    An event loop in a thread of its own, which starts at the first append.
+    """
+
+    def __init__(
+        self, opens: Callable[..., AsyncLogDoor | AsyncMetricsDoor], *arguments: Any
+    ) -> None:
         """Take what opens the asynchronous door, and with what."""
         self.door = opens(*arguments)
         self._made_of = (opens, *arguments)
@@ -93,16 +116,26 @@ class LoopDoor:
         with self._first:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                threading.Thread(target=self._loop.run_forever, name="stress-loop", daemon=True).start()
+                threading.Thread(
+                    target=self._loop.run_forever, name="stress-loop", daemon=True
+                ).start()
             return self._loop
 
 
 class AsyncLogDoor:
     """The general class for asyncio."""
 
-    def __init__(self, path: str, durability: Durability, lock_timeout: float | None, rotation: Rotation | None = None) -> None:
+    def __init__(
+        self,
+        path: str,
+        durability: Durability,
+        lock_timeout: float | None,
+        rotation: Rotation | None = None,
+    ) -> None:
         """Name the file."""
-        self.log = AsyncAppendLog(path, durability=durability, lock_timeout=lock_timeout, rotation=rotation)
+        self.log = AsyncAppendLog(
+            path, durability=durability, lock_timeout=lock_timeout, rotation=rotation
+        )
 
     async def append(self, fields: dict[str, Any]) -> None:
         """Append the fields as they are."""
@@ -116,15 +149,25 @@ class AsyncLogDoor:
 class AsyncMetricsDoor:
     """The typed face for asyncio."""
 
-    def __init__(self, path: str, durability: Durability, lock_timeout: float | None, rotation: Rotation | None = None) -> None:
+    def __init__(
+        self,
+        path: str,
+        durability: Durability,
+        lock_timeout: float | None,
+        rotation: Rotation | None = None,
+    ) -> None:
         """Name the file, which has to have the name of the skill's."""
         directory, name = os.path.split(path)
         assert name == FILE_NAME, f"the typed face writes {FILE_NAME}, not {name}"
-        self.metrics = AsyncMetricsAppender(directory, durability=durability, lock_timeout=lock_timeout, rotation=rotation)
+        self.metrics = AsyncMetricsAppender(
+            directory, durability=durability, lock_timeout=lock_timeout, rotation=rotation
+        )
 
     async def append(self, fields: dict[str, Any]) -> None:
         """Append an event around the fields."""
-        await self.metrics.append_promotion_event(SKILL, "staging", "production", "stress", "", "", fields)
+        await self.metrics.append_promotion_event(
+            SKILL, "staging", "production", "stress", "", "", fields
+        )
 
     async def aclose(self) -> None:
         """Close the appender."""

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from .doors import Door
     from .writers import Task
 
-# So short that the interpreter changes threads wherever it can: once in a process is little time to be unlucky in.
+# So short that the interpreter changes threads wherever it can: once in a process is little time to
+# be unlucky in.
 _SWITCH_SECONDS: Final = 1e-6
 
 
@@ -56,7 +57,9 @@ def append_first_metrics(task: Task, outbox: Connection, go: Connection) -> None
     """Append a metric of each kind for every caller, all callers at once, in a process that has never appended before."""
     prepare(task.sabotage)
     voice = claims.Voice(outbox)
-    metrics = MetricsAppender(os.path.dirname(task.path), durability=task.durability, lock_timeout=task.lock_timeout)
+    metrics = MetricsAppender(
+        os.path.dirname(task.path), durability=task.durability, lock_timeout=task.lock_timeout
+    )
     barrier = threading.Barrier(len(task.callers))
 
     def call(caller: int) -> None:

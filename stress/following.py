@@ -1,4 +1,8 @@
-"""The processes that follow: each notes what it was given, with the cursor, outside the log, and goes on from there when it is killed."""
+"""The processes that follow.
+
+Each notes what it was given, with the cursor, outside the log, and goes on from there when it is
+killed.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Errand:
-    """What one follower is to do: note in `notes` all there is of the log, until the line of `last_caller` comes."""
+    """What one follower is to do.
+
+    Note in `notes` all there is of the log, until the line of `last_caller` comes.
+    """
 
     path: str
     callers: tuple[int, ...]
@@ -40,7 +47,9 @@ def follow_and_note(errand: Errand, outbox: Connection, go: Connection) -> None:
     voice = claims.Voice(outbox)
     cursor = _last_cursor(errand.notes)
     with (
-        AppendLog(errand.path).follow(cursor or "beginning", notify=errand.notify, poll_seconds=0.01) as follower,
+        AppendLog(errand.path).follow(
+            cursor or "beginning", notify=errand.notify, poll_seconds=0.01
+        ) as follower,
         open(errand.notes, "ab", buffering=0) as notes,
     ):
         await_go(voice, errand, go)
@@ -55,7 +64,10 @@ def follow_and_note(errand: Errand, outbox: Connection, go: Connection) -> None:
 
 
 def _last_cursor(notes: str) -> str | None:
-    """Return the cursor of the last whole note, and cut off what a killed follower left behind it."""
+    """Return the cursor of the last whole note.
+
+    Cut off what a killed follower left behind it.
+    """
     if not os.path.exists(notes):
         return None
     with open(notes, "r+b") as file:

@@ -32,7 +32,10 @@ _MOST_TRIES: Final = 30
 
 
 def append_while_forking(task: Task, outbox: Connection, go: Connection) -> None:
-    """Append in threads while this thread forks children, which append through what they inherited."""
+    """Append in threads while this thread forks children.
+
+    Which append through what they inherited.
+    """
     prepare(task.sabotage)
     voice = claims.Voice(outbox)
     door = task.open_door()
@@ -86,7 +89,10 @@ def _appending_threads(task: Task, door: Door, voice: Voice) -> Iterator[None]:
 
 
 def _fork(body: Callable[[], None]) -> int:
-    """Fork a child that does one thing and ends, past everything the parent has stacked up; return its id."""
+    """Fork a child that does one thing and ends, past everything the parent has stacked up.
+
+    Return its id.
+    """
     pid = os.fork()
     if pid:
         return pid

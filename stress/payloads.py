@@ -39,7 +39,10 @@ _DIGEST_BYTES: Final = 8
 
 
 def make(seed: int, caller: int, number: int, largest: int) -> str:
-    """Return the text of one caller's line: empty at first, then of any size up to `largest` characters."""
+    """Return the text of one caller's line.
+
+    Empty at first, then of any size up to `largest` characters.
+    """
     chance = random.Random(f"{seed}/{caller}/{number}")
     if number == 0:
         size = 0

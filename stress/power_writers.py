@@ -1,4 +1,7 @@
-"""Writers whose every append is a delicate one: the first of a file, of a directory, or after a torn tail."""
+"""Writers whose every append is a delicate one.
+
+The first of a file, of a directory, or after a torn tail.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,10 @@ _PAGE_OF_ZEROS = b"\0" * 4096
 
 
 def append_to_new_files(task: Task, outbox: Connection, go: Connection) -> None:
-    """Append each line to a file of its own, every other one in a directory of its own; until the disk is gone."""
+    """Append each line to a file of its own, every other one in a directory of its own.
+
+    Until the disk is gone.
+    """
     prepare(task.sabotage)
     voice = claims.Voice(outbox)
     caller = task.callers[0]
@@ -29,7 +35,11 @@ def append_to_new_files(task: Task, outbox: Connection, go: Connection) -> None:
     for number in itertools.count():
         # The names sort as the lines were appended.
         place = f"{task.path}.{caller:04}.{number:06}"
-        own = replace(task, path=place) if number % 2 else replace(task, path=f"{place}/{FILE_NAME}", door="metrics")
+        own = (
+            replace(task, path=place)
+            if number % 2
+            else replace(task, path=f"{place}/{FILE_NAME}", door="metrics")
+        )
         try:
             door = own.open_door()
         except OSError as error:
@@ -57,7 +67,10 @@ def append_after_torn_tails(task: Task, outbox: Connection, go: Connection) -> N
 
 
 def require_gone(error: OSError, path: str) -> None:
-    """Raise the error unless the disk is gone, however that was put: ext4 says EROFS as well, once its journal has given up."""
+    """Raise the error unless the disk is gone, however that was put.
+
+    Ext4 says EROFS as well, once its journal has given up.
+    """
     if error.errno in {errno.EIO, errno.EROFS}:
         return
     try:

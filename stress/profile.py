@@ -13,10 +13,12 @@ if TYPE_CHECKING:
 
     from metrics_appender.append_log import Durability
 
-# What is promised to survive differs; that no line is torn, mixed, lost or doubled by processes does not.
+# What is promised to survive differs; that no line is torn, mixed, lost or doubled by processes
+# does not.
 DURABILITIES: Final[tuple[Durability, ...]] = ("fsync", "group", "os")
 START_METHODS: Final = ("fork", "forkserver", "spawn") if sys.platform == "linux" else ("spawn",)
-# Far beyond what anything takes on a busy machine: it only turns a hang into a failure that says what hangs.
+# Far beyond what anything takes on a busy machine: it only turns a hang into a failure that says
+# what hangs.
 HANG_SECONDS: Final = 120.0
 
 PROCESSES: Final = "STRESS_PROCESSES"
@@ -29,10 +31,11 @@ CUTS: Final = "STRESS_CUTS"
 class Profile:
     """The scale of one run.
 
-    `processes` are the writers of the widest scenario, others take a part of them; `seconds` is how long a timed
-    scenario goes on at least; `cuts` is how often the power is cut on one file system; `sabotage` names a way to
-    break the engine in the workers (see `sabotage`). The seed decides what is written and which moments are aimed
-    at; what the scheduler makes of it no seed can bring back.
+    `processes` are the writers of the widest scenario, others take a part of them; `seconds` is how
+    long a timed scenario goes on at least; `cuts` is how often the power is cut on one file system;
+    `sabotage` names a way to break the engine in the workers (see `sabotage`). The seed decides
+    what is written and which moments are aimed at; what the scheduler makes of it no seed can bring
+    back.
     """
 
     processes: int = 64
@@ -51,7 +54,10 @@ class Profile:
 
 
 def from_environment(environ: Mapping[str, str] = os.environ) -> Profile:
-    """Return the profile the environment asks for: `STRESS_PROCESSES`, `STRESS_SECONDS`, `STRESS_SEED`, `STRESS_CUTS`."""
+    """Return the profile the environment asks for.
+
+    `STRESS_PROCESSES`, `STRESS_SECONDS`, `STRESS_SEED`, `STRESS_CUTS`.
+    """
     usual = Profile()
     return Profile(
         processes=int(environ.get(PROCESSES) or usual.processes),

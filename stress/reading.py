@@ -22,21 +22,29 @@ _LIMITS = (1, 2, 10, 100, 1000)
 
 
 def read_all(task: Task, outbox: Connection, go: Connection) -> None:
-    """Read the whole file with `iter_metrics`, again and again: each time it holds all it held before."""
+    """Read the whole file with `iter_metrics`, again and again.
+
+    Each time it holds all it held before.
+    """
     metrics = MetricsAppender(os.path.dirname(task.path))
     before: dict[int, int] = {}
 
     def look() -> None:
         nonlocal before
         now = _newest(map(_mark, metrics.iter_metrics(os.path.basename(task.path))), are_all=True)
-        assert all(now.get(caller, -1) >= number for caller, number in before.items()), "lines that were read are gone"
+        assert all(now.get(caller, -1) >= number for caller, number in before.items()), (
+            "lines that were read are gone"
+        )
         before = now
 
     _repeat(look, task, outbox, go)
 
 
 def read_last(task: Task, outbox: Connection, go: Connection) -> None:
-    """Read the end of the file with `read_metrics`, again and again: each time at least as new as before."""
+    """Read the end of the file with `read_metrics`, again and again.
+
+    Each time at least as new as before.
+    """
     metrics = MetricsAppender(os.path.dirname(task.path))
     before: dict[int, int] = {}
 
@@ -94,7 +102,10 @@ def _mark(record: dict[str, Any]) -> Mark:
 
 
 def _newest(marks: Iterable[Mark], *, are_all: bool) -> dict[int, int]:
-    """Return each caller's newest line; its lines follow each other without a gap, from the first on if all are there."""
+    """Return each caller's newest line.
+
+    Its lines follow each other without a gap, from the first on if all are there.
+    """
     newest: dict[int, int] = {}
     for mark in marks:
         if are_all:

@@ -1,4 +1,7 @@
-"""Damage that other programs do to a file in use, the processes that repair it, and one that follows it all the while."""
+"""Damage that other programs do to a file in use, the processes that repair it.
+
+One that follows it all the while.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +26,24 @@ if TYPE_CHECKING:
 
 # The general door's records are no events, though they stand in a file for events.
 KEPT: Final[tuple[FaultKind, ...]] = ("schema",)
-_BAD: Final = (b"not json %d", b'{"half": %d, ', b"[%d]", b"#%d", b'{"torn":%d{"writer":1}', b"\xff\xfe%d")
+_BAD: Final = (
+    b"not json %d",
+    b'{"half": %d, ',
+    b"[%d]",
+    b"#%d",
+    b'{"torn":%d{"writer":1}',
+    b"\xff\xfe%d",
+)
 
 
 class Vandal:
     """Writes bad lines into a file, under its lock, each unlike any other; remembers them."""
 
     def __init__(self, path: str, crew: Crew, chance: Random, *, is_rough: bool) -> None:
-        """Take the file; a rough one leaves NULs too, and its glued objects are no more than attempted."""
+        """Take the file.
+
+        A rough one leaves NULs too, and its glued objects are no more than attempted.
+        """
         self.bad: list[bytes] = []
         self.glued: list[bytes] = []
         self._path = path
@@ -45,7 +58,9 @@ class Vandal:
             line = b"".join(self._object() for _ in range(self._chance.randint(2, 4)))
             self.glued.append(line)
         else:
-            line = self._chance.choice(_BAD) % number + b"\0" * (self._chance.choice([0, 5000]) if self._is_rough else 0)
+            line = self._chance.choice(_BAD) % number + b"\0" * (
+                self._chance.choice([0, 5000]) if self._is_rough else 0
+            )
             self.bad.append(line)
         self._leave(line)
 
@@ -84,7 +99,10 @@ def repair_all_the_while(task: Task, outbox: Connection, go: Connection) -> None
 
 
 def follow_all_the_while(task: Task, outbox: Connection, go: Connection) -> None:
-    """Read on from where the last whole line ended, and see each caller's lines once, in order, without a gap."""
+    """Read on from where the last whole line ended.
+
+    See each caller's lines once, in order, without a gap.
+    """
     prepare(task.sabotage)
     voice = claims.Voice(outbox)
     enough = Enough()
@@ -100,7 +118,9 @@ def follow_all_the_while(task: Task, outbox: Connection, go: Connection) -> None
                 caller, number = verifier.read_mark(line.strip(b" \n") + b"\n")
             except UnfitError:
                 continue  # what a vandal did, or what a repair has made of it
-            assert number == newest.get(caller, -1) + 1, f"read line {number} of caller {caller} after line {newest.get(caller)}"
+            assert number == newest.get(caller, -1) + 1, (
+                f"read line {number} of caller {caller} after line {newest.get(caller)}"
+            )
             newest[caller] = number
     voice.say(claims.PHASE_OVER, task.callers[0], number=sum(newest.values()) + len(newest))
 
@@ -108,5 +128,8 @@ def follow_all_the_while(task: Task, outbox: Connection, go: Connection) -> None
 def _whole_lines(path: str, place: int) -> list[bytes]:
     with open(path, "rb", buffering=0) as file:
         data = os.pread(file.fileno(), 1 << 22, place)
-    data = data.partition(b"\0")[0]  # a line with NULs, and what is behind it, is the next writer's to cut off, or a repair's to blank
-    return [line + b"\n" for line in data[: data.rfind(b"\n")].split(b"\n")] if b"\n" in data else []
+    data = data.partition(b"\0")[0]
+    # A line with NULs, and what is behind it, is the next writer's to cut off, or a repair's to blank.
+    return (
+        [line + b"\n" for line in data[: data.rfind(b"\n")].split(b"\n")] if b"\n" in data else []
+    )

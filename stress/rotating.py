@@ -1,4 +1,7 @@
-"""Processes that rotate, compress and delete, and the files of a log that was rotated, as the judge takes them."""
+"""Processes that rotate, compress and delete.
+
+The files of a log that was rotated, as the judge takes them.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,9 @@ def keep_up(task: Task, outbox: Connection, go: Connection) -> None:
     _repeat(lambda: clean_segments(task.path, rotation), 0.001, task, outbox, go)
 
 
-def _repeat(act: Callable[[], bool], pause: float, task: Task, outbox: Connection, go: Connection) -> None:
+def _repeat(
+    act: Callable[[], bool], pause: float, task: Task, outbox: Connection, go: Connection
+) -> None:
     prepare(task.sabotage)
     voice = claims.Voice(outbox)
     enough = Enough()
@@ -59,7 +64,10 @@ def _repeat(act: Callable[[], bool], pause: float, task: Task, outbox: Connectio
 
 
 class Piece(NamedTuple):
-    """A sealed segment as its name tells it, and its files: plain, compressed, or both after a kill."""
+    """A sealed segment as its name tells it, and its files.
+
+    Plain, compressed, or both after a kill.
+    """
 
     start: int
     end: int
@@ -78,12 +86,20 @@ def find_pieces(path: str) -> list[Piece]:
 
 
 def open_pieces(path: str, opened: contextlib.ExitStack) -> list[BinaryIO]:
-    """Open every segment, and the active file, in their order; each holds what its name says, and they leave no hole."""
+    """Open every segment, and the active file, in their order.
+
+    Each holds what its name says, and they leave no hole.
+    """
     files: list[BinaryIO] = []
     place = 0
     for piece in find_pieces(path):
-        assert piece.start == place, f"bytes {place} to {piece.start} of the stream are in no segment, or in two"
-        contents = {_unpack(f"{path}.{piece.start:015d}-{piece.end:015d}{ending}", ending) for ending in piece.endings}
+        assert piece.start == place, (
+            f"bytes {place} to {piece.start} of the stream are in no segment, or in two"
+        )
+        contents = {
+            _unpack(f"{path}.{piece.start:015d}-{piece.end:015d}{ending}", ending)
+            for ending in piece.endings
+        }
         assert len(contents) == 1, f"{piece} is there twice, and not the same"
         (content,) = contents
         assert len(content) == piece.end - piece.start, f"{piece} holds {len(content)} bytes"

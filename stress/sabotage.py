@@ -99,7 +99,10 @@ def _lock_nothing() -> None:
 
 
 def _cut_nothing() -> None:
-    """Write in small pieces, of which some fit where the whole line does not, and leave them there."""
+    """Write in small pieces, of which some fit where the whole line does not.
+
+    Leave them there.
+    """
     _put(fs_calls, "cut_back", lambda fd, size: None)
     _put(fs_calls, "write", lambda fd, data: os.write(fd, data[:_PIECE_BYTES]))
 

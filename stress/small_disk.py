@@ -1,4 +1,7 @@
-"""A loop-mounted file system in a small image: a disk that can be filled, broken and mounted again."""
+"""A loop-mounted file system in a small image.
+
+A disk that can be filled, broken and mounted again.
+"""
 
 from __future__ import annotations
 
@@ -44,10 +47,12 @@ def mounted(
     mount_options: str = "loop",
     is_roomy: bool = False,
 ) -> Iterator[Path]:
-    """Mount a new, small file system below the directory; unmounted and detached at the end, whatever happened.
+    """Mount a new, small file system below the directory.
 
-    `is_roomy` makes it sixteen times as large, for what must not fill it. The image is removed, unless a promise was
-    found broken: then it is evidence.
+    Unmounted and detached at the end, whatever happened.
+
+    `is_roomy` makes it sixteen times as large, for what must not fill it. The image is removed,
+    unless a promise was found broken: then it is evidence.
     """
     kind = FILE_SYSTEMS[file_system]
     _require_tools(kind.make[0], "mount", "umount")
@@ -73,7 +78,10 @@ def mounted(
 
 
 def mount(place: Path, options: str = "loop") -> None:
-    """Mount the image that lies beside the place; `loop` lets the kernel detach its device at the unmount."""
+    """Mount the image that lies beside the place.
+
+    `loop` lets the kernel detach its device at the unmount.
+    """
     _run("mount", "-o", options, str(place.parent / _IMAGE_NAME), str(place))
 
 
@@ -97,12 +105,17 @@ def device_of(place: Path) -> str:
 
 
 def fill(directory: Path, leave_bytes: int) -> Path:
-    """Fill the disk up to so many bytes with a file, which is returned, to be removed when there shall be room again."""
+    """Fill the disk up to so many bytes with a file.
+
+    Which is returned, to be removed when there shall be room again.
+    """
     ballast = directory / "ballast"
     with open(ballast, "wb") as file:
         while (room := _room(directory) - leave_bytes) > 0:
             try:
-                os.posix_fallocate(file.fileno(), file.seek(0, os.SEEK_END), max(room // 2, _BLOCK_BYTES))
+                os.posix_fallocate(
+                    file.fileno(), file.seek(0, os.SEEK_END), max(room // 2, _BLOCK_BYTES)
+                )
             except OSError:
                 break  # what is free on paper cannot all be had
     return ballast

@@ -18,7 +18,12 @@ from . import power
 from . import small_disk as disks
 from .doors import DOORS
 from .profile import DURABILITIES, START_METHODS, Profile
-from .test_failing_disk import lose_the_disk, pass_the_quota, run_out_of_inodes, write_to_a_read_only_disk
+from .test_failing_disk import (
+    lose_the_disk,
+    pass_the_quota,
+    run_out_of_inodes,
+    write_to_a_read_only_disk,
+)
 from .test_file_size_limit import pass_the_limit
 from .test_following import WAYS, follow_through
 from .test_forks import fork_under_threads, outlive_parents
@@ -48,12 +53,16 @@ _START_METHODS: Final = cast("tuple[StartMethod, ...]", START_METHODS)
 
 
 def _any_durability(scenario: Callable[..., object]) -> Scenario:
-    return lambda directory, profile, chance: scenario(directory, profile, chance.choice(DURABILITIES))
+    return lambda directory, profile, chance: scenario(
+        directory, profile, chance.choice(DURABILITIES)
+    )
 
 
 def _on_a_disk(scenario: Callable[..., object], *, is_roomy: bool = False) -> Scenario:
     def run(directory: Path, profile: Profile, chance: Random) -> object:
-        with disks.mounted(directory, chance.choice(list(disks.FILE_SYSTEMS)), is_roomy=is_roomy) as place:
+        with disks.mounted(
+            directory, chance.choice(list(disks.FILE_SYSTEMS)), is_roomy=is_roomy
+        ) as place:
             return scenario(place, profile, chance.choice(DURABILITIES))
 
     return run
@@ -61,11 +70,15 @@ def _on_a_disk(scenario: Callable[..., object], *, is_roomy: bool = False) -> Sc
 
 def _storm_on_a_disk(directory: Path, profile: Profile, chance: Random) -> object:
     # Not for long, and with room: a storm that fills its disk would fail for that.
-    return _on_a_disk(kill_in_storms, is_roomy=True)(directory, replace(profile, seconds=min(profile.seconds, 1.5)), chance)
+    return _on_a_disk(kill_in_storms, is_roomy=True)(
+        directory, replace(profile, seconds=min(profile.seconds, 1.5)), chance
+    )
 
 
 def _lose_a_disk(directory: Path, profile: Profile, chance: Random) -> object:
-    file_system, way = chance.choice([("ext4", "shut down"), ("xfs", "shut down"), ("ext4", "turn read-only")])
+    file_system, way = chance.choice(
+        [("ext4", "shut down"), ("xfs", "shut down"), ("ext4", "turn read-only")]
+    )
     return lose_the_disk(directory, profile, chance.choice(DURABLE), file_system, way)
 
 
@@ -83,8 +96,12 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "readers": _any_durability(read_all_the_while),
     "rotation": _any_durability(rotate_under_writers),
     "rotating": _any_durability(rotate_and_kill),
-    "following": lambda directory, profile, chance: follow_through(directory, profile, chance.choice(WAYS)),
-    "repair": lambda directory, profile, chance: repair_under_writers(directory, profile, is_rough=chance.random() < 0.5),
+    "following": lambda directory, profile, chance: follow_through(
+        directory, profile, chance.choice(WAYS)
+    ),
+    "repair": lambda directory, profile, chance: repair_under_writers(
+        directory, profile, is_rough=chance.random() < 0.5
+    ),
     "forks": _any_durability(fork_under_threads),
     "killed parents": _any_durability(outlive_parents),
     "kill storm": _any_durability(kill_in_storms),
@@ -105,11 +122,16 @@ SCENARIOS: Final[dict[str, Scenario]] = {
 
 
 def soak(hours: float, seed: int | None = None, rounds: int | None = None) -> int:
-    """Run rounds until the hours are over, or so many; return how many found a promise broken: none, or one, for it ends there.
+    """Run rounds until the hours are over, or so many.
 
-    The seed is the first round's, and decides all that can be decided about it; each further round draws a new one.
+    Return how many found a promise broken: none, or one, for it ends there.
+
+    The seed is the first round's, and decides all that can be decided about it; each further round
+    draws a new one.
     """
-    logging.getLogger("metrics_appender").addHandler(logging.NullHandler())  # as in the workers: see `writers.prepare`
+    logging.getLogger("metrics_appender").addHandler(
+        logging.NullHandler()
+    )  # as in the workers: see `writers.prepare`
     started = time.monotonic()
     for number in itertools.count(1):
         drawn = random.SystemRandom().randrange(_SEEDS) if seed is None or number > 1 else seed
@@ -121,10 +143,15 @@ def soak(hours: float, seed: int | None = None, rounds: int | None = None) -> in
 
 
 def run_round(number: int, seed: int) -> bool:
-    """Run the round of a seed in a directory of its own, say how it went, and return whether all was well."""
+    """Run the round of a seed in a directory of its own, say how it went.
+
+    Return whether all was well.
+    """
     chance = random.Random(seed)
     name = chance.choice(sorted(SCENARIOS))
-    profile = Profile(chance.choice([8, 16, 64]), chance.uniform(0.5, 5.0), seed, cuts=chance.randint(3, 20))
+    profile = Profile(
+        chance.choice([8, 16, 64]), chance.uniform(0.5, 5.0), seed, cuts=chance.randint(3, 20)
+    )
     directory = Path(tempfile.mkdtemp(prefix="stress-"))
     started = time.monotonic()
     try:
@@ -137,5 +164,8 @@ def run_round(number: int, seed: int) -> bool:
         print(f"repeat with: {sys.executable} -m stress soak --seed {seed} --rounds 1", flush=True)
         return False
     shutil.rmtree(directory)
-    print(f"{time.strftime('%H:%M:%S')} round {number}: {name}, seed {seed}, {time.monotonic() - started:.1f} s: {outcome}", flush=True)
+    print(
+        f"{time.strftime('%H:%M:%S')} round {number}: {name}, seed {seed}, {time.monotonic() - started:.1f} s: {outcome}",
+        flush=True,
+    )
     return True

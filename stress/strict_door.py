@@ -11,7 +11,10 @@ OUTCOMES: Final = ("nothing was written", "the line may be in the file")
 
 
 class StrictDoor:
-    """Passes everything on; an `OSError` without its facts becomes an `AssertionError`, which ends the writer."""
+    """Passes everything on.
+
+    An `OSError` without its facts becomes an `AssertionError`, which ends the writer.
+    """
 
     def __init__(self, door: Door, path: str) -> None:
         """Take the door, and the file that it writes to."""
@@ -34,12 +37,17 @@ class StrictDoor:
 
 
 def find_silence(error: OSError, path: str) -> str:
-    """Return what an error of an append fails to say: the errno, the file, or what became of the record; "" for nothing."""
+    """Return what an error of an append fails to say.
+
+    The errno, the file, or what became of the record; "" for nothing.
+    """
     if error.errno is None:
         return "has no errno"
     if error.filename is None:
         return "names no file"
     notes = getattr(error, "__notes__", [])
-    if [note for note in notes if note in {f"{path}: {outcome}" for outcome in OUTCOMES}] != notes or len(notes) != 1:
+    if [
+        note for note in notes if note in {f"{path}: {outcome}" for outcome in OUTCOMES}
+    ] != notes or len(notes) != 1:
         return f"says not just what became of the record in {path}: {notes}"
     return ""

@@ -1,4 +1,7 @@
-"""The benchmark is judged too: it runs, it keeps what it measured, and a contender that loses lines is found out."""
+"""The benchmark is judged too.
+
+It runs, it keeps what it measured, and a contender that loses lines is found out.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,17 @@ from stress.bench.contender import Contender
 from stress.bench.measure import TurnError, measure
 from stress.bench.readback import Faults, judge
 from stress.bench.record import line_of, record_of
-from stress.bench.results import Entry, Goal, RaceResult, Results, Run, Waits, decode_results, encode_results, waits_of
+from stress.bench.results import (
+    Entry,
+    Goal,
+    RaceResult,
+    Results,
+    Run,
+    Waits,
+    decode_results,
+    encode_results,
+    waits_of,
+)
 from stress.bench.rounds import Race, Racer, run_rounds
 from stress.bench.worker import Shape
 
@@ -29,7 +42,14 @@ if TYPE_CHECKING:
 
 SECONDS = 0.05
 ALL = (
-    *(contenders.BARE, contenders.BARE_FSYNC, contenders.FSYNC, contenders.GROUP, contenders.OS, contenders.TYPED),
+    *(
+        contenders.BARE,
+        contenders.BARE_FSYNC,
+        contenders.FSYNC,
+        contenders.GROUP,
+        contenders.OS,
+        contenders.TYPED,
+    ),
     *(contenders.ASYNC, contenders.MANY, *peers.DURABLE, *peers.NOT_DURABLE),
 )
 LINES = [line_of(record_of(process)) for process in (0, 1)]
@@ -51,7 +71,10 @@ def contender(append: Callable[[int, bytes], object], **options: Any) -> Contend
 
 @pytest.mark.parametrize("one", ALL, ids=lambda one: one.name)
 def test_every_contender_appends_what_is_read_back(one: Contender, tmp_path: Path) -> None:
-    """Two processes, killed at the end: nothing is torn, and what writes by itself has lost nothing."""
+    """Two processes, killed at the end.
+
+    Nothing is torn, and what writes by itself has lost nothing.
+    """
     if not one.is_installed():
         pytest.skip(f"{one.package} is not installed")
     run = measure(one, Shape(2, 1, 4), SECONDS, str(tmp_path))
@@ -87,13 +110,20 @@ def test_lines_in_a_buffer_are_lost_when_the_process_is_killed(tmp_path: Path) -
 
 def test_lines_that_are_torn_are_counted(tmp_path: Path) -> None:
     """Lines of a writer that leaves out their middle."""
-    run = measure(contender(lambda fd, line: os.write(fd, line[:50] + line[60:])), Shape(), SECONDS, str(tmp_path))
+    run = measure(
+        contender(lambda fd, line: os.write(fd, line[:50] + line[60:])),
+        Shape(),
+        SECONDS,
+        str(tmp_path),
+    )
     assert run.torn == run.lost > 0
 
 
 def test_lines_that_nobody_acknowledged_are_counted(tmp_path: Path) -> None:
     """Every line is written twice."""
-    run = measure(contender(lambda fd, line: os.write(fd, line * 2)), Shape(1, 2), SECONDS, str(tmp_path))
+    run = measure(
+        contender(lambda fd, line: os.write(fd, line * 2)), Shape(1, 2), SECONDS, str(tmp_path)
+    )
     assert run.unacknowledged > 0
     assert (run.torn, run.lost) == (0, 0)
 
@@ -114,7 +144,9 @@ def test_tasks_of_an_event_loop_take_a_turn(tmp_path: Path) -> None:
     most = tmp_path / "most"
 
     @contextlib.asynccontextmanager
-    async def opener(path: str, record: dict[str, Any]) -> AsyncIterator[Callable[[], Awaitable[object]]]:
+    async def opener(
+        path: str, record: dict[str, Any]
+    ) -> AsyncIterator[Callable[[], Awaitable[object]]]:
         import asyncio
 
         waiting = 0
@@ -161,7 +193,13 @@ def test_a_preparation_that_raises_is_told(tmp_path: Path) -> None:
 
 def entry(name: str, **options: Any) -> Entry:
     """Return a contender's entry."""
-    plain: dict[str, Any] = {"note": "", "is_durable": True, "is_process_safe": True, "side": "ours", "is_baseline": name == "base"}
+    plain: dict[str, Any] = {
+        "note": "",
+        "is_durable": True,
+        "is_process_safe": True,
+        "side": "ours",
+        "is_baseline": name == "base",
+    }
     return Entry(name, **plain | options)
 
 
@@ -181,7 +219,9 @@ def test_one_that_fails_takes_no_further_turn_and_the_others_go_on() -> None:
         return run_of(1)
 
     entries = (entry("base"), entry("failing"), entry("missing", failure="not installed"))
-    race = Race("a race", tuple(Racer(one, functools.partial(turn, one.contender)) for one in entries))
+    race = Race(
+        "a race", tuple(Racer(one, functools.partial(turn, one.contender)) for one in entries)
+    )
     done = run_rounds(race, 3, lambda text: None)
     assert [(one.contender, len(one.runs), one.failure) for one in done.entries] == [
         ("base", 3, ""),
@@ -199,12 +239,19 @@ def test_each_round_begins_with_another() -> None:
         turns.append(name)
         return run_of(1)
 
-    run_rounds(Race("a race", tuple(Racer(entry(name), functools.partial(turn, name)) for name in "abc")), 3, lambda text: None)
+    run_rounds(
+        Race("a race", tuple(Racer(entry(name), functools.partial(turn, name)) for name in "abc")),
+        3,
+        lambda text: None,
+    )
     assert "".join(turns) == "abcbcacab"
 
 
 def test_a_goal_is_judged_by_the_median_of_its_rounds() -> None:
-    """Ratios are taken within a round, against the baseline or a peer; waits and milliseconds are limits."""
+    """Ratios are taken within a round, against the baseline or a peer.
+
+    Waits and milliseconds are limits.
+    """
     base = entry("base", runs=(run_of(100, 0.5), run_of(10, 0.5), run_of(1, 0.5)))
     ours = entry("ours", runs=(run_of(200, 0.9, 3), run_of(5, 0.8, 1), run_of(2, 0.9, 3)))
     peer = entry("peer", runs=(run_of(100, 0.1), run_of(20, 1), run_of(2, 1)))
@@ -221,9 +268,15 @@ def test_a_goal_is_judged_by_the_median_of_its_rounds() -> None:
         Goal("ours", "ms over", 2000): (2000, True),
         Goal("ours", "ms over", 1999): (2000, False),
     }
-    race = RaceResult("a race", (base, ours, peer, absent), (*goals, Goal("ours", "rate", 1, "absent"), Goal("absent", "rate", 1)))
+    race = RaceResult(
+        "a race",
+        (base, ours, peer, absent),
+        (*goals, Goal("ours", "rate", 1, "absent"), Goal("absent", "rate", 1)),
+    )
     verdicts = race.verdicts(ours)
-    assert {verdict.goal: (round(verdict.measured, 9), verdict.is_reached) for verdict in verdicts} == goals
+    assert {
+        verdict.goal: (round(verdict.measured, 9), verdict.is_reached) for verdict in verdicts
+    } == goals
     assert race.verdicts(peer) == race.verdicts(absent) == []
 
 
@@ -233,14 +286,32 @@ def test_waits_are_told_by_their_order() -> None:
     assert waits_of([3.0]) == Waits(3, 3, 3)
 
 
-def test_what_was_measured_is_kept_shown_and_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_was_measured_is_kept_shown_and_drawn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """As JSON, as a table, as a picture; and the same again from the JSON."""
-    kept, picture, again = tmp_path / "runs" / "run.json", tmp_path / "pictures" / "run.svg", tmp_path / "again.svg"
-    arguments = ["--rounds", "1", "--seconds", str(SECONDS), "--dir", str(tmp_path), "--read-bytes", "1000000"]
+    kept, picture, again = (
+        tmp_path / "runs" / "run.json",
+        tmp_path / "pictures" / "run.svg",
+        tmp_path / "again.svg",
+    )
+    arguments = [
+        "--rounds",
+        "1",
+        "--seconds",
+        str(SECONDS),
+        "--dir",
+        str(tmp_path),
+        "--read-bytes",
+        "1000000",
+    ]
     main([*arguments, "--only", "records of", "--json", str(kept), "--picture", str(picture)])
     table = capsys.readouterr().out
     results = decode_results(kept.read_bytes())
-    assert [one.contender for race in results.races for one in race.entries] == ["tail -n 100", "read_metrics(limit=100)"]
+    assert [one.contender for race in results.races for one in race.entries] == [
+        "tail -n 100",
+        "read_metrics(limit=100)",
+    ]
     assert all(len(one.runs) == 1 for race in results.races for one in race.entries)
     assert "rate 8: " in table
     assert "read_metrics(limit=100)" in "".join(ET.parse(picture).getroot().itertext())
@@ -251,11 +322,18 @@ def test_what_was_measured_is_kept_shown_and_drawn(tmp_path: Path, capsys: pytes
     assert "| read_metrics(limit=100) " in capsys.readouterr().out
 
 
-def test_a_table_says_why_one_did_not_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_table_says_why_one_did_not_run(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     """In its row, to the letter; and how each is configured."""
-    entries = (entry("base", note="dict[str, Any]", runs=(run_of(1),)), entry("missing", failure="a trace\npip install '.[bench]'"))
+    entries = (
+        entry("base", note="dict[str, Any]", runs=(run_of(1),)),
+        entry("missing", failure="a trace\npip install '.[bench]'"),
+    )
     kept = tmp_path / "run.json"
-    kept.write_bytes(encode_results(Results("a machine", "a day", 1, 1.0, (RaceResult("a race", entries),))))
+    kept.write_bytes(
+        encode_results(Results("a machine", "a day", 1, 1.0, (RaceResult("a race", entries),)))
+    )
     main(["--from", str(kept)])
     table = capsys.readouterr().out
     assert "did not run: pip install '.[bench]'" in table
@@ -266,10 +344,27 @@ def test_rows_are_asked_for_by_name(tmp_path: Path) -> None:
     """They come with what they are compared with: the baseline, and the peer of a goal."""
     kept = tmp_path / "run.json"
     only = '1 process, without sync: AppendLog "os"'
-    main(["--rounds", "1", "--seconds", str(SECONDS), "--dir", str(tmp_path), "--only", only, "--json", str(kept)])
+    main(
+        [
+            "--rounds",
+            "1",
+            "--seconds",
+            str(SECONDS),
+            "--dir",
+            str(tmp_path),
+            "--only",
+            only,
+            "--json",
+            str(kept),
+        ]
+    )
     (race,) = decode_results(kept.read_bytes()).races
     peers_of_goals = [peer.name for peer in peers.NOT_DURABLE if peer.is_process_safe]
-    assert [one.contender for one in race.entries] == ["bare loop", 'AppendLog "os"', *peers_of_goals]
+    assert [one.contender for one in race.entries] == [
+        "bare loop",
+        'AppendLog "os"',
+        *peers_of_goals,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -307,7 +402,9 @@ def test_what_cannot_be_done_is_told_as_other_commands_tell_it(
         (("stress", "soak"), "pytest is not installed: pip install '.[test]'"),
     ],
 )
-def test_without_its_packages_a_command_says_what_to_install(command: tuple[str, ...], extra: str) -> None:
+def test_without_its_packages_a_command_says_what_to_install(
+    command: tuple[str, ...], extra: str
+) -> None:
     """With status 2; its help it shows all the same."""
     module, *rest = command
     code = f"""
@@ -319,6 +416,8 @@ runpy.run_module({module!r}, run_name="__main__", alter_sys=True)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.endswith(f": error: {extra}\n")
-    done = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert "--rounds" in done.stdout

@@ -1,4 +1,7 @@
-"""Durability, seen in system calls: what `"fsync"` acknowledges is synced, its name in the directory too."""
+"""Durability, seen in system calls.
+
+What `"fsync"` acknowledges is synced, its name in the directory too.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,9 @@ from .profile import DURABILITIES
 # One that does not sync before it acknowledges survives the process only: that is what it is for.
 DURABLE = [durability for durability in DURABILITIES if durability != "os"]
 
-pytestmark = pytest.mark.skipif(not trace.can_trace(), reason="needs strace, and the permission to trace")
+pytestmark = pytest.mark.skipif(
+    not trace.can_trace(), reason="needs strace, and the permission to trace"
+)
 
 
 @pytest.mark.parametrize("durability", DURABLE)

@@ -1,4 +1,7 @@
-"""Disks that fail: no room, no inodes, no quota, read-only, gone; the errors are true, and appends go on afterwards."""
+"""Disks that fail: no room, no inodes, no quota, read-only, gone.
+
+The errors are true, and appends go on afterwards.
+"""
 
 from __future__ import annotations
 
@@ -39,14 +42,18 @@ FIRST_SUBVOLUME = "0/256"
 LEAST_LINES = 20
 # By each thread; enough for the threads of some process to meet at the file.
 READ_ONLY_APPENDS = 60
-# After a shutdown ext4 says EIO, and EROFS once its journal has given up; after an error on its disk, the other way round.
+# After a shutdown ext4 says EIO, and EROFS once its journal has given up; after an error on its
+# disk, the other way round.
 _GONE = {errno.EIO, errno.EROFS}
 # Phases: until it is enough, then after the disk is well again.
 PHASES = (Phase(seconds=math.inf), Phase(least=3))
 
 
 def run_out_of_inodes(directory: Path, profile: Profile, durability: Durability) -> int:
-    """Append where no file can be made: files that are there go on, new and torn ones wait; return how many appends were refused."""
+    """Append where no file can be made: files that are there go on, new and torn ones wait.
+
+    Return how many appends were refused.
+    """
     with disks.mounted(directory, make_options=("-N", "64")) as place, Crew() as crew:
         well, torn, new = (str(place / name) for name in ("well", "torn", "new"))
         Path(well).touch()
@@ -54,19 +61,28 @@ def run_out_of_inodes(directory: Path, profile: Profile, durability: Durability)
         fillers = _take_all_inodes(place)
         task = Task(well, (0,), profile.seed, durability, phases=PHASES, sabotage=profile.sabotage)
         healthy = _start(crew, task, 2)
-        waiting = [worker for path in (torn, new) for worker in _start(crew, replace(task, path=path), 2)]
+        waiting = [
+            worker for path in (torn, new) for worker in _start(crew, replace(task, path=path), 2)
+        ]
         crew.let_go()
-        crew.wait_until(lambda: _are_refused(crew, waiting) and _have_appended(crew, healthy), "files that cannot be made")
+        crew.wait_until(
+            lambda: _are_refused(crew, waiting) and _have_appended(crew, healthy),
+            "files that cannot be made",
+        )
         crew.enough(crew.workers)
         crew.wait_for_phase(1)
         _check_refusals(crew, {errno.ENOSPC}, only=waiting)
         assert not Path(new).exists()
-        assert Path(torn).read_bytes() == planted, "a file was touched although its torn bytes could not be kept aside"
+        assert Path(torn).read_bytes() == planted, (
+            "a file was touched although its torn bytes could not be kept aside"
+        )
         for filler in fillers:
             filler.unlink()
         refused = _go_on(crew)
         crew.judge([well, torn, new])
-        verifier.require_flawless(verifier.judge_torn(crew.claims, Path(torn + ".torn").read_bytes(), [planted]))
+        verifier.require_flawless(
+            verifier.judge_torn(crew.claims, Path(torn + ".torn").read_bytes(), [planted])
+        )
         return refused
 
 
@@ -82,20 +98,32 @@ def _take_all_inodes(place: Path) -> list[Path]:
 
 
 def pass_the_quota(directory: Path, profile: Profile, durability: Durability) -> int:
-    """Append up to a quota of btrfs, and on; raise it, and append on; return how many appends were refused.
+    """Append up to a quota of btrfs, and on; raise it, and append on.
 
-    At its quota btrfs may refuse to cut a file back as well, for that takes a new block: then the error says that
-    the line may be there, and the next append that finds room mends what is left of it. The refused cut leaves
-    zeros in the page cache where those bytes are, so the file is judged after it was mounted anew.
+    Return how many appends were refused.
+
+    At its quota btrfs may refuse to cut a file back as well, for that takes a new block: then the
+    error says that the line may be there, and the next append that finds room mends what is left of
+    it. The refused cut leaves zeros in the page cache where those bytes are, so the file is judged
+    after it was mounted anew.
     """
     with disks.mounted(directory, "btrfs") as place, Crew() as crew:
         limited = place / "limited"
         path = str(limited / FILE_NAME)
         _run_btrfs("quota", "enable", str(place))
         _run_btrfs("subvolume", "create", str(limited))
-        # Asked for at the mount point, which has no limit: at its limit a subvolume does not even let it be raised.
+        # Asked for at the mount point, which has no limit: at its limit a subvolume does not even
+        # let it be raised.
         _run_btrfs("qgroup", "limit", QUOTA, FIRST_SUBVOLUME, str(place))
-        task = Task(path, (0,), profile.seed, durability, largest=1 << 16, phases=PHASES, sabotage=profile.sabotage)
+        task = Task(
+            path,
+            (0,),
+            profile.seed,
+            durability,
+            largest=1 << 16,
+            phases=PHASES,
+            sabotage=profile.sabotage,
+        )
         _start(crew, task, profile.few(16))
         crew.let_go()
         crew.wait_until(lambda: _count_failed(crew) >= LEAST_REFUSALS, "the quota to be used up")
@@ -121,33 +149,55 @@ def _run_btrfs(*arguments: str) -> None:
 
 
 def write_to_a_read_only_disk(directory: Path, profile: Profile, durability: Durability) -> int:
-    """Remount read-only between two appends, and read-write again; return how many appends were refused."""
+    """Remount read-only between two appends, and read-write again.
+
+    Return how many appends were refused.
+    """
     with disks.mounted(directory) as place, Crew() as crew:
         path = str(place / FILE_NAME)
         phases = (Phase(least=10), Phase(least=READ_ONLY_APPENDS), Phase(least=10))
-        _start(crew, Task(path, (0,), profile.seed, durability, phases=phases, sabotage=profile.sabotage), profile.few(16))
+        _start(
+            crew,
+            Task(path, (0,), profile.seed, durability, phases=phases, sabotage=profile.sabotage),
+            profile.few(16),
+        )
         for count, options in enumerate(("remount,rw", "remount,ro", "remount,rw"), 1):
             subprocess.run(["mount", "-o", options, str(place)], check=True)
             crew.let_go()
             crew.wait_for_phase(count)
-            assert crew.claims.count_refused() == (count > 1) * READ_ONLY_APPENDS * THREADS * len(crew.workers)
+            assert crew.claims.count_refused() == (count > 1) * READ_ONLY_APPENDS * THREADS * len(
+                crew.workers
+            )
         crew.finish()
         _check_refusals(crew, {errno.EROFS})
         crew.judge([path])
         return crew.claims.count_refused()
 
 
-def lose_the_disk(directory: Path, profile: Profile, durability: Durability, file_system: str, way: str) -> int:
-    """Break the file system under the writers, mount it anew under the same ones; return how many appends were refused.
+def lose_the_disk(
+    directory: Path, profile: Profile, durability: Durability, file_system: str, way: str
+) -> int:
+    """Break the file system under the writers, mount it anew under the same ones.
 
-    `way` is "shut down", by the kernel's call, or "turn read-only", as ext4 does by itself after an error on its disk.
-    What was acknowledged before is there; what was refused with "nothing was written" is not, for an append whose
-    line cannot be taken back any more says that it may be there.
+    Return how many appends were refused.
+
+    `way` is "shut down", by the kernel's call, or "turn read-only", as ext4 does by itself after an
+    error on its disk. What was acknowledged before is there; what was refused with "nothing was
+    written" is not, for an append whose line cannot be taken back any more says that it may be
+    there.
     """
     options = "loop,errors=remount-ro" if way == "turn read-only" else "loop"
     with disks.mounted(directory, file_system, mount_options=options) as place, Crew() as crew:
         path = str(place / FILE_NAME)
-        task = Task(path, (0,), profile.seed, durability, largest=1 << 16, phases=PHASES, sabotage=profile.sabotage)
+        task = Task(
+            path,
+            (0,),
+            profile.seed,
+            durability,
+            largest=1 << 16,
+            phases=PHASES,
+            sabotage=profile.sabotage,
+        )
         writers = _start(crew, task, profile.few(16))
         crew.let_go()
         crew.wait_until(lambda: _have_appended(crew, writers), "some lines of each process")
@@ -170,7 +220,11 @@ def _report_an_error(place: Path) -> None:
 
 def _start(crew: Crew, task: Task, count: int) -> list[Worker]:
     return [
-        crew.start(append_lines, replace(task, callers=crew.new_callers(THREADS), door=_door(task.path, index))) for index in range(count)
+        crew.start(
+            append_lines,
+            replace(task, callers=crew.new_callers(THREADS), door=_door(task.path, index)),
+        )
+        for index in range(count)
     ]
 
 
@@ -186,20 +240,32 @@ def _are_refused(crew: Crew, workers: list[Worker]) -> bool:
     return all(len(crew.claims.refused[worker.leader]) >= LEAST_LINES for worker in workers)
 
 
-def _check_refusals(crew: Crew, expected: set[int], only: list[Worker] | None = None, *, may_be_there: bool = False) -> None:
-    """All errors are the expected ones, concern the right files, and say for sure what became of the lines, where that can be."""
+def _check_refusals(
+    crew: Crew, expected: set[int], only: list[Worker] | None = None, *, may_be_there: bool = False
+) -> None:
+    """All errors are the expected ones, concern the right files.
+
+    Say for sure what became of the lines, where that can be.
+    """
     refused = {caller: refusals for caller, refusals in crew.claims.refused.items() if refusals}
     found = {refusal.error for refusals in refused.values() for refusal in refusals.values()}
     assert found or crew.claims.unsure, "nothing was refused"
-    assert found <= expected, f"refused for {[errno.errorcode.get(error, error) for error in found]}"
+    assert found <= expected, (
+        f"refused for {[errno.errorcode.get(error, error) for error in found]}"
+    )
     if only is not None:
-        callers = {caller for worker in only for caller in range(worker.leader, worker.leader + THREADS)}
+        callers = {
+            caller for worker in only for caller in range(worker.leader, worker.leader + THREADS)
+        }
         assert set(refused) <= callers, "refused where nothing is in the way"
     assert may_be_there or not crew.claims.unsure, "an error did not say that nothing was written"
 
 
 def _go_on(crew: Crew, *, may_be_there: bool = False) -> int:
-    """Let the same writers append again, without an error; return how many appends had been refused."""
+    """Let the same writers append again, without an error.
+
+    Return how many appends had been refused.
+    """
     refused = crew.claims.count_refused()
     failed = _count_failed(crew)
     crew.let_go()
@@ -223,20 +289,28 @@ def a_disk() -> Iterator[None]:
 def test_a_disk_that_refuses_is_written_to_again(
     tmp_path: Path, profile: Profile, scenario: Callable[..., int], durability: Durability
 ) -> None:
-    """Every refusal has its errno, says that nothing was written and is right; when there is room, appends go on."""
+    """Every refusal has its errno, says that nothing was written and is right.
+
+    When there is room, appends go on.
+    """
     with a_disk():
         assert scenario(tmp_path, profile, durability) >= LEAST_LINES
 
 
 @pytest.mark.parametrize("file_system", ["xfs", "btrfs"])
-def test_other_full_disks_refuse_whole_lines(tmp_path: Path, profile: Profile, file_system: str) -> None:
+def test_other_full_disks_refuse_whole_lines(
+    tmp_path: Path, profile: Profile, file_system: str
+) -> None:
     """As on ext4: ENOSPC, nothing written, and on it goes when there is room."""
     with a_disk(), disks.mounted(tmp_path, file_system) as place:
         assert fill_the_disk(place, profile, "fsync") >= LEAST_REFUSALS
 
 
 @pytest.mark.parametrize("durability", DURABLE)
-@pytest.mark.parametrize(("file_system", "way"), [("ext4", "shut down"), ("xfs", "shut down"), ("ext4", "turn read-only")])
+@pytest.mark.parametrize(
+    ("file_system", "way"),
+    [("ext4", "shut down"), ("xfs", "shut down"), ("ext4", "turn read-only")],
+)
 def test_a_disk_that_went_away_is_written_to_again(
     tmp_path: Path, profile: Profile, file_system: str, way: str, durability: Durability
 ) -> None:
@@ -251,11 +325,17 @@ def test_a_disk_that_went_away_is_written_to_again(
         (partial(run_out_of_inodes, durability="fsync"), "no withdrawal", "refused: "),
         (partial(pass_the_quota, durability="os"), "no cut", "broken: |torn: "),
         (partial(write_to_a_read_only_disk, durability="os"), "no withdrawal", "refused: "),
-        (partial(lose_the_disk, durability="fsync", file_system="ext4", way="shut down"), "no sync", "lost: "),
+        (
+            partial(lose_the_disk, durability="fsync", file_system="ext4", way="shut down"),
+            "no sync",
+            "lost: ",
+        ),
     ],
     ids=lambda value: value.func.__name__ if isinstance(value, partial) else None,
 )
-def test_a_failing_disk_can_fail(scenario: Callable[..., Any], tmp_path: Path, profile: Profile, way: str, complaint: str) -> None:
+def test_a_failing_disk_can_fail(
+    scenario: Callable[..., Any], tmp_path: Path, profile: Profile, way: str, complaint: str
+) -> None:
     """With an engine that is broken on purpose."""
     with a_disk():
         expect_failure(scenario, tmp_path, profile, way, complaint)

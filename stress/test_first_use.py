@@ -19,17 +19,30 @@ if TYPE_CHECKING:
 
     from .profile import Profile
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="asks for a fork server that has never appended")
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="asks for a fork server that has never appended"
+)
 
 THREADS = 16
 
 
 def use_first_in_threads(directory: Path, profile: Profile, door: str) -> int:
-    """Start processes that have never appended, and have all their threads begin at once; return how many lines they did."""
+    """Start processes that have never appended, and have all their threads begin at once.
+
+    Return how many lines they did.
+    """
     path = str(directory / FILE_NAME)
     # The fork server imports the library, and never uses it: what it forks is new, and cheap.
     with Crew("forkserver") as crew:
-        task = Task(path, (0,), profile.seed, durability="os", door=door, largest=100, sabotage=profile.sabotage)
+        task = Task(
+            path,
+            (0,),
+            profile.seed,
+            durability="os",
+            door=door,
+            largest=100,
+            sabotage=profile.sabotage,
+        )
         for _ in range(profile.few(4)):
             crew.start(append_first, replace(task, callers=crew.new_callers(THREADS)))
         crew.let_go()
@@ -44,7 +57,13 @@ def measure_first_in_threads(directory: Path, profile: Profile) -> int:
     """The same with a metric of each kind; return how many lines they did."""
     count = 0
     with Crew("forkserver") as crew:
-        task = Task(str(directory / FILE_NAME), (0,), profile.seed, durability="os", sabotage=profile.sabotage)
+        task = Task(
+            str(directory / FILE_NAME),
+            (0,),
+            profile.seed,
+            durability="os",
+            sabotage=profile.sabotage,
+        )
         callers = [crew.new_callers(THREADS) for _ in range(profile.processes)]
         for group in callers:
             crew.start(append_first_metrics, replace(task, callers=group))
@@ -52,7 +71,9 @@ def measure_first_in_threads(directory: Path, profile: Profile) -> int:
         crew.finish()
     for kind in ("outcomes", "performance", "fidelity"):
         lines = (directory / f"{SKILL}_{kind}.json").read_bytes().splitlines()
-        assert sorted(int(json.loads(line)["execution_id"]) for line in lines) == [caller for group in callers for caller in group]
+        assert sorted(int(json.loads(line)["execution_id"]) for line in lines) == [
+            caller for group in callers for caller in group
+        ]
         count += len(lines)
     return count
 

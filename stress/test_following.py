@@ -1,4 +1,8 @@
-"""Following under rotation: each follower is given exactly the acknowledged lines, also the killed one that goes on from its cursor."""
+"""Following under rotation.
+
+Each follower is given exactly the acknowledged lines, also the killed one that goes on from its
+cursor.
+"""
 
 from __future__ import annotations
 
@@ -46,12 +50,17 @@ class Post:
         self.worker = self._start()
 
     def _start(self) -> Worker:
-        self.worker = self._crew.start(follow_and_note, replace(self.errand, callers=self._crew.new_callers(1)))
+        self.worker = self._crew.start(
+            follow_and_note, replace(self.errand, callers=self._crew.new_callers(1))
+        )
         self._crew.let_go([self.worker])
         return self.worker
 
     def strike(self) -> bool:
-        """Kill it, whatever it does, and begin it anew; only once it has noted a cursor to go on from."""
+        """Kill it, whatever it does, and begin it anew.
+
+        Only once it has noted a cursor to go on from.
+        """
         if not os.path.exists(self.errand.notes) or not os.path.getsize(self.errand.notes):
             return False
         self._crew.kill([self.worker])
@@ -59,19 +68,38 @@ class Post:
         return True
 
 
-def follow_under_rotation(directory: Path, profile: Profile, rotation: Rotation | None, rotate: Callable[[str, Random], int]) -> int:
+def follow_under_rotation(
+    directory: Path,
+    profile: Profile,
+    rotation: Rotation | None,
+    rotate: Callable[[str, Random], int],
+) -> int:
     """Rotate under writers, kill followers and some writers now and then, judge what each follower noted; return the rotations."""
     path = str(directory / FILE_NAME)
     chance = profile.chance("following")
-    task = Task(path, (0,), profile.seed, phases=(Phase(seconds=math.inf),), sabotage=profile.sabotage, rotation=rotation, largest=1 << 12)
+    task = Task(
+        path,
+        (0,),
+        profile.seed,
+        phases=(Phase(seconds=math.inf),),
+        sabotage=profile.sabotage,
+        rotation=rotation,
+        largest=1 << 12,
+    )
     rotations = kills = 0
     with Crew() as crew:
         last_caller = crew.new_callers(1)
         notes = [str(directory / f"notes-{number}") for number in range(FOLLOWERS)]
         errand = Errand(path, (0,), "", last_caller[0], notify=True, sabotage=profile.sabotage)
-        posts = [Post(crew, replace(errand, notes=name, notify=index % 2 == 0)) for index, name in enumerate(notes)]
+        posts = [
+            Post(crew, replace(errand, notes=name, notify=index % 2 == 0))
+            for index, name in enumerate(notes)
+        ]
         doors = [("log", "metrics")[index % 2] for index in range(profile.few(2))]
-        writers = [crew.start(append_lines, replace(task, callers=crew.new_callers(1), door=door)) for door in doors]
+        writers = [
+            crew.start(append_lines, replace(task, callers=crew.new_callers(1), door=door))
+            for door in doors
+        ]
         crew.let_go(writers)
         until = time.monotonic() + profile.seconds
         while time.monotonic() < until or kills < LEAST_KILLS or rotations < LEAST_ROTATIONS:
@@ -82,7 +110,9 @@ def follow_under_rotation(directory: Path, profile: Profile, rotation: Rotation 
             if chance.random() < 0.1 and len(writers) > 2:
                 crew.kill([writers.pop()])
         crew.enough(writers)
-        crew.wait_until(lambda: all(worker.is_over() for worker in writers), "the end of the writers")
+        crew.wait_until(
+            lambda: all(worker.is_over() for worker in writers), "the end of the writers"
+        )
         last = crew.start(append_lines, replace(task, callers=last_caller, phases=(Phase(),)))
         crew.let_go([last])
         crew.finish()
@@ -90,7 +120,9 @@ def follow_under_rotation(directory: Path, profile: Profile, rotation: Rotation 
         for name in notes:
             verifier.require_flawless(verifier.judge(crew.claims, [noted_lines(name)]))
         sequences = [noted_marks(name) for name in notes]
-        assert all(sequence == sequences[0] for sequence in sequences), "followers were given the lines in different orders"
+        assert all(sequence == sequences[0] for sequence in sequences), (
+            "followers were given the lines in different orders"
+        )
     return rotations
 
 
@@ -98,7 +130,11 @@ def _rename(path: str, chance: Random) -> int:
     """Rename as logrotate does, and compress what was renamed once nobody writes to it."""
     if not os.path.exists(path):
         return 0
-    names = [name for number in range(1, len(os.listdir(os.path.dirname(path)))) for name in (f"{path}.{number}", f"{path}.{number}.gz")]
+    names = [
+        name
+        for number in range(1, len(os.listdir(os.path.dirname(path))))
+        for name in (f"{path}.{number}", f"{path}.{number}.gz")
+    ]
     for name in reversed([name for name in names if os.path.exists(name)]):
         stem, _, ending = name.removeprefix(f"{path}.").partition(".")
         os.rename(name, f"{path}.{int(stem) + 1}" + (f".{ending}" if ending else ""))
@@ -120,7 +156,8 @@ def _seal(path: str, chance: Random) -> int:
     return AppendLog(path).rotate() is not None if chance.random() < 0.3 else 0
 
 
-# Files renamed and compressed by another program; segments sealed by the writers and by hand, and compressed in the background.
+# Files renamed and compressed by another program; segments sealed by the writers and by hand, and
+# compressed in the background.
 WAYS = ("renaming", "sealing")
 
 
@@ -128,10 +165,15 @@ def follow_through(directory: Path, profile: Profile, way: str) -> int:
     """Follow through one way of rotation."""
     if way == "renaming":
         return follow_under_rotation(directory, profile, None, _rename)
-    return follow_under_rotation(directory, profile, Rotation(max_bytes=SEGMENT_BYTES, compress="gzip"), _seal)
+    return follow_under_rotation(
+        directory, profile, Rotation(max_bytes=SEGMENT_BYTES, compress="gzip"), _seal
+    )
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_followers_get_every_line_once(tmp_path: Path, profile: Profile, way: str) -> None:
-    """Through rotations, kills of writers and kills of followers, which go on from their cursors."""
+    """Through rotations, kills of writers and kills of followers.
+
+    Which go on from their cursors.
+    """
     assert follow_through(tmp_path, profile, way) >= LEAST_ROTATIONS

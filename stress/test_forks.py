@@ -1,4 +1,7 @@
-"""Forks under threads: in the middle of appends, with children that append, and children that outlive their parent."""
+"""Forks under threads.
+
+In the middle of appends, with children that append, and children that outlive their parent.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,9 @@ if TYPE_CHECKING:
 
     from .profile import Profile
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="asks for the parent's death by prctl")
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="asks for the parent's death by prctl"
+)
 
 THREADS = 4
 # A lock that nobody keeps takes not a hundredth of it.
@@ -37,7 +42,12 @@ def fork_under_threads(directory: Path, profile: Profile, durability: Durability
     task = Task(path, (0,), profile.seed, durability, phases=phases, sabotage=profile.sabotage)
     with Crew() as crew:
         for index in range(profile.few(32)):
-            crew.start(append_while_forking, replace(task, callers=crew.new_callers(THREADS), door=("log", "metrics")[index % 2]))
+            crew.start(
+                append_while_forking,
+                replace(
+                    task, callers=crew.new_callers(THREADS), door=("log", "metrics")[index % 2]
+                ),
+            )
         crew.let_go()
         crew.finish()
         assert not crew.claims.count_refused()
@@ -47,17 +57,32 @@ def fork_under_threads(directory: Path, profile: Profile, durability: Durability
 
 
 def outlive_parents(directory: Path, profile: Profile, durability: Durability) -> int:
-    """Kill parents in mid-append by children that live on, one after another; return how many children lived at the end."""
+    """Kill parents in mid-append by children that live on, one after another.
+
+    Return how many children lived at the end.
+    """
     path = str(directory / FILE_NAME)
-    task = Task(path, (0,), profile.seed, durability, lock_timeout=LOCK_TIMEOUT, largest=1 << 18, sabotage=profile.sabotage)
+    task = Task(
+        path,
+        (0,),
+        profile.seed,
+        durability,
+        lock_timeout=LOCK_TIMEOUT,
+        largest=1 << 18,
+        sabotage=profile.sabotage,
+    )
     with Crew() as crew:
         for count in range(1, max(LEAST_DEATHS, profile.few(4)) + 1):
-            parent = crew.start(append_and_be_killed, replace(task, callers=crew.new_callers(THREADS)))
+            parent = crew.start(
+                append_and_be_killed, replace(task, callers=crew.new_callers(THREADS))
+            )
             parent.is_killed = True
             crew.let_go([parent])
             crew.wait_for_strangers(count)
             assert not crew.claims.count_refused(), "a child kept the lock of its dead parent"
-        last = crew.start(append_lines, replace(task, callers=crew.new_callers(1), phases=(Phase(least=5),)))
+        last = crew.start(
+            append_lines, replace(task, callers=crew.new_callers(1), phases=(Phase(least=5),))
+        )
         crew.let_go([last])
         crew.finish()
         for pid in crew.strangers:
@@ -68,12 +93,16 @@ def outlive_parents(directory: Path, profile: Profile, durability: Durability) -
 
 
 @pytest.mark.parametrize("durability", DURABILITIES)
-def test_children_forked_under_threads_append_like_anyone(tmp_path: Path, profile: Profile, durability: Durability) -> None:
+def test_children_forked_under_threads_append_like_anyone(
+    tmp_path: Path, profile: Profile, durability: Durability
+) -> None:
     """Parents and children lose nothing, mix nothing, and neither hangs in the other's lock."""
     assert fork_under_threads(tmp_path, profile, durability) >= 16
 
 
 @pytest.mark.parametrize("durability", DURABILITIES)
-def test_children_do_not_keep_the_lock_of_a_killed_parent(tmp_path: Path, profile: Profile, durability: Durability) -> None:
+def test_children_do_not_keep_the_lock_of_a_killed_parent(
+    tmp_path: Path, profile: Profile, durability: Durability
+) -> None:
     """Others append within their timeout although children of the killed live on."""
     assert outlive_parents(tmp_path, profile, durability) >= LEAST_DEATHS

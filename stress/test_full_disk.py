@@ -1,4 +1,7 @@
-"""A full disk: errors that are true, no piece of a line, and appends that go on when there is room again."""
+"""A full disk.
+
+Errors that are true, no piece of a line, and appends that go on when there is room again.
+"""
 
 from __future__ import annotations
 
@@ -27,19 +30,41 @@ LEAST_REFUSALS = 100
 
 
 def fill_the_disk(directory: Path, profile: Profile, durability: Durability) -> int:
-    """Append until the disk is full, and on; make room, and append on; return how many appends were refused."""
+    """Append until the disk is full, and on; make room, and append on.
+
+    Return how many appends were refused.
+    """
     path = str(directory / FILE_NAME)
     ballast = disks.fill(directory, LEFT_BYTES)
     phases = (Phase(seconds=math.inf), Phase(least=3))
-    task = Task(path, (0,), profile.seed, durability, largest=1 << 16, phases=phases, sabotage=profile.sabotage)
+    task = Task(
+        path,
+        (0,),
+        profile.seed,
+        durability,
+        largest=1 << 16,
+        phases=phases,
+        sabotage=profile.sabotage,
+    )
     with Crew() as crew:
         for index in range(profile.few(16)):
-            crew.start(append_lines, replace(task, callers=crew.new_callers(THREADS), door=tuple(DOORS)[index % len(DOORS)]))
+            crew.start(
+                append_lines,
+                replace(
+                    task, callers=crew.new_callers(THREADS), door=tuple(DOORS)[index % len(DOORS)]
+                ),
+            )
         crew.let_go()
-        crew.wait_until(lambda: crew.claims.count_refused() >= LEAST_REFUSALS, "the disk to be full")
+        crew.wait_until(
+            lambda: crew.claims.count_refused() >= LEAST_REFUSALS, "the disk to be full"
+        )
         crew.enough(crew.workers)
         crew.wait_for_phase(1)
-        errors = {refusal.error for refused in crew.claims.refused.values() for refusal in refused.values()}
+        errors = {
+            refusal.error
+            for refused in crew.claims.refused.values()
+            for refusal in refused.values()
+        }
         assert errors == {errno.ENOSPC}
         refused = crew.claims.count_refused()
         ballast.unlink()
@@ -53,6 +78,8 @@ def fill_the_disk(directory: Path, profile: Profile, durability: Durability) -> 
 
 
 @pytest.mark.parametrize("durability", DURABILITIES)
-def test_a_full_disk_refuses_whole_lines(small_disk: Path, profile: Profile, durability: Durability) -> None:
+def test_a_full_disk_refuses_whole_lines(
+    small_disk: Path, profile: Profile, durability: Durability
+) -> None:
     """Every refusal is ENOSPC, says that nothing was written, and is right about it."""
     assert fill_the_disk(small_disk, profile, durability) >= LEAST_REFUSALS

@@ -32,11 +32,22 @@ THREADS = 3
 
 
 def kill_in_storms(directory: Path, profile: Profile, durability: Durability) -> int:
-    """Write, break, recover, append more, reopen and read all; return how many writers were killed."""
+    """Write, break, recover, append more, reopen and read all.
+
+    Return how many writers were killed.
+    """
     path = str(directory / FILE_NAME)
     chance = profile.chance("kill storm")
     endless = (Phase(seconds=math.inf),)
-    task = Task(path, (0,), profile.seed, durability, largest=LARGEST_LINE, phases=endless, sabotage=profile.sabotage)
+    task = Task(
+        path,
+        (0,),
+        profile.seed,
+        durability,
+        largest=LARGEST_LINE,
+        phases=endless,
+        sabotage=profile.sabotage,
+    )
     planted: list[bytes] = []
     with Crew() as crew:
         _start(crew, task, profile.few(8))
@@ -49,7 +60,9 @@ def kill_in_storms(directory: Path, profile: Profile, durability: Durability) ->
         planted.append(torn_tails.plant(path, crew, chance))
         _append_more(crew, replace(task, phases=(Phase(least=5),)))
         crew.judge([path])
-        verifier.require_flawless(verifier.judge_torn(crew.claims, Path(path + ".torn").read_bytes(), planted))
+        verifier.require_flawless(
+            verifier.judge_torn(crew.claims, Path(path + ".torn").read_bytes(), planted)
+        )
         _read_again(path, crew)
         return sum(worker.is_killed for worker in crew.workers)
 
@@ -57,7 +70,12 @@ def kill_in_storms(directory: Path, profile: Profile, durability: Durability) ->
 def _start(crew: Crew, task: Task, count: int) -> None:
     callers = [crew.new_callers(THREADS) for _ in range(count)]
     doors = [tuple(DOORS)[first % len(DOORS)] for first, *_ in callers]
-    crew.let_go([crew.start(append_lines, replace(task, callers=own, door=door)) for own, door in zip(callers, doors, strict=True)])
+    crew.let_go(
+        [
+            crew.start(append_lines, replace(task, callers=own, door=door))
+            for own, door in zip(callers, doors, strict=True)
+        ]
+    )
 
 
 def _strike(crew: Crew, path: str, chance: Random) -> list[bytes]:
@@ -83,6 +101,8 @@ def _read_again(path: str, crew: Crew) -> None:
 
 
 @pytest.mark.parametrize("durability", DURABILITIES)
-def test_killed_writers_take_nothing_acknowledged_with_them(tmp_path: Path, profile: Profile, durability: Durability) -> None:
+def test_killed_writers_take_nothing_acknowledged_with_them(
+    tmp_path: Path, profile: Profile, durability: Durability
+) -> None:
     """What was acknowledged stays, what was under way is whole or not there, what was torn is kept aside."""
     assert kill_in_storms(tmp_path, profile, durability) >= 5

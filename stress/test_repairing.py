@@ -1,4 +1,7 @@
-"""Repair while writers write, vandals damage, and repairers are killed: nothing good is lost, moved or read twice."""
+"""Repair while writers write, vandals damage, and repairers are killed.
+
+Nothing good is lost, moved or read twice.
+"""
 
 from __future__ import annotations
 
@@ -31,17 +34,33 @@ LARGEST_LINE = 1 << 14
 
 
 def repair_under_writers(directory: Path, profile: Profile, *, is_rough: bool) -> int:
-    """Damage and repair a file while it is written; kill repairers now and then if rough. Return how many faults were repaired."""
+    """Damage and repair a file while it is written; kill repairers now and then if rough.
+
+    Return how many faults were repaired.
+    """
     path = str(directory / FILE_NAME)
     chance = profile.chance("repairing")
-    task = Task(path, (0,), profile.seed, "fsync", largest=LARGEST_LINE, phases=(Phase(seconds=math.inf),), sabotage=profile.sabotage)
+    task = Task(
+        path,
+        (0,),
+        profile.seed,
+        "fsync",
+        largest=LARGEST_LINE,
+        phases=(Phase(seconds=math.inf),),
+        sabotage=profile.sabotage,
+    )
     with Crew() as crew:
         writers = [
-            crew.start(append_lines, replace(task, callers=crew.new_callers(1), door=("log", "metrics")[index % 2]))
+            crew.start(
+                append_lines,
+                replace(task, callers=crew.new_callers(1), door=("log", "metrics")[index % 2]),
+            )
             for index in range(profile.few(8))
         ]
         crew.let_go(writers)
-        crew.wait_until(lambda: len(crew.claims.acknowledged) == len(writers), "a line of every caller")
+        crew.wait_until(
+            lambda: len(crew.claims.acknowledged) == len(writers), "a line of every caller"
+        )
         vandal = Vandal(path, crew, chance, is_rough=is_rough)
         follower = crew.start(follow_all_the_while, replace(task, callers=crew.new_callers(1)))
         repairers = [_start_repairer(crew, task) for _ in range(REPAIRERS)]
@@ -58,9 +77,13 @@ def repair_under_writers(directory: Path, profile: Profile, *, is_rough: bool) -
         crew.wait_for_phase(1, writers)
         crew.enough([follower])
         crew.finish()
-        repaired = sum(worker.counts[0] for worker in repairers) + len(repair(path, keep=KEPT).changes)
+        repaired = sum(worker.counts[0] for worker in repairers) + len(
+            repair(path, keep=KEPT).changes
+        )
         _judge(crew, path, vandal, is_rough=is_rough)
-        assert follower.counts[0] >= sum(len(crew.claims.acknowledged[worker.leader]) for worker in writers)
+        assert follower.counts[0] >= sum(
+            len(crew.claims.acknowledged[worker.leader]) for worker in writers
+        )
         return repaired
 
 
@@ -81,18 +104,29 @@ def _judge(crew: Crew, path: str, vandal: Vandal, *, is_rough: bool) -> None:
     content = Path(path).read_bytes()
     aside = Path(f"{path}.torn").read_bytes() if Path(f"{path}.torn").exists() else b""
     lines = [line.strip(b" ") + b"\n" for line in content.split(b"\n")[:-1]]
-    verifier.require_flawless(verifier.judge(crew.claims, [io.BytesIO(b"".join(line for line in lines if line != b"\n"))]))
+    verifier.require_flawless(
+        verifier.judge(crew.claims, [io.BytesIO(b"".join(line for line in lines if line != b"\n"))])
+    )
     assert content.endswith(b"\n")
     for line in vandal.bad:
         assert line in aside, f"lost: {line[:80]!r} was not put aside"
     if is_rough:  # a repairer that was killed may leave objects in `.torn` only
         whole = {part + b"}" for line in vandal.glued for part in line.split(b"}")[:-1]}
-        assert not [part for part in whole if part.replace(b" ", b"") not in (content + aside).replace(b" ", b"")]
+        assert not [
+            part
+            for part in whole
+            if part.replace(b" ", b"") not in (content + aside).replace(b" ", b"")
+        ]
     report = check(path)
     assert {kind for file in report.files for kind in file.fault_counts} <= set(KEPT)
 
 
 @pytest.mark.parametrize("is_rough", [False, True], ids=["gentle", "killed"])
-def test_a_repair_under_writers_costs_no_line(tmp_path: Path, profile: Profile, is_rough: bool) -> None:
-    """Every acknowledged line is there once and was read once; what was glued has lines of its own, the rest is put aside."""
+def test_a_repair_under_writers_costs_no_line(
+    tmp_path: Path, profile: Profile, is_rough: bool
+) -> None:
+    """Every acknowledged line is there once and was read once.
+
+    What was glued has lines of its own, the rest is put aside.
+    """
     assert repair_under_writers(tmp_path, profile, is_rough=is_rough) > 0

@@ -1,4 +1,7 @@
-"""Rotation by the library: writers seal, others rotate and compress, all of them are killed, and readers read through it."""
+"""Rotation by the library.
+
+Writers seal, others rotate and compress, all of them are killed, and readers read through it.
+"""
 
 from __future__ import annotations
 
@@ -43,9 +46,16 @@ class Staff:
     """The processes that append, rotate and compress; whoever is killed is replaced."""
 
     def __init__(self, crew: Crew, task: Task, writers: int) -> None:
-        """Start all of them: one writer of three knows nothing of rotation, and each comes through another door."""
+        """Start all of them.
+
+        One writer of three knows nothing of rotation, and each comes through another door.
+        """
         self._crew = crew
-        self._posts: list[tuple[Body, Task]] = [(rotate_often, task), (keep_up, task), (keep_up, task)]
+        self._posts: list[tuple[Body, Task]] = [
+            (rotate_often, task),
+            (keep_up, task),
+            (keep_up, task),
+        ]
         self._posts += [
             (
                 append_lines,
@@ -79,15 +89,29 @@ class Staff:
 
 
 def rotate_and_kill(directory: Path, profile: Profile, durability: Durability) -> tuple[int, int]:
-    """Rotate under writers, kill everybody now and then, read all the while; return how many segments and kills there were."""
+    """Rotate under writers, kill everybody now and then, read all the while.
+
+    Return how many segments and kills there were.
+    """
     path = str(directory / FILE_NAME)
     chance = profile.chance("rotating")
     rotation = Rotation(max_bytes=SEGMENT_BYTES, compress=chance.choice(["gzip", "zstd"]))
-    task = Task(path, (0,), profile.seed, durability, phases=(Phase(seconds=math.inf),), sabotage=profile.sabotage, rotation=rotation)
+    task = Task(
+        path,
+        (0,),
+        profile.seed,
+        durability,
+        phases=(Phase(seconds=math.inf),),
+        sabotage=profile.sabotage,
+        rotation=rotation,
+    )
     planted: list[bytes] = []
     kills = 0
     with Crew() as crew:
-        readers = [crew.start(body, replace(task, callers=crew.new_callers(1))) for body in (read_all, read_last, read_last)]
+        readers = [
+            crew.start(body, replace(task, callers=crew.new_callers(1)))
+            for body in (read_all, read_last, read_last)
+        ]
         crew.let_go(readers)
         staff = Staff(crew, task, profile.few(8))
         until = time.monotonic() + profile.seconds
@@ -97,9 +121,14 @@ def rotate_and_kill(directory: Path, profile: Profile, durability: Durability) -
                 planted.append(torn_tails.plant(path, crew, chance))
             kills += staff.strike(chance)
         staff.dismiss()
-        crew.wait_until(lambda: all(worker.is_over() or worker in readers for worker in crew.workers), "the end of the writers")
+        crew.wait_until(
+            lambda: all(worker.is_over() or worker in readers for worker in crew.workers),
+            "the end of the writers",
+        )
         crew.enough(readers)
-        last = crew.start(append_lines, replace(task, callers=crew.new_callers(1), phases=(Phase(),)))
+        last = crew.start(
+            append_lines, replace(task, callers=crew.new_callers(1), phases=(Phase(),))
+        )
         crew.let_go([last])
         crew.finish()
         assert not crew.claims.count_refused()
@@ -113,11 +142,16 @@ def rotate_and_kill(directory: Path, profile: Profile, durability: Durability) -
 
 
 def judge(path: str, crew: Crew, planted: list[bytes]) -> None:
-    """All files together hold what was claimed, and nothing else; the library's own reader agrees."""
+    """All files together hold what was claimed, and nothing else.
+
+    The library's own reader agrees.
+    """
     with contextlib.ExitStack() as opened:
         verifier.require_flawless(verifier.judge(crew.claims, open_pieces(path, opened)))
     torn = Path(path + ".torn")
-    verifier.require_flawless(verifier.judge_torn(crew.claims, torn.read_bytes() if torn.exists() else b"", planted))
+    verifier.require_flawless(
+        verifier.judge_torn(crew.claims, torn.read_bytes() if torn.exists() else b"", planted)
+    )
     log = AppendLog(path)
     records = log.read()
     count = crew.claims.count_acknowledged()
@@ -132,8 +166,13 @@ def _tails(log: AppendLog, records: list[dict[str, Any]]) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("durability", DURABILITIES)
-def test_rotation_under_kills_keeps_every_line_once(tmp_path: Path, profile: Profile, durability: Durability) -> None:
-    """Segments, compressed and not, and the active file hold every acknowledged line once, in its caller's order; no reader saw a gap."""
+def test_rotation_under_kills_keeps_every_line_once(
+    tmp_path: Path, profile: Profile, durability: Durability
+) -> None:
+    """Segments, compressed and not.
+
+    The active file hold every acknowledged line once, in its caller's order; no reader saw a gap.
+    """
     segments, kills = rotate_and_kill(tmp_path, profile, durability)
     assert segments >= LEAST_SEGMENTS
     assert kills >= 5

@@ -40,25 +40,48 @@ def rotate_under_writers(directory: Path, profile: Profile, durability: Durabili
     """Take the file away from its writers again and again; return how often."""
     path = str(directory / FILE_NAME)
     chance = profile.chance("rotation")
-    task = Task(path, (0,), profile.seed, durability, phases=(Phase(seconds=math.inf),), sabotage=profile.sabotage)
+    task = Task(
+        path,
+        (0,),
+        profile.seed,
+        durability,
+        phases=(Phase(seconds=math.inf),),
+        sabotage=profile.sabotage,
+    )
     files: list[Rotated] = []
     with Crew() as crew:
         try:
             for index in range(profile.few(8)):
-                crew.start(append_lines, replace(task, callers=crew.new_callers(THREADS), door=tuple(DOORS)[index % len(DOORS)]))
+                crew.start(
+                    append_lines,
+                    replace(
+                        task,
+                        callers=crew.new_callers(THREADS),
+                        door=tuple(DOORS)[index % len(DOORS)],
+                    ),
+                )
             crew.let_go()
             until = time.monotonic() + profile.seconds
             while time.monotonic() < until or len(files) < LEAST_ROTATIONS:
                 crew.attend(chance.uniform(0, 0.05))
                 files.extend(_take_away(path, len(files) + 1, chance))
-            crew.wait_until(lambda: len(crew.claims.acknowledged) == len(crew.workers) * THREADS, "a line of every caller")
+            crew.wait_until(
+                lambda: len(crew.claims.acknowledged) == len(crew.workers) * THREADS,
+                "a line of every caller",
+            )
             crew.enough(crew.workers)
             crew.finish()
             assert not crew.claims.count_refused()
             files.extend(_take_away(path, len(files) + 1, chance))
-            grown = [rotated for rotated in files if os.fstat(rotated.file.fileno()).st_size != rotated.size]
+            grown = [
+                rotated
+                for rotated in files
+                if os.fstat(rotated.file.fileno()).st_size != rotated.size
+            ]
             assert not grown, f"{len(grown)} files were written to after they had been rotated away"
-            verifier.require_flawless(verifier.judge(crew.claims, [rotated.file for rotated in files]))
+            verifier.require_flawless(
+                verifier.judge(crew.claims, [rotated.file for rotated in files])
+            )
         finally:
             for rotated in files:
                 rotated.file.close()
@@ -68,14 +91,18 @@ def rotate_under_writers(directory: Path, profile: Profile, durability: Durabili
 def _take_away(path: str, number: int, chance: Random) -> list[Rotated]:
     """Rename or unlink the file if it is there, and wait for whoever is writing to it.
 
-    Then it is final, as a rotation that compresses or ships it needs: who gets its lock from now on has to see
-    that it has lost its name.
+    Then it is final, as a rotation that compresses or ships it needs: who gets its lock from now on
+    has to see that it has lost its name.
     """
     try:
         file = open(path, "rb")  # noqa: SIM115 - closed by the scenario, after the judge has read it
     except FileNotFoundError:
         return []
-    _lose_name(path, f"{path}.{number}", chance.choice(["rename", "rename and create", "link and unlink", "unlink"]))
+    _lose_name(
+        path,
+        f"{path}.{number}",
+        chance.choice(["rename", "rename and create", "link and unlink", "unlink"]),
+    )
     fcntl.flock(file, fcntl.LOCK_EX)
     size = os.fstat(file.fileno()).st_size
     fcntl.flock(file, fcntl.LOCK_UN)
@@ -94,6 +121,8 @@ def _lose_name(path: str, aside: str, way: str) -> None:
 
 
 @pytest.mark.parametrize("durability", DURABILITIES)
-def test_rotated_files_hold_every_line_once(tmp_path: Path, profile: Profile, durability: Durability) -> None:
+def test_rotated_files_hold_every_line_once(
+    tmp_path: Path, profile: Profile, durability: Durability
+) -> None:
     """All files together hold every acknowledged line once, in its caller's order from file to file."""
     assert rotate_under_writers(tmp_path, profile, durability) >= LEAST_ROTATIONS

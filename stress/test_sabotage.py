@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
     from .profile import Profile
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the scenarios that fail are those of Linux")
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="the scenarios that fail are those of Linux"
+)
 
 WRITE = partial(write_with_many, durability="os")
 
@@ -42,7 +44,10 @@ def small(profile: Profile) -> Profile:
 
 
 def test_every_way_finds_what_it_breaks() -> None:
-    """A worker that cannot be broken ends with an error as well, which must not be taken for a scenario's success."""
+    """A worker that cannot be broken ends with an error as well.
+
+    Which must not be taken for a scenario's success.
+    """
     code = "from stress import sabotage\nfor way in sabotage.WAYS: sabotage.commit(way)"
     subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent.parent, check=True)
 
@@ -58,7 +63,9 @@ def test_every_way_finds_what_it_breaks() -> None:
         ("no lock", "broken: |lost: "),
     ],
 )
-def test_the_judge_catches_writers_that(tmp_path: Path, small: Profile, way: str, complaint: str) -> None:
+def test_the_judge_catches_writers_that(
+    tmp_path: Path, small: Profile, way: str, complaint: str
+) -> None:
     """Lose, double, tear, alter or reorder lines, or take no lock."""
     expect_failure(WRITE, tmp_path, small, way, complaint)
 
@@ -70,9 +77,17 @@ def test_the_judge_catches_writers_that(tmp_path: Path, small: Profile, way: str
         (partial(append_from_pool, start_method="spawn", door_name="log"), "drop", "lost: "),
         (partial(kill_in_storms, durability="fsync"), "no mend", "broken: "),
         (partial(pass_the_limit, durability="os"), "no cut", "broken: |torn: |left in the file"),
-        (partial(rotate_under_writers, durability="fsync"), "no name check", "after they had been rotated"),
+        (
+            partial(rotate_under_writers, durability="fsync"),
+            "no name check",
+            "after they had been rotated",
+        ),
         (partial(rotate_and_kill, durability="os"), "no base", "in no segment|ended with 1"),
-        (partial(rotate_and_kill, durability="os"), "no mend", r"broken: |ended with 1|holds \d+ bytes"),
+        (
+            partial(rotate_and_kill, durability="os"),
+            "no mend",
+            r"broken: |ended with 1|holds \d+ bytes",
+        ),
         (partial(wait_for_stopped_holder, durability="fsync"), "no withdrawal", "refused: "),
         (partial(outlive_parents, durability="fsync"), "no forgetting", "kept the lock"),
         (partial(read_all_the_while, durability="os"), "no mend", "ended with 1"),
@@ -81,11 +96,19 @@ def test_the_judge_catches_writers_that(tmp_path: Path, small: Profile, way: str
     ],
     ids=lambda value: value.func.__name__ if isinstance(value, partial) else None,
 )
-def test_every_scenario_can_fail(scenario: Callable[..., Any], tmp_path: Path, small: Profile, way: str, complaint: str) -> None:
+def test_every_scenario_can_fail(
+    scenario: Callable[..., Any], tmp_path: Path, small: Profile, way: str, complaint: str
+) -> None:
     """A scenario that nothing can fail would prove nothing."""
     expect_failure(scenario, tmp_path, small, way, complaint)
 
 
 def test_the_full_disk_can_fail(small_disk: Path, small: Profile) -> None:
     """The same for the one that needs a disk."""
-    expect_failure(partial(fill_the_disk, durability="fsync"), small_disk, small, "no cut", "broken: |torn: |left in the file")
+    expect_failure(
+        partial(fill_the_disk, durability="fsync"),
+        small_disk,
+        small,
+        "no cut",
+        "broken: |torn: |left in the file",
+    )

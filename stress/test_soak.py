@@ -1,4 +1,7 @@
-"""The soak: it goes on while all is well, ends at the first fault, and says how to see that again."""
+"""The soak: it goes on while all is well, ends at the first fault.
+
+Says how to see that again.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def played(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, int]]:
-    """Replace the scenarios by two, one of which fails; return what was played: name, seed, processes."""
+    """Replace the scenarios by two, one of which fails.
+
+    Return what was played: name, seed, processes.
+    """
     played: list[tuple[str, int, int]] = []
 
     def go_well(directory: Path, profile: Profile, chance: Random) -> int:
@@ -34,7 +40,9 @@ def played(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, int]]:
     return played
 
 
-def test_a_soak_ends_at_the_first_fault_with_its_seed(played: list[tuple[str, int, int]], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_soak_ends_at_the_first_fault_with_its_seed(
+    played: list[tuple[str, int, int]], capsys: pytest.CaptureFixture[str]
+) -> None:
     """A line a round; at the end the command that plays the same round again."""
     assert soak.soak(hours=1.0) == 1
     *well, (name, seed, processes) = played
@@ -48,7 +56,9 @@ def test_a_soak_ends_at_the_first_fault_with_its_seed(played: list[tuple[str, in
     assert played == [("fail", seed, processes)]
 
 
-def test_a_soak_ends_when_its_time_is_up(played: list[tuple[str, int, int]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_soak_ends_when_its_time_is_up(
+    played: list[tuple[str, int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The round that is under way is finished."""
     monkeypatch.delitem(soak.SCENARIOS, "fail")
     assert soak.soak(hours=0.0) == 0
@@ -66,7 +76,10 @@ def test_a_soak_ends_when_its_time_is_up(played: list[tuple[str, int, int]], mon
     ],
 )
 def test_a_soak_that_would_not_end_or_begin_is_refused(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], complaint: str
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    complaint: str,
 ) -> None:
     """As other commands refuse their options."""
     monkeypatch.setattr("sys.argv", ["stress", "soak", *arguments])

@@ -1,4 +1,7 @@
-"""A holder of the lock that is stopped: the others give up in time, for good, and leave nothing behind."""
+"""A holder of the lock that is stopped.
+
+The others give up in time, for good, and leave nothing behind.
+"""
 
 from __future__ import annotations
 
@@ -23,18 +26,32 @@ if TYPE_CHECKING:
 
     from .profile import Profile
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks /proc whether a process is stopped")
+pytestmark = pytest.mark.skipif(
+    not Path("/proc/self/stat").exists(), reason="asks /proc whether a process is stopped"
+)
 
 THREADS = 3
 LOCK_TIMEOUT = 0.25
 
 
-def wait_for_stopped_holder(directory: Path, profile: Profile, durability: Durability, *, is_rotated: bool = False) -> int:
-    """Stop a writer that holds the lock, let others time out, perhaps rotate, wake it; return how many appends timed out."""
+def wait_for_stopped_holder(
+    directory: Path, profile: Profile, durability: Durability, *, is_rotated: bool = False
+) -> int:
+    """Stop a writer that holds the lock, let others time out, perhaps rotate, wake it.
+
+    Return how many appends timed out.
+    """
     path = str(directory / FILE_NAME)
     paths = [path]
     with Crew() as crew:
-        task = Task(path, crew.new_callers(1), profile.seed, durability, phases=(Phase(seconds=math.inf),), sabotage=profile.sabotage)
+        task = Task(
+            path,
+            crew.new_callers(1),
+            profile.seed,
+            durability,
+            phases=(Phase(seconds=math.inf),),
+            sabotage=profile.sabotage,
+        )
         holder = crew.start(append_lines, task)
         crew.let_go()
         stop_while_holding(crew, holder, path)
@@ -43,7 +60,8 @@ def wait_for_stopped_holder(directory: Path, profile: Profile, durability: Durab
         if is_rotated:
             os.rename(path, path + ".1")
             paths.insert(0, path + ".1")
-            # The old file is still held, and concerns nobody any more; an append may need its deadline to find out.
+            # The old file is still held, and concerns nobody any more; an append may need its
+            # deadline to find out.
             _go_on(crew, waiting, 3)
         else:
             crew.let_go(waiting)
@@ -76,11 +94,17 @@ def _is_caught(holder: Worker, path: str) -> bool:
 def _start_waiting(crew: Crew, task: Task, count: int) -> list[Worker]:
     phases = (Phase(least=2), Phase(least=3), Phase(least=8), Phase(least=8))
     impatient = replace(task, lock_timeout=LOCK_TIMEOUT, phases=phases)
-    return [crew.start(append_lines, replace(impatient, callers=crew.new_callers(THREADS))) for _ in range(count)]
+    return [
+        crew.start(append_lines, replace(impatient, callers=crew.new_callers(THREADS)))
+        for _ in range(count)
+    ]
 
 
 def _time_out_twice(crew: Crew, waiting: list[Worker], holder: Worker) -> int:
-    """Every append times out, and the second time leaves no more threads and descriptors than the first."""
+    """Every append times out.
+
+    The second time leaves no more threads and descriptors than the first.
+    """
     for count in (1, 2):
         crew.let_go(waiting)
         crew.wait_for_phase(count, waiting)
@@ -100,11 +124,15 @@ def _go_on(crew: Crew, waiting: list[Worker], phase: int) -> None:
     crew.let_go(waiting)
     crew.wait_for_phase(phase, waiting)
     for leader, count in before.items():
-        assert len(crew.claims.acknowledged[leader]) > count, f"caller {leader} got nothing acknowledged in phase {phase}"
+        assert len(crew.claims.acknowledged[leader]) > count, (
+            f"caller {leader} got nothing acknowledged in phase {phase}"
+        )
 
 
 @pytest.mark.parametrize("durability", DURABILITIES)
 @pytest.mark.parametrize("is_rotated", [False, True], ids=["stays", "rotated"])
-def test_lines_that_timed_out_never_appear(tmp_path: Path, profile: Profile, durability: Durability, is_rotated: bool) -> None:
+def test_lines_that_timed_out_never_appear(
+    tmp_path: Path, profile: Profile, durability: Durability, is_rotated: bool
+) -> None:
     """A line that raised `LockTimeoutError` is in no file, not even after the holder woke up."""
     assert wait_for_stopped_holder(tmp_path, profile, durability, is_rotated=is_rotated) > 0

@@ -1,4 +1,7 @@
-"""Threads times processes: every thread a caller of its own, all threads of a process through one appender."""
+"""Threads times processes.
+
+Every thread a caller of its own, all threads of a process through one appender.
+"""
 
 from __future__ import annotations
 
@@ -26,9 +29,21 @@ def write_with_threads(directory: Path, profile: Profile, durability: Durability
     """Let processes of many threads append to one file, a lone thread of another process among them."""
     path = str(directory / FILE_NAME)
     with Crew() as crew:
-        task = Task(path, (0,), profile.seed, durability, phases=(Phase(5, profile.seconds),), sabotage=profile.sabotage)
+        task = Task(
+            path,
+            (0,),
+            profile.seed,
+            durability,
+            phases=(Phase(5, profile.seconds),),
+            sabotage=profile.sabotage,
+        )
         for index in range(profile.few(16)):
-            crew.start(append_lines, replace(task, callers=crew.new_callers(THREADS), door=tuple(DOORS)[index % len(DOORS)]))
+            crew.start(
+                append_lines,
+                replace(
+                    task, callers=crew.new_callers(THREADS), door=tuple(DOORS)[index % len(DOORS)]
+                ),
+            )
         crew.start(append_lines, replace(task, callers=crew.new_callers(1)))
         crew.let_go()
         crew.finish()
@@ -39,6 +54,11 @@ def write_with_threads(directory: Path, profile: Profile, durability: Durability
 
 
 @pytest.mark.parametrize("durability", DURABILITIES)
-def test_threads_of_many_processes_lose_and_mix_nothing(tmp_path: Path, profile: Profile, durability: Durability) -> None:
-    """Every thread's lines are there once, whole, in its order; the lone one was not starved out."""
+def test_threads_of_many_processes_lose_and_mix_nothing(
+    tmp_path: Path, profile: Profile, durability: Durability
+) -> None:
+    """Every thread's lines are there once, whole, in its order.
+
+    The lone one was not starved out.
+    """
     write_with_threads(tmp_path, profile, durability)

@@ -1,4 +1,7 @@
-"""The judge judged: each kind of fault is found, named, and nothing is found in what is flawless."""
+"""The judge judged.
+
+Each kind of fault is found, named, and nothing is found in what is flawless.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,10 @@ def heard() -> claims.Claims:
     """Two callers: lines acknowledged, then one refused; the first has one more pending."""
     heard = claims.Claims()
     for caller in (1, 2):
-        for number, kind in [*((number, claims.ACKNOWLEDGED) for number in range(LINES)), (REFUSED, claims.REFUSED)]:
+        for number, kind in [
+            *((number, claims.ACKNOWLEDGED) for number in range(LINES)),
+            (REFUSED, claims.REFUSED),
+        ]:
             say(heard, claims.ATTEMPT, caller, number)
             say(heard, kind, caller, number)
     say(heard, claims.ATTEMPT, 1, PENDING)
@@ -69,17 +75,32 @@ FLAWS: dict[str, tuple[Callable[[list[bytes]], list[bytes]], str]] = {
     "torn at the end": (lambda lines: [*lines, encode(1, PENDING)[:20]], "torn"),
     "torn before the newline": (lambda lines: [*lines, encode(1, PENDING)[:-1]], "torn"),
     "torn in the middle": (lambda lines: [*lines[:4], lines[4][:30], *lines[5:]], "broken"),
-    "mixed": (lambda lines: [*lines[:4], lines[4][:30], lines[5], lines[4][30:], *lines[6:]], "broken"),
-    "reordered": (lambda lines: [*lines[:2], lines[4], lines[3], lines[2], *lines[5:]], "reordered"),
+    "mixed": (
+        lambda lines: [*lines[:4], lines[4][:30], lines[5], lines[4][30:], *lines[6:]],
+        "broken",
+    ),
+    "reordered": (
+        lambda lines: [*lines[:2], lines[4], lines[3], lines[2], *lines[5:]],
+        "reordered",
+    ),
     "refused": (lambda lines: [*lines, encode(1, REFUSED)], "refused"),
     "never attempted": (lambda lines: [*lines, encode(3, 0)], "foreign"),
     "other fields": (lambda lines: [*lines, b'{"any":"record"}\n'], "foreign"),
     "an empty line": (lambda lines: [*lines, b"\n"], "broken"),
     "zeros": (lambda lines: [*lines, b"\0" * 40 + b"\n"], "broken"),
     "blanks around": (lambda lines: [*lines[:-1], b" " + lines[-1]], "broken"),
-    "no UTF-8": (lambda lines: [*lines[:-1], lines[-1].replace(b'"writer"', b'"writ\xff"')], "broken"),
-    "NaN": (lambda lines: [*lines[:-1], lines[-1].replace(b'"writer":2', b'"writer":NaN')], "broken"),
-    "a field twice": (lambda lines: [*lines[:-1], lines[-1].replace(b"{", b'{"writer":2,', 1)], "broken"),
+    "no UTF-8": (
+        lambda lines: [*lines[:-1], lines[-1].replace(b'"writer"', b'"writ\xff"')],
+        "broken",
+    ),
+    "NaN": (
+        lambda lines: [*lines[:-1], lines[-1].replace(b'"writer":2', b'"writer":NaN')],
+        "broken",
+    ),
+    "a field twice": (
+        lambda lines: [*lines[:-1], lines[-1].replace(b"{", b'{"writer":2,', 1)],
+        "broken",
+    ),
     "another payload": (lambda lines: [*lines[:-1], encode(2, LINES - 1, "other")], "altered"),
     "a payload that its checksum does not fit": (
         lambda lines: [*lines[:-1], lines[-1].replace(b'"payload":"', b'"payload":"x')],
@@ -114,5 +135,7 @@ def test_torn_bytes_belong_to_pending_lines(heard: claims.Claims) -> None:
 def test_a_failure_names_its_faults(heard: claims.Claims, lines: list[bytes]) -> None:
     """What went wrong can be read in the failure."""
     faults = verifier.judge(heard, [io.BytesIO(b"".join(lines[1:]))])
-    with pytest.raises(AssertionError, match=r"1 faults.*\n  lost: caller 1 has an acknowledgement for line 0"):
+    with pytest.raises(
+        AssertionError, match=r"1 faults.*\n  lost: caller 1 has an acknowledgement for line 0"
+    ):
         verifier.require_flawless(faults)

@@ -1,7 +1,10 @@
-"""The judge of system calls: nothing is acknowledged before it is written under the lock, synced and released.
+"""The judge of system calls.
 
-That a line survives the loss of power cannot be seen in a file, only in the order of the calls that put it there.
-Run as a program, this module is what is traced: it appends, and acknowledges each line in a second file.
+Nothing is acknowledged before it is written under the lock, synced and released.
+
+That a line survives the loss of power cannot be seen in a file, only in the order of the calls that
+put it there. Run as a program, this module is what is traced: it appends, and acknowledges each
+line in a second file.
 """
 
 from __future__ import annotations
@@ -26,7 +29,10 @@ LINES: Final = 8
 
 
 def trace_appends(directory: str, durability: str, way: str = "") -> list[str]:
-    """Trace a process that appends a few lines; return the system calls in their order, as strace writes them."""
+    """Trace a process that appends a few lines.
+
+    Return the system calls in their order, as strace writes them.
+    """
     log = os.path.join(directory, "trace")
     command = [sys.executable, "-m", "stress.trace", directory, durability, way]
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -47,7 +53,12 @@ def can_trace() -> bool:
     """Whether strace is here, and may trace."""
     if shutil.which("strace") is None:
         return False
-    return subprocess.run(["strace", "-o", os.devnull, "true"], capture_output=True, check=False).returncode == 0
+    return (
+        subprocess.run(
+            ["strace", "-o", os.devnull, "true"], capture_output=True, check=False
+        ).returncode
+        == 0
+    )
 
 
 def judge_calls(calls: Iterable[str], directory: str) -> list[str]:
@@ -119,7 +130,14 @@ def main(directory: str, durability: str, way: str) -> None:
     with open(acks, "wb", buffering=0) as file:
         for number in range(LINES):
             payload = payloads.make(0, 1, number, 1 << 10)
-            door.append({"writer": 1, "number": number, "digest": payloads.digest(payload), "payload": payload})
+            door.append(
+                {
+                    "writer": 1,
+                    "number": number,
+                    "digest": payloads.digest(payload),
+                    "payload": payload,
+                }
+            )
             file.write(b"%d\n" % number)
 
 

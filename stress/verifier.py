@@ -1,4 +1,7 @@
-"""The judge: what the writers said against the bytes of the files; takes nothing from the code under test."""
+"""The judge: what the writers said against the bytes of the files.
+
+Takes nothing from the code under test.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,10 @@ _SHOWN: Final = 20
 
 
 class Fault(NamedTuple):
-    """One broken promise: `broken, torn, foreign, altered, refused, doubled, reordered, lost` or `misplaced`."""
+    """One broken promise.
+
+    `broken, torn, foreign, altered, refused, doubled, reordered, lost` or `misplaced`.
+    """
 
     kind: str
     detail: str
@@ -45,8 +51,8 @@ class UnfitError(Exception):
 def judge(claims: Claims, segments: Iterable[BinaryIO]) -> list[Fault]:
     """Return every fault of the files, given in the order in which they were written to.
 
-    Every acknowledged line is there once, whole, in its caller's order; what was pending may be there once and
-    whole; nothing else is there.
+    Every acknowledged line is there once, whole, in its caller's order; what was pending may be
+    there once and whole; nothing else is there.
     """
     faults: list[Fault] = []
     found: dict[int, list[int]] = {}
@@ -62,12 +68,18 @@ def judge(claims: Claims, segments: Iterable[BinaryIO]) -> list[Fault]:
         faults.extend(_disorder(caller, numbers))
     for caller, expected in claims.acknowledged.items():
         missing = sorted(expected.keys() - set(found.get(caller, ())))
-        faults.extend(Fault("lost", f"caller {caller} has an acknowledgement for line {number}") for number in missing)
+        faults.extend(
+            Fault("lost", f"caller {caller} has an acknowledgement for line {number}")
+            for number in missing
+        )
     return faults
 
 
 def judge_torn(claims: Claims, torn: bytes, planted: Sequence[bytes] = ()) -> list[Fault]:
-    """Return every fault of what was put aside: it may hold pieces of pending lines, and has to hold what was planted."""
+    """Return every fault of what was put aside.
+
+    It may hold pieces of pending lines, and has to hold what was planted.
+    """
     faults: list[Fault] = []
     for piece in planted:
         if piece not in torn:
@@ -78,7 +90,12 @@ def judge_torn(claims: Claims, torn: bytes, planted: Sequence[bytes] = ()) -> li
     for start in _TORN_START.finditer(torn):
         caller, number = int(start[1]), int(start[2])
         if claims.pending.get(caller) != (number, start[3].decode()):
-            faults.append(Fault("misplaced", f"a piece of line {number} of caller {caller}, which was not pending, was put aside"))
+            faults.append(
+                Fault(
+                    "misplaced",
+                    f"a piece of line {number} of caller {caller}, which was not pending, was put aside",
+                )
+            )
     return faults
 
 
@@ -111,7 +128,9 @@ def _accept(line: bytes, claims: Claims) -> Mark:
     expected = claims.may_be_there(*mark)
     if expected is None:
         if mark.number in claims.refused.get(mark.caller, {}):
-            raise UnfitError("refused", f"{mark} raised {claims.refused[mark.caller][mark.number]}, and is there")
+            raise UnfitError(
+                "refused", f"{mark} raised {claims.refused[mark.caller][mark.number]}, and is there"
+            )
         raise UnfitError("foreign", f"{mark} was never attempted")
     if digest != expected:
         raise UnfitError("altered", f"{mark} is another line than the one that was attempted")
@@ -124,7 +143,9 @@ def _parsed(line: bytes) -> dict[str, Any]:
     if not (line.startswith(b"{") and line.endswith(b"}\n")):
         raise UnfitError("broken", "not an object from the first byte to the last")
     try:
-        record = json.loads(line.decode(), object_pairs_hook=_without_doubles, parse_constant=_refuse_constant)
+        record = json.loads(
+            line.decode(), object_pairs_hook=_without_doubles, parse_constant=_refuse_constant
+        )
     except ValueError as error:
         raise UnfitError("broken", str(error)) from None
     assert isinstance(record, dict)
@@ -162,6 +183,8 @@ def _disorder(caller: int, numbers: list[int]) -> Iterator[Fault]:
         if number in seen:
             yield Fault("doubled", f"line {number} of caller {caller}")
         elif number < last:
-            yield Fault("reordered", f"line {number} of caller {caller} stands after its line {last}")
+            yield Fault(
+                "reordered", f"line {number} of caller {caller} stands after its line {last}"
+            )
         seen.add(number)
         last = max(last, number)

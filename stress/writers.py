@@ -39,9 +39,12 @@ _PR_SET_PDEATHSIG: Final = 1  # <linux/prctl.h>
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """One stretch of appends, begun on a go; every caller appends `least` lines, and goes on for `seconds`.
+    """One stretch of appends, begun on a go.
 
-    `math.inf` seconds: until told that it is enough, by SIGTERM. `file_size_limit` (bytes) is RLIMIT_FSIZE.
+    Every caller appends `least` lines, and goes on for `seconds`.
+
+    `math.inf` seconds: until told that it is enough, by SIGTERM. `file_size_limit` (bytes) is
+    RLIMIT_FSIZE.
     """
 
     least: int = 1
@@ -66,7 +69,10 @@ class Task:
 
     def open_door(self) -> Door:
         """Return what to append with; it looks at every error."""
-        return StrictDoor(DOORS[self.door](self.path, self.durability, self.lock_timeout, self.rotation), self.path)
+        return StrictDoor(
+            DOORS[self.door](self.path, self.durability, self.lock_timeout, self.rotation),
+            self.path,
+        )
 
 
 class Enough:
@@ -95,7 +101,12 @@ def append_lines(task: Task, outbox: Connection, go: Connection) -> None:
         limit_file_size(phase.file_size_limit)
         ends = _End(phase, enough, endless)
         next_numbers = _append_in_threads(task, door, voice, ends, next_numbers)
-        voice.say(claims.PHASE_OVER, task.callers[0], number=count_descriptors(), error=threading.active_count())
+        voice.say(
+            claims.PHASE_OVER,
+            task.callers[0],
+            number=count_descriptors(),
+            error=threading.active_count(),
+        )
     door.close()
 
 
@@ -114,7 +125,9 @@ class _End:
         return done >= self._phase.least and time.monotonic() >= self._until
 
 
-def _append_in_threads(task: Task, door: Door, voice: Voice, ends: _End, numbers: dict[int, int]) -> dict[int, int]:
+def _append_in_threads(
+    task: Task, door: Door, voice: Voice, ends: _End, numbers: dict[int, int]
+) -> dict[int, int]:
     def call(caller: int) -> int:
         number = numbers[caller]
         while not ends.is_near(number - numbers[caller]):
@@ -127,7 +140,9 @@ def _append_in_threads(task: Task, door: Door, voice: Voice, ends: _End, numbers
     with ThreadPoolExecutor(len(task.callers)) as threads:
         calls = {caller: threads.submit(call, caller) for caller in task.callers}
         while wait(calls.values(), timeout=_LOOK_SECONDS).not_done:
-            pass  # Python's handler of a signal that came right before this thread slept runs when it is awake again
+            # Python's handler of a signal that came right before this thread slept runs when it is
+            # awake again.
+            pass
         return {caller: done.result() for caller, done in calls.items()}
 
 
@@ -139,16 +154,25 @@ def append_one(door: Door, voice: Voice, task: Task, caller: int, number: int) -
     try:
         door.append({"writer": caller, "number": number, "digest": digest, "payload": payload})
     except OSError as error:
-        kind = claims.REFUSED if _NOTHING_WRITTEN in "".join(getattr(error, "__notes__", ())) else claims.UNSURE
+        kind = (
+            claims.REFUSED
+            if _NOTHING_WRITTEN in "".join(getattr(error, "__notes__", ()))
+            else claims.UNSURE
+        )
         voice.say(kind, caller, number, digest, error.errno or errno.EIO)
     else:
         voice.say(claims.ACKNOWLEDGED, caller, number, digest)
 
 
 def prepare(way: str = "") -> None:
-    """Make a worker that dies with its parent, tells its stacks when aborted, and breaks its engine if asked to."""
+    """Make a worker that dies with its parent, tells its stacks when aborted.
+
+    Breaks its engine if asked to.
+    """
     faulthandler.enable(file=2, all_threads=True)
-    logging.getLogger("metrics_appender").addHandler(logging.NullHandler())  # torn lines are what a scenario is about, not news
+    logging.getLogger("metrics_appender").addHandler(
+        logging.NullHandler()
+    )  # torn lines are what a scenario is about, not news
     die_with_parent()
     sabotage.commit(way)
 
@@ -173,7 +197,10 @@ def await_go(voice: Voice, task: Task | Errand, go: Connection) -> None:
 
 
 def limit_file_size(limit: int | None) -> None:
-    """Set the soft RLIMIT_FSIZE; Python ignores its SIGXFSZ, so a write beyond it fails with EFBIG."""
+    """Set the soft RLIMIT_FSIZE.
+
+    Python ignores its SIGXFSZ, so a write beyond it fails with EFBIG.
+    """
     hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
     resource.setrlimit(resource.RLIMIT_FSIZE, (hard if limit is None else limit, hard))
 
@@ -187,7 +214,10 @@ def count_descriptors() -> int:
 
 
 def append_in_pool(door: Door, seed: int, caller: int, count: int, largest: int) -> list[str]:
-    """Append some lines in a pool's worker, through a door that came pickled; return the digests of what was acknowledged."""
+    """Append some lines in a pool's worker, through a door that came pickled.
+
+    Return the digests of what was acknowledged.
+    """
     digests = []
     for number in range(count):
         payload = payloads.make(seed, caller, number, largest)

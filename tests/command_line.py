@@ -21,7 +21,9 @@ COMMAND = (sys.executable, "-m", "metrics_appender")
 
 def run(*arguments: str | Path, text: str = "") -> subprocess.CompletedProcess[str]:
     """Run the command as a process, with a text on its standard input."""
-    return subprocess.run([*COMMAND, *arguments], input=text, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [*COMMAND, *arguments], input=text, capture_output=True, text=True, check=False
+    )
 
 
 def invoke(*arguments: str | Path, text: str = "") -> Result:
@@ -33,10 +35,14 @@ def on_terminal(*arguments: str | Path, columns: int = 80) -> str:
     """Run the command with a terminal for its output, and return what it wrote there."""
     parent_end, child_end = pty.openpty()
     environment = os.environ | {"COLUMNS": str(columns), "TERM": "dumb"}
-    with subprocess.Popen([*COMMAND, *arguments], stdout=child_end, stdin=child_end, env=environment) as process:
+    with subprocess.Popen(
+        [*COMMAND, *arguments], stdout=child_end, stdin=child_end, env=environment
+    ) as process:
         os.close(child_end)
         written = b""
-        with contextlib.suppress(OSError):  # a terminal whose other end is closed reads as an input error
+        with contextlib.suppress(
+            OSError
+        ):  # a terminal whose other end is closed reads as an input error
             while piece := os.read(parent_end, 65536):
                 written += piece
     os.close(parent_end)

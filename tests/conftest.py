@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-# Where the tests run in the background of a shell, SIGINT is ignored, in what they start as well; some of them send it.
+# Where the tests run in the background of a shell, SIGINT is ignored, in what they start as well;
+# some of them send it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -1,4 +1,7 @@
-"""The operations in which crash points are sought: what is on the disk before, and what is then appended."""
+"""The operations in which crash points are sought.
+
+What is on the disk before, and what is then appended.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,10 @@ def append_one(log: AppendLog, report: Report) -> None:
 
 
 def append_in_new_directories(log: AppendLog, report: Report) -> None:
-    """Make two directories, one in the other, and append the first line to a file in the inner one."""
+    """Make two directories, one in the other.
+
+    Append the first line to a file in the inner one.
+    """
     try:
         fs_calls.make_directory(os.path.dirname(log.path))
     except OSError as error:
@@ -62,15 +68,22 @@ def append_in_new_directories(log: AppendLog, report: Report) -> None:
 
 
 def append_together(log: AppendLog, report: Report, lines: tuple[bytes, ...] = LINES) -> None:
-    """Append from threads while somebody else holds the lock; they meet, and the waiter writes for all of them."""
+    """Append from threads while somebody else holds the lock.
+
+    They meet, and the waiter writes for all of them.
+    """
     appends = log._appends
-    appends._patience = appends._patience._replace(pauses=())  # even without a sync the waiter is called at once
+    appends._patience = appends._patience._replace(
+        pauses=()
+    )  # even without a sync the waiter is called at once
     threads = [threading.Thread(target=append, args=(log, line, report)) for line in lines]
     other = os.open(log.path, os.O_RDWR)
     fcntl.flock(other, fcntl.LOCK_EX)
     for number, thread in enumerate(threads, 1):
         thread.start()
-        while len(appends._queue) + sum(not begun.is_alive() for begun in threads[:number]) < number:
+        while (
+            len(appends._queue) + sum(not begun.is_alive() for begun in threads[:number]) < number
+        ):
             time.sleep(0.0002)
     os.close(other)
     for thread in threads:
@@ -112,7 +125,10 @@ def fail_to_sync(call: Call) -> Any:
 
 @dataclass(frozen=True)
 class Operation:
-    """What is in the file before, how it is appended to, and what else is wrong with the disk meanwhile."""
+    """What is in the file before, how it is appended to.
+
+    What else is wrong with the disk meanwhile.
+    """
 
     whole: bytes = FIRST
     torn: bytes = b""
@@ -125,7 +141,9 @@ class Operation:
 
     def prepare(self, directory: str, durability: Any) -> AppendLog:
         """Put there what is there before the operation, and make the log."""
-        log = AppendLog(os.path.join(directory, self.folder, "events.ndjson"), durability=durability)
+        log = AppendLog(
+            os.path.join(directory, self.folder, "events.ndjson"), durability=durability
+        )
         if self.is_warm:
             log.append_line(self.whole)
         elif self.whole + self.torn:
@@ -136,15 +154,24 @@ class Operation:
 
 OPERATIONS = {
     "first append to a new file": Operation(whole=b""),
-    "first append in new directories": Operation(whole=b"", run=append_in_new_directories, folder="new/deep"),
+    "first append in new directories": Operation(
+        whole=b"", run=append_in_new_directories, folder="new/deep"
+    ),
     "plain append": Operation(),
     "second append of a log": Operation(is_warm=True),
     "append after a torn tail": Operation(torn=TORN),
     "append after nothing but a torn tail": Operation(whole=b"", torn=TORN),
-    "cut-back after a full disk": Operation(trouble=lambda: FullDisk(10), own_errors=(errno.ENOSPC,)),
-    "cut-back after a failed sync": Operation(trouble=lambda: fail_to_sync, own_errors=(errno.EIO,)),
+    "cut-back after a full disk": Operation(
+        trouble=lambda: FullDisk(10), own_errors=(errno.ENOSPC,)
+    ),
+    "cut-back after a failed sync": Operation(
+        trouble=lambda: fail_to_sync, own_errors=(errno.EIO,)
+    ),
     "joined appends of threads": Operation(run=append_together, lines=LINES),
     "joined appends and a full disk": Operation(
-        run=append_together, lines=LINES, trouble=lambda: FullDisk(len(LINES[0]) * 2 + 10), own_errors=(errno.ENOSPC,)
+        run=append_together,
+        lines=LINES,
+        trouble=lambda: FullDisk(len(LINES[0]) * 2 + 10),
+        own_errors=(errno.ENOSPC,),
     ),
 }

@@ -1,4 +1,7 @@
-"""Files that are damaged on purpose: lines that are good, lines that are not, and what a check has to say of each."""
+"""Files that are damaged on purpose.
+
+Lines that are good, lines that are not, and what a check has to say of each.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ SUFFIX = "_promotion_log.json"
 
 @dataclass(frozen=True)
 class Line:
-    """A line without its newline, the fault that it is, and the objects in it that are to be kept."""
+    """A line without its newline, the fault that it is.
+
+    The objects in it that are to be kept.
+    """
 
     data: bytes
     kind: str | None
@@ -24,9 +30,19 @@ class Line:
 
 def event(number: int, text: str = "", *, is_compact: bool = True) -> bytes:
     """Return an event with an id of its own, as this library writes it, or as `json.dumps` does."""
-    fields: dict[str, Any] = {"skill_name": "s", "from_state": text, "to_state": "b", "timestamp": number / 2}
+    fields: dict[str, Any] = {
+        "skill_name": "s",
+        "from_state": text,
+        "to_state": "b",
+        "timestamp": number / 2,
+    }
     if number % 2:
-        fields |= {"approver": "p", "approval_ticket": "", "reason": "", "automated_checks": {"a": [1, {"b": text}]}}
+        fields |= {
+            "approver": "p",
+            "approval_ticket": "",
+            "reason": "",
+            "automated_checks": {"a": [1, {"b": text}]},
+        }
         line = encode_event(PromotionEvent, SUFFIX, fields, "promo", f"{number:08x}")
     else:
         fields |= {"trigger_reason": "", "trigger_metric": "m", "automated": True}
@@ -45,8 +61,18 @@ def is_object(data: bytes) -> bool:
 garbage = st.one_of(
     st.binary(max_size=40),
     st.text(max_size=20).map(str.encode),
-    st.sampled_from([b"[]", b"{", b"null", b'{"a":1,}', b"#", b"\t", b'"text"', b"{}{", b"{},{}", b'{"a":NaN}']),
-).filter(lambda data: b"\n" not in data and b"\0" not in data and data.strip(b" ") != b"" and not is_object(data) and data != b"{}{}")
+    st.sampled_from(
+        [b"[]", b"{", b"null", b'{"a":1,}', b"#", b"\t", b'"text"', b"{}{", b"{},{}", b'{"a":NaN}']
+    ),
+).filter(
+    lambda data: (
+        b"\n" not in data
+        and b"\0" not in data
+        and data.strip(b" ") != b""
+        and not is_object(data)
+        and data != b"{}{}"
+    )
+)
 
 
 @st.composite
@@ -55,7 +81,11 @@ def damaged_lines(draw: st.DrawFn) -> list[Line]:
     lines = []
     for number in range(draw(st.integers(0, 8))):
         good = event(number, draw(st.text(max_size=5)), is_compact=draw(st.booleans()))
-        kind = draw(st.sampled_from(["good", "good", "blank", "no_object", "nul_run", "glued", "schema", "duplicate_id"]))
+        kind = draw(
+            st.sampled_from(
+                ["good", "good", "blank", "no_object", "nul_run", "glued", "schema", "duplicate_id"]
+            )
+        )
         if kind == "good":
             lines.append(Line(good, None, (good,)))
         elif kind == "blank":
@@ -63,20 +93,32 @@ def damaged_lines(draw: st.DrawFn) -> list[Line]:
         elif kind == "no_object":
             lines.append(Line(draw(st.one_of(st.just(b""), st.just(good[:-1]), garbage)), kind))
         elif kind == "nul_run":
-            lines.append(Line(draw(st.binary(max_size=9)).replace(b"\n", b"") + b"\0" * draw(st.integers(1, 99)) + good, kind))
+            lines.append(
+                Line(
+                    draw(st.binary(max_size=9)).replace(b"\n", b"")
+                    + b"\0" * draw(st.integers(1, 99))
+                    + good,
+                    kind,
+                )
+            )
         elif kind == "glued":
             lines.append(draw(glued_lines(number)))
         elif kind == "schema":
             lines.append(Line(good.replace(b'"from_state"', b'"from_stat"'), kind))
         elif any(line.kind is None and line.kept for line in lines):
-            lines.append(Line(next(line.data for line in lines if line.kind is None and line.kept), kind))
+            lines.append(
+                Line(next(line.data for line in lines if line.kind is None and line.kept), kind)
+            )
     return lines
 
 
 @st.composite
 def glued_lines(draw: st.DrawFn, number: int) -> Line:
     """Draw a line of two or three objects, one of which may not be a record."""
-    parts = [event(100 * (number + 1) + index, is_compact=draw(st.booleans())) for index in range(draw(st.integers(2, 3)))]
+    parts = [
+        event(100 * (number + 1) + index, is_compact=draw(st.booleans()))
+        for index in range(draw(st.integers(2, 3)))
+    ]
     kept = tuple(parts)
     if draw(st.booleans()):
         place = draw(st.integers(0, len(parts) - 1))

@@ -1,4 +1,7 @@
-"""What the tests of following share: a follower in a thread, and the ways in which others rotate a file away."""
+"""What the tests of following share.
+
+A follower in a thread, and the ways in which others rotate a file away.
+"""
 
 from __future__ import annotations
 
@@ -111,4 +114,8 @@ def cut(path: str) -> None:
     os.truncate(path, 0)
 
 
-WAYS: dict[str, Callable[[str], None]] = {"rename": shift, "compress": lambda path: shift(path, ".gz"), "copy": cut}
+WAYS: dict[str, Callable[[str], None]] = {
+    "rename": shift,
+    "compress": lambda path: shift(path, ".gz"),
+    "copy": cut,
+}

@@ -1,8 +1,9 @@
 """What a disk may hold when the power goes: built from the calls that were made on it before.
 
-What was synced is there. What was not may be missing, be there in part or in full, or read as NULs, by sectors of 512 bytes; a cut
-may have happened or not; a name whose directory was not synced may be gone. What is done to the names of a directory reaches the
-disk in its order, as a file system with a journal keeps it. (ALICE, Pillai et al., OSDI 2014, has the model.)
+What was synced is there. What was not may be missing, be there in part or in full, or read as NULs,
+by sectors of 512 bytes; a cut may have happened or not; a name whose directory was not synced may
+be gone. What is done to the names of a directory reaches the disk in its order, as a file system
+with a journal keeps it. (ALICE, Pillai et al., OSDI 2014, has the model.)
 """
 
 from __future__ import annotations
@@ -43,20 +44,29 @@ class File:
         found = set(self.versions)
         for number, version in enumerate(self.versions):
             size = len(version)
-            edges = [start, *range(start - start % SECTOR_BYTES + SECTOR_BYTES, size, SECTOR_BYTES), size]
+            edges = [
+                start,
+                *range(start - start % SECTOR_BYTES + SECTOR_BYTES, size, SECTOR_BYTES),
+                size,
+            ]
             for edge, following in itertools.pairwise(edges):
                 found.add(version[:edge])
                 found.add(version[:edge] + bytes(size - edge))
                 found.add(version[:start] + bytes(edge - start) + version[edge:])
                 found.add(version[:edge] + bytes(following - edge) + version[following:])
             for older in self.versions[:number]:
-                found.add(version + bytes(max(0, len(older) - size)))  # written after a cut, and the cut is undone
+                found.add(
+                    version + bytes(max(0, len(older) - size))
+                )  # written after a cut, and the cut is undone
                 found.update(version[:edge] + older[edge:] for edge in edges)
         return found
 
 
 class Change(NamedTuple):
-    """What a call did to the names of a directory: `made` says that one was made, and for which file (0 for a directory)."""
+    """What a call did to the names of a directory.
+
+    `made` says that one was made, and for which file (0 for a directory).
+    """
 
     directory: str
     name: str
@@ -117,7 +127,9 @@ class PossibleDisks:
         if number in self._files:
             self._files[number].sync()
         else:
-            self._names = self._named([change for change in self._changes if change.directory == path])
+            self._names = self._named(
+                [change for change in self._changes if change.directory == path]
+            )
             self._changes = [change for change in self._changes if change.directory != path]
 
     def _named(self, changes: Iterable[Change]) -> dict[str, int]:
@@ -127,7 +139,10 @@ class PossibleDisks:
         return names
 
     def _possible_names(self) -> Iterator[dict[str, int]]:
-        """Yield what may be named on the disk: with some of the changes, in their order; or without one name that was made."""
+        """Yield what may be named on the disk: with some of the changes, in their order.
+
+        Or without one name that was made.
+        """
         for count in range(len(self._changes) + 1):
             yield self._named(self._changes[:count])
         for change in self._changes:
@@ -137,10 +152,22 @@ class PossibleDisks:
                 yield names
 
     def states(self) -> Iterator[dict[str, bytes]]:
-        """Yield every state of the disk: the content of each file that is there, by its path from the root."""
+        """Yield every state of the disk.
+
+        The content of each file that is there, by its path from the root.
+        """
         made = {change.name for change in self._changes if change.made == 0}
         for names in self._possible_names():
             gone = made - names.keys()
-            there = [path for path, number in names.items() if number and not any(path.startswith(f"{name}/") for name in gone)]
-            for contents in itertools.product(*(self._files[names[path]].possible() for path in there)):
-                yield {os.path.relpath(path, self._root): content for path, content in zip(there, contents, strict=True)}
+            there = [
+                path
+                for path, number in names.items()
+                if number and not any(path.startswith(f"{name}/") for name in gone)
+            ]
+            for contents in itertools.product(
+                *(self._files[names[path]].possible() for path in there)
+            ):
+                yield {
+                    os.path.relpath(path, self._root): content
+                    for path, content in zip(there, contents, strict=True)
+                }

@@ -39,7 +39,10 @@ class Recorder:
         self.note()
 
     def note(self) -> None:
-        """Keep the states of now; of one that was there before, what is acknowledged now has to be in it."""
+        """Keep the states of now.
+
+        Of one that was there before, what is acknowledged now has to be in it.
+        """
         for state in self._possible.states():
             self.states[tuple(sorted(state.items()))] = self.acknowledged
 

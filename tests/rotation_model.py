@@ -1,9 +1,11 @@
 """The protocol of rotation as a small model, of which every interleaving can be looked at.
 
-A world holds what the kernel holds: names, files, locks; and some processes, each at one of its steps. A step is what
-happens in one instant: one system call, or what is done between two of them. Offsets count lines. Half a line is written with a `~`.
+A world holds what the kernel holds: names, files, locks; and some processes, each at one of its
+steps. A step is what happens in one instant: one system call, or what is done between two of them.
+Offsets count lines. Half a line is written with a `~`.
 
-A directory is listed in two instants: what is there in both is seen, what is there in one only may be seen or not.
+A directory is listed in two instants: what is there in both is seen, what is there in one only may
+be seen or not.
 """
 
 from __future__ import annotations
@@ -32,13 +34,18 @@ class Process(NamedTuple):
     base: int = 0
     place: int = 0  # how far a reader has read in the stream
     got: tuple[str, ...] = ()
-    due: frozenset[str] = frozenset()  # what a reader has to see: what was acknowledged before it began
+    due: frozenset[str] = (
+        frozenset()
+    )  # what a reader has to see: what was acknowledged before it began
     is_reader: bool = False
     follows: bool = False
 
 
 class World(NamedTuple):
-    """Names and the files they mean, each file's lines, who locks it; the processes; what was acknowledged."""
+    """Names and the files they mean, each file's lines, who locks it; the processes.
+
+    What was acknowledged.
+    """
 
     names: frozenset[tuple[Any, int]]
     files: tuple[tuple[str, ...], ...]
@@ -72,11 +79,19 @@ class World(NamedTuple):
         return self._replace(processes=(*self.processes[:me], process, *self.processes[me + 1 :]))
 
     def rename(self, old: Any, new: Any, file: int) -> World:
-        """Return the world in which a file has another name; a name is taken or given up with `None`."""
-        return self._replace(names=(self.names - {(old, file)}) | ({(new, file)} if new is not None else set()))
+        """Return the world in which a file has another name.
+
+        A name is taken or given up with `None`.
+        """
+        return self._replace(
+            names=(self.names - {(old, file)}) | ({(new, file)} if new is not None else set())
+        )
 
     def put(self, file: int, lines: tuple[str, ...]) -> World:
-        """Return the world in which a file holds something else; a new file where the number is that of none."""
+        """Return the world in which a file holds something else.
+
+        A new file where the number is that of none.
+        """
         if file == len(self.files):
             return self._replace(files=(*self.files, lines), locks=(*self.locks, -1))
         return self._replace(files=(*self.files[:file], lines, *self.files[file + 1 :]))
@@ -92,7 +107,10 @@ def whole(lines: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def open_named(world: World, me: int) -> Iterator[World]:
-    """Open the file that has the name; a writer makes it, whoever rotates by hand leaves if it is not there."""
+    """Open the file that has the name.
+
+    A writer makes it, whoever rotates by hand leaves if it is not there.
+    """
     file = world.means(NAME)
     if file < 0 and world.processes[me].is_by_hand:
         yield world.go(me, DONE)
@@ -111,7 +129,10 @@ def lock(world: World, me: int) -> Iterator[World]:
 
 
 def check(world: World, me: int) -> Iterator[World]:
-    """See whether the name still means the locked file; mend it; see whether it is due to be sealed."""
+    """See whether the name still means the locked file; mend it.
+
+    See whether it is due to be sealed.
+    """
     process = world.processes[me]
     lines = whole(world.files[process.file])  # what is left when the half line is cut away
     mended = world.put(process.file, lines)
@@ -128,26 +149,37 @@ def check(world: World, me: int) -> Iterator[World]:
 def write(world: World, me: int) -> Iterator[World]:
     """Write the first half of the line."""
     process = world.processes[me]
-    yield world.put(process.file, (*world.files[process.file], process.lines[0] + "~")).go(me, "write on")
+    yield world.put(process.file, (*world.files[process.file], process.lines[0] + "~")).go(
+        me, "write on"
+    )
 
 
 def write_on(world: World, me: int) -> Iterator[World]:
     """Write the rest of it, and sync."""
     process = world.processes[me]
-    yield world.put(process.file, (*world.files[process.file][:-1], process.lines[0])).go(me, "release")
+    yield world.put(process.file, (*world.files[process.file][:-1], process.lines[0])).go(
+        me, "release"
+    )
 
 
 def release(world: World, me: int) -> Iterator[World]:
     """Release the lock, and acknowledge."""
     process = world.processes[me]
-    free = world.lock(process.file, -1)._replace(acknowledged=world.acknowledged | {process.lines[0]})
+    free = world.lock(process.file, -1)._replace(
+        acknowledged=world.acknowledged | {process.lines[0]}
+    )
     rest = process.lines[1:]
     yield free.go(me, "open" if rest else DONE, lines=rest)
 
 
 def begin_list(world: World, me: int, step: str, **known: Any) -> World:
-    """Return the world in which a process has begun to list the directory; the listing ends with its next step."""
-    return world.go(me, step, names=frozenset(name for name, _ in world.names if name != NAME), **known)
+    """Return the world in which a process has begun to list the directory.
+
+    The listing ends with its next step.
+    """
+    return world.go(
+        me, step, names=frozenset(name for name, _ in world.names if name != NAME), **known
+    )
 
 
 def listings(world: World, me: int) -> Iterator[frozenset[Any]]:
@@ -179,7 +211,10 @@ def rename(world: World, me: int) -> Iterator[World]:
 
 
 def leave(world: World, me: int) -> Iterator[World]:
-    """Release the sealed file: a writer goes back to open the name, whoever rotates by hand is through, or does the upkeep."""
+    """Release the sealed file.
+
+    A writer goes back to open the name, whoever rotates by hand is through, or does the upkeep.
+    """
     process = world.processes[me]
     free = world.lock(process.file, -1)
     if process.compresses:
@@ -196,18 +231,25 @@ def survey(world: World, me: int) -> Iterator[World]:
 
 
 def pack(world: World, me: int) -> Iterator[World]:
-    """Give the compressed copy, complete and synced, its name; it may be there from an upkeep that died."""
+    """Give the compressed copy, complete and synced, its name.
+
+    It may be there from an upkeep that died.
+    """
     ((start, end, _),) = world.processes[me].names
     if world.means((start, end, PACKED)) < 0:
         file = len(world.files)
-        world = world.put(file, world.files[world.means((start, end, PLAIN))]).rename(None, (start, end, PACKED), file)
+        world = world.put(file, world.files[world.means((start, end, PLAIN))]).rename(
+            None, (start, end, PACKED), file
+        )
     yield world.go(me, "unlink")
 
 
 def unlink(world: World, me: int) -> Iterator[World]:
     """Remove the plain one, and look for more to do."""
     ((start, end, _),) = world.processes[me].names
-    yield begin_list(world.rename((start, end, PLAIN), None, world.means((start, end, PLAIN))), me, "survey")
+    yield begin_list(
+        world.rename((start, end, PLAIN), None, world.means((start, end, PLAIN))), me, "survey"
+    )
 
 
 def hold(world: World, me: int) -> Iterator[World]:
@@ -227,7 +269,10 @@ def base(world: World, me: int) -> Iterator[World]:
 
 
 def base_again(world: World, me: int) -> Iterator[World]:
-    """Where there is no active file nobody says that it is still the same: what the one listing misses the other sees."""
+    """Where there is no active file nobody says that it is still the same.
+
+    What the one listing misses the other sees.
+    """
     for names in listings(world, me):
         yield begin_list(world, me, "sealed", base=max(world.processes[me].base, ends(names)))
 
@@ -235,11 +280,18 @@ def base_again(world: World, me: int) -> Iterator[World]:
 def same(world: World, me: int) -> Iterator[World]:
     """See that the open file still has the name; else begin anew."""
     process = world.processes[me]
-    yield begin_list(world, me, "sealed") if world.means(NAME) == process.file else world.go(me, "hold")
+    yield (
+        begin_list(world, me, "sealed")
+        if world.means(NAME) == process.file
+        else world.go(me, "hold")
+    )
 
 
 def list_sealed(world: World, me: int) -> Iterator[World]:
-    """End the listing of what is sealed before the open file; where it shows a hole, it is done again."""
+    """End the listing of what is sealed before the open file.
+
+    Where it shows a hole, it is done again.
+    """
     base = world.processes[me].base
     for names in listings(world, me):
         stretches = sorted({name[:2] for name in names if name[1] <= base})
@@ -248,7 +300,10 @@ def list_sealed(world: World, me: int) -> Iterator[World]:
 
 
 def read(world: World, me: int) -> Iterator[World]:
-    """Read the segment at the reader's place, under whichever name it has; behind the last, the open file."""
+    """Read the segment at the reader's place, under whichever name it has.
+
+    Behind the last, the open file.
+    """
     process = world.processes[me]
     if process.place < process.base:
         found = [stretch for stretch in world.segments() if stretch[0] == process.place]
@@ -262,21 +317,31 @@ def read(world: World, me: int) -> Iterator[World]:
 
 
 def follow(world: World, me: int) -> Iterator[World]:
-    """A follower at the end of its file: go on behind it where it has lost its name, read on where something came."""
+    """A follower at the end of its file.
+
+    Go on behind it where it has lost its name, read on where something came.
+    """
     process = world.processes[me]
     is_there = process.file >= 0
     if is_there and world.means(NAME) != process.file:
         yield world.go(me, "last look")
-    elif not is_there and (world.means(NAME) >= 0 or any(end > process.base for _, end in world.segments())):
+    elif not is_there and (
+        world.means(NAME) >= 0 or any(end > process.base for _, end in world.segments())
+    ):
         yield world.go(me, "hold", place=process.base)
     elif is_there and process.got[process.base :] != whole(world.files[process.file]):
         yield world.go(me, "read")
-    elif all(other.step in {DONE, DEAD} for place, other in enumerate(world.processes) if place != me):
+    elif all(
+        other.step in {DONE, DEAD} for place, other in enumerate(world.processes) if place != me
+    ):
         yield world.go(me, DONE)
 
 
 def last_look(world: World, me: int) -> Iterator[World]:
-    """Read the file that has lost its name once more to its end, which is final now; then go on behind it."""
+    """Read the file that has lost its name once more to its end, which is final now.
+
+    Then go on behind it.
+    """
     process = world.processes[me]
     got = process.got[: process.base] + whole(world.files[process.file])
     yield world.go(me, "hold", got=got, place=len(got))
@@ -337,11 +402,18 @@ def begin(*processes: Process, crashes: int = 1) -> World:
 
 
 def successors(world: World) -> Iterator[World]:
-    """Return every world that may be next: each process takes its step, or dies before it, and its lock with it."""
+    """Return every world that may be next.
+
+    Each process takes its step, or dies before it, and its lock with it.
+    """
     for me, process in enumerate(world.processes):
         if process.step in {DONE, DEAD}:
             continue
         yield from STEPS[process.step](world, me)
-        if world.crashes and not process.is_reader:  # a reader's death changes nothing for the others
+        if (
+            world.crashes and not process.is_reader
+        ):  # a reader's death changes nothing for the others
             dead = world.go(me, DEAD)._replace(crashes=world.crashes - 1)
-            yield dead._replace(locks=tuple(-1 if holder == me else holder for holder in world.locks))
+            yield dead._replace(
+                locks=tuple(-1 if holder == me else holder for holder in world.locks)
+            )

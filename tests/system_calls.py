@@ -1,4 +1,7 @@
-"""The engine's system calls, intercepted in one place, so that a test can count, record or break them."""
+"""The engine's system calls, intercepted in one place.
+
+So that a test can count, record or break them.
+"""
 
 from __future__ import annotations
 
@@ -37,10 +40,15 @@ class Call:
         return self.real(*self.arguments)
 
     def fail(self, number: int) -> OSError:
-        """Return the error that Python would raise; a close that fails has closed all the same (close(2))."""
+        """Return the error that Python would raise.
+
+        A close that fails has closed all the same (close(2)).
+        """
         if self.name == "close":
             self.perform()
-        return OSError(number, os.strerror(number), *((self.path,) if self.name in _OF_A_PATH else ()))
+        return OSError(
+            number, os.strerror(number), *((self.path,) if self.name in _OF_A_PATH else ())
+        )
 
     def __str__(self) -> str:
         """Name the call and the file."""
@@ -55,7 +63,10 @@ class Disk(Protocol):
 
 
 def perform_unsynced(call: Call) -> Any:
-    """Be a disk with which nothing is wrong, and whose power never goes, so that syncs need not take their time."""
+    """Be a disk with which nothing is wrong, and whose power never goes.
+
+    So that syncs need not take their time.
+    """
     return None if call.name == "fsync" else call.perform()
 
 
@@ -65,7 +76,10 @@ class _Interception:
     def __init__(self, answer: Disk) -> None:
         self._answer = answer
         self._paths: dict[int, str] = {}
-        self._stand_ins = {name: self._stand_in(name, getattr(os, name)) for name in (*_OF_A_PATH, *_OF_A_DESCRIPTOR)}
+        self._stand_ins = {
+            name: self._stand_in(name, getattr(os, name))
+            for name in (*_OF_A_PATH, *_OF_A_DESCRIPTOR)
+        }
         self.flock = self._stand_in("flock", fcntl.flock)
 
     def __getattr__(self, name: str) -> Any:
@@ -73,7 +87,11 @@ class _Interception:
 
     def _stand_in(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any) -> Any:
-            path = os.fspath(arguments[0]) if name in _OF_A_PATH else self._paths.get(arguments[0], "?")
+            path = (
+                os.fspath(arguments[0])
+                if name in _OF_A_PATH
+                else self._paths.get(arguments[0], "?")
+            )
             result = self._answer(Call(name, arguments, path, real))
             if name == "open":
                 self._paths[result] = path
@@ -87,14 +105,18 @@ class _Interception:
             return self
         if value is fcntl.flock:
             return self.flock
-        return next((stand_in for name, stand_in in self._stand_ins.items() if value is getattr(os, name)), None)
+        return next(
+            (stand_in for name, stand_in in self._stand_ins.items() if value is getattr(os, name)),
+            None,
+        )
 
 
 @contextlib.contextmanager
 def intercepted(answer: Disk) -> Iterator[None]:
     """Have every system call of the engine answered by `answer`; logs are to be made within.
 
-    `disk` and `file_lock` may call `os.write`, or `write_line = os.write`, or what `load_flock` gives: all of it is found.
+    `disk` and `file_lock` may call `os.write`, or `write_line = os.write`, or what `load_flock`
+    gives: all of it is found.
     """
     interception = _Interception(answer)
     with pytest.MonkeyPatch.context() as patched:
@@ -123,7 +145,10 @@ def fail_with(number: int) -> Fault:
 
 
 def write_part(length: int) -> Fault:
-    """Return the fault of a write that takes so many bytes only; all but so many where it is negative."""
+    """Return the fault of a write that takes so many bytes only.
+
+    All but so many where it is negative.
+    """
 
     def write(call: Call) -> Any:
         fd, data, *place = call.arguments

@@ -65,7 +65,10 @@ def test_an_append_is_these_system_calls_and_no_other(path: str) -> None:
 
 
 def test_an_append_without_sync_lacks_only_the_sync(path: str) -> None:
-    """The durability "os" leaves out the fsync; and the tail is not read again when nobody else wrote."""
+    """The durability "os" leaves out the fsync.
+
+    And the tail is not read again when nobody else wrote.
+    """
     expected = tuple(name for name in STEPS if name not in {"fsync", "pread64"})
     assert names(trace(APPEND_ONCE, path, "os", "1")) == expected
 
@@ -77,18 +80,28 @@ def test_a_grouped_append_syncs_after_the_release(path: str) -> None:
 
 
 def test_an_append_costs_the_same_on_ten_gigabytes(path: str) -> None:
-    """The calls, and the bytes they read, do not grow with the file: one look, at its last megabyte."""
+    """The calls, and the bytes they read, do not grow with the file.
+
+    One look, at its last megabyte.
+    """
     with open(path, "wb") as file:
         file.truncate(10 << 30)
         file.seek(0, os.SEEK_END)
         file.write(b"\n" + b"{}\n" * 500_000)
-    calls = [call for call in trace(APPEND_ONCE, path, "fsync", "0") if not re.search(r"\b(mmap|munmap|mremap|brk)\(", call)]
+    calls = [
+        call
+        for call in trace(APPEND_ONCE, path, "fsync", "0")
+        if not re.search(r"\b(mmap|munmap|mremap|brk)\(", call)
+    ]
     assert names(calls) == STEPS
     assert [call for call in calls if "pread64" in call and f", {1 << 20}, " in call]
 
 
 def test_the_name_of_a_new_file_is_durable_before_its_first_line(path: str) -> None:
-    """The directory is synced while the file is still empty: a file with lines never lacks a durable name."""
+    """The directory is synced while the file is still empty.
+
+    A file with lines never lacks a durable name.
+    """
     assert names(trace(APPEND_ONCE, path, "fsync", "0")) == (
         *("openat", "stat", "flock", "stat"),
         *("stat", "openat", "fsync", "close"),
@@ -144,7 +157,9 @@ def test_a_missing_directory_is_told(tmp_path: Path) -> None:
     assert caught.value.filename == str(tmp_path / "missing" / "file")
 
 
-def test_a_relative_path_is_fixed_when_the_log_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_path_is_fixed_when_the_log_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A daemon that changes its directory goes on with the same file."""
     monkeypatch.chdir(tmp_path)
     log = AppendLog("events.ndjson")
@@ -166,7 +181,9 @@ def test_a_relative_path_is_fixed_when_the_log_is_made(tmp_path: Path, monkeypat
         ({"lock_timeout": 10**400}, "lock_timeout"),
     ],
 )
-def test_wrong_arguments_are_refused_by_name(path: str, arguments: dict[str, Any], field: str) -> None:
+def test_wrong_arguments_are_refused_by_name(
+    path: str, arguments: dict[str, Any], field: str
+) -> None:
     """The error is a `ValueError` that names the argument."""
     with pytest.raises(ValueError, match=field) as caught:
         AppendLog(path, **arguments)
@@ -185,11 +202,18 @@ def test_a_record_that_json_cannot_hold_opens_nothing(log: AppendLog, path: str)
     """Every wrong value is named, and no file is made."""
     with pytest.raises(InvalidRecordError) as caught:
         log.append({"a": float("nan"), "b": {1, 2}, 3: "c", "d": "\ud800"})  # type: ignore[dict-item]  # the wrong key is the case
-    assert [fault.field for fault in caught.value.faults] == ["record.a", "record.b", "a key of record", "record.d"]
+    assert [fault.field for fault in caught.value.faults] == [
+        "record.a",
+        "record.b",
+        "a key of record",
+        "record.d",
+    ]
     assert not os.path.exists(path)
 
 
-@pytest.mark.parametrize("line", [b"", b"\n", b" \n", b"{}", b"{}\n{}\n", b"\n\n", b"{}\n ", "{}\n", memoryview(b"{}\n")])
+@pytest.mark.parametrize(
+    "line", [b"", b"\n", b" \n", b"{}", b"{}\n{}\n", b"\n\n", b"{}\n ", "{}\n", memoryview(b"{}\n")]
+)
 def test_append_line_takes_one_line(log: AppendLog, path: str, line: Any) -> None:
     """A newline at the end and nowhere else, or the line is refused before anything is opened."""
     with pytest.raises(InvalidRecordError, match="one line"):
@@ -253,7 +277,9 @@ log.append({"n": 2})
 
 def test_a_file_size_limit_leaves_nothing_of_the_line(path: str) -> None:
     """The line that does not fit is cut back whole, with its errno; a shorter one goes on."""
-    done = subprocess.run([sys.executable, "-c", FILE_SIZE_LIMIT, path], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", FILE_SIZE_LIMIT, path], capture_output=True, text=True, check=True
+    )
     assert json.loads(done.stdout) == [errno.EFBIG, path, [f"{path}: nothing was written"]]
     with open(path, "rb") as file:
         assert file.read() == b'{"n":1}\n{"n":2}\n'

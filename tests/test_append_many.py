@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from conftest import held
 
-from metrics_appender import AppendLog, ClosedError, InvalidRecordError, LockTimeoutError, append_log
+from metrics_appender import (
+    AppendLog,
+    ClosedError,
+    InvalidRecordError,
+    LockTimeoutError,
+    append_log,
+)
 from metrics_appender.fs import calls as fs_calls
 
 if TYPE_CHECKING:
@@ -77,11 +83,15 @@ def test_each_record_is_written_as_it_was_when_it_was_yielded(log: AppendLog) ->
             yield row
 
     assert log.append_many(filled_anew()) == 1000
-    assert log.read()[1:] == [{"inner": {"n": number}, "pair": [number], "n": number} for number in range(1000)]
+    assert log.read()[1:] == [
+        {"inner": {"n": number}, "pair": [number], "n": number} for number in range(1000)
+    ]
 
 
 @pytest.mark.parametrize("kind", [list, tuple, iter])
-def test_a_wrong_record_is_named_by_its_place_and_nothing_is_written(log: AppendLog, kind: Callable[[list[Any]], Iterable[Any]]) -> None:
+def test_a_wrong_record_is_named_by_its_place_and_nothing_is_written(
+    log: AppendLog, kind: Callable[[list[Any]], Iterable[Any]]
+) -> None:
     """Not even those in front of it."""
     with pytest.raises(InvalidRecordError, match=r"records\[2\]: record\.n: got nan") as caught:
         log.append_many(kind([{"n": 0}, {"n": 1}, {"n": float("nan")}, {"n": 3}]))
@@ -90,7 +100,10 @@ def test_a_wrong_record_is_named_by_its_place_and_nothing_is_written(log: Append
 
 
 def test_when_the_disk_refuses_a_part_nothing_of_the_batch_stays(log: AppendLog) -> None:
-    """The error is the operating system's, and says that nothing was written; then appends go on."""
+    """The error is the operating system's, and says that nothing was written.
+
+    Then appends go on.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
     try:
@@ -104,7 +117,9 @@ def test_when_the_disk_refuses_a_part_nothing_of_the_batch_stays(log: AppendLog)
     assert log.read() == [{"n": "first"}, {"n": "last"}]
 
 
-def test_past_a_chunk_the_error_says_how_many_are_acknowledged(log: AppendLog, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_past_a_chunk_the_error_says_how_many_are_acknowledged(
+    log: AppendLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A generator of any length is taken in chunks, each all or nothing."""
     monkeypatch.setattr(append_log, "CHUNK_BYTES", 1000)
 
@@ -116,7 +131,9 @@ def test_past_a_chunk_the_error_says_how_many_are_acknowledged(log: AppendLog, m
         log.append_many(endless())
     found = len(log.read()) - 1
     assert 0 < found < 100
-    assert caught.value.__notes__ == [f"{log.path}: the first {found} records are acknowledged, and in the file"]
+    assert caught.value.__notes__ == [
+        f"{log.path}: the first {found} records are acknowledged, and in the file"
+    ]
 
 
 def forbid_growth(log: AppendLog) -> Iterator[dict[str, Any]]:
@@ -148,9 +165,15 @@ def close_the_log(log: AppendLog) -> Iterator[dict[str, Any]]:
     ],
 )
 def test_where_the_first_records_are_acknowledged_nothing_says_that_nothing_was_written(
-    path: str, monkeypatch: pytest.MonkeyPatch, end: Callable[[AppendLog], Iterator[dict[str, Any]]], kind: type[Exception]
+    path: str,
+    monkeypatch: pytest.MonkeyPatch,
+    end: Callable[[AppendLog], Iterator[dict[str, Any]]],
+    kind: type[Exception],
 ) -> None:
-    """Neither text nor notes, here or where they are unpickled: whoever believed it would append those records twice."""
+    """Neither text nor notes, here or where they are unpickled.
+
+    Whoever believed it would append those records twice.
+    """
     monkeypatch.setattr(append_log, "CHUNK_BYTES", 1)
     log = AppendLog(path, lock_timeout=0)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -184,11 +207,21 @@ def test_encoded_lines_are_appended_together(log: AppendLog, calls: list[str]) -
 
 @pytest.mark.parametrize(
     "lines",
-    [[b'{"n":1}'], [b'{"n":1}\n{"n":2}\n', b""], [b'{"n":1}\n', b"\n\n"], [b'{"n":"\0"}\n'], [b'{"n"', b":1}\n"], [b"\n"], ["{}\n"]],
+    [
+        [b'{"n":1}'],
+        [b'{"n":1}\n{"n":2}\n', b""],
+        [b'{"n":1}\n', b"\n\n"],
+        [b'{"n":"\0"}\n'],
+        [b'{"n"', b":1}\n"],
+        [b"\n"],
+        ["{}\n"],
+    ],
 )
 def test_lines_that_are_not_one_line_each_are_refused(log: AppendLog, lines: list[bytes]) -> None:
     """Before anything is written; a blank one, too, which is no record."""
-    with pytest.raises(InvalidRecordError, match="one line as bytes, not blank, with a newline at its end only"):
+    with pytest.raises(
+        InvalidRecordError, match="one line as bytes, not blank, with a newline at its end only"
+    ):
         log.append_lines(lines)
     assert log.read() == [{"n": "first"}]
 

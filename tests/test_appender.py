@@ -27,37 +27,88 @@ WRITTEN: list[tuple[str, tuple[Any, ...], str, dict[str, Any]]] = [
         "append_performance_metric",
         ("My Skill", "e-1", 25, "me", True, "KeyError", 12.5, INSTANT),
         "My Skill_performance.json",
-        {"execution_id": "e-1", **TIMES, "skill_name": "My Skill", "agent": "me", "execution_time_ms": 25}
-        | {"exception_occurred": True, "exception_type": "KeyError", "memory_usage_mb": 12.5, "metric_type": "performance"},
+        {
+            "execution_id": "e-1",
+            **TIMES,
+            "skill_name": "My Skill",
+            "agent": "me",
+            "execution_time_ms": 25,
+        }
+        | {
+            "exception_occurred": True,
+            "exception_type": "KeyError",
+            "memory_usage_mb": 12.5,
+            "metric_type": "performance",
+        },
     ),
     (
         "append_outcome_metric",
         ("My Skill", "e-2", "promote", None, False, 0.75, "because", "me", INSTANT),
         "My Skill_outcomes.json",
-        {"execution_id": "e-2", **TIMES, "skill_name": "My Skill", "agent": "me", "decision": "promote", "expected_decision": None}
+        {
+            "execution_id": "e-2",
+            **TIMES,
+            "skill_name": "My Skill",
+            "agent": "me",
+            "decision": "promote",
+            "expected_decision": None,
+        }
         | {"correct": False, "confidence": 0.75, "reasoning": "because", "metric_type": "outcome"},
     ),
     (
         "append_fidelity_metric",
         ("My Skill", "e-3", 0.5, 2, 2, {"b": True, "a": False}, "me", INSTANT),
         "My Skill_fidelity.json",
-        {"execution_id": "e-3", **TIMES, "skill_name": "My Skill", "agent": "me", "pattern_fidelity": 0.5, "patterns_followed": 2}
-        | {"patterns_missed": 2, "patterns_detail": {"b": True, "a": False}, "metric_type": "fidelity"},
+        {
+            "execution_id": "e-3",
+            **TIMES,
+            "skill_name": "My Skill",
+            "agent": "me",
+            "pattern_fidelity": 0.5,
+            "patterns_followed": 2,
+        }
+        | {
+            "patterns_missed": 2,
+            "patterns_detail": {"b": True, "a": False},
+            "metric_type": "fidelity",
+        },
     ),
     (
         "append_promotion_event",
         ("My Skill", "prototype", "staged", "Zoë", "T-1", "good", {"z": 1, "a": [None]}, INSTANT),
         "My Skill_promotion_log.json",
-        {"event_id": "promo_My Skill_1760970309_", **TIMES, "skill_name": "My Skill", "from_state": "prototype", "to_state": "staged"}
-        | {"approver": "Zoë", "approval_ticket": "T-1", "reason": "good", "automated_checks": {"z": 1, "a": [None]}}
+        {
+            "event_id": "promo_My Skill_1760970309_",
+            **TIMES,
+            "skill_name": "My Skill",
+            "from_state": "prototype",
+            "to_state": "staged",
+        }
+        | {
+            "approver": "Zoë",
+            "approval_ticket": "T-1",
+            "reason": "good",
+            "automated_checks": {"z": 1, "a": [None]},
+        }
         | {"event_type": "promotion"},
     ),
     (
         "append_rollback_event",
         ("My Skill", "staged", "prototype", "slow", "p99", False, INSTANT),
         "My Skill_promotion_log.json",
-        {"event_id": "rollback_My Skill_1760970309_", **TIMES, "skill_name": "My Skill", "from_state": "staged", "to_state": "prototype"}
-        | {"trigger_reason": "slow", "trigger_metric": "p99", "automated": False, "event_type": "rollback"},
+        {
+            "event_id": "rollback_My Skill_1760970309_",
+            **TIMES,
+            "skill_name": "My Skill",
+            "from_state": "staged",
+            "to_state": "prototype",
+        }
+        | {
+            "trigger_reason": "slow",
+            "trigger_metric": "p99",
+            "automated": False,
+            "event_type": "rollback",
+        },
     ),
 ]
 
@@ -68,11 +119,20 @@ def metrics(tmp_path: Path) -> MetricsAppender:
     return MetricsAppender(tmp_path, durability="os")
 
 
-@pytest.mark.parametrize(("method", "arguments", "filename", "expected"), WRITTEN, ids=[case[0] for case in WRITTEN])
+@pytest.mark.parametrize(
+    ("method", "arguments", "filename", "expected"), WRITTEN, ids=[case[0] for case in WRITTEN]
+)
 def test_every_method_writes_its_fields_in_order_to_its_file(
-    metrics: MetricsAppender, method: str, arguments: tuple[Any, ...], filename: str, expected: dict[str, Any]
+    metrics: MetricsAppender,
+    method: str,
+    arguments: tuple[Any, ...],
+    filename: str,
+    expected: dict[str, Any],
 ) -> None:
-    """By position or by name, the record has just these fields, in this order, and the marker last."""
+    """By position or by name, the record has just these fields, in this order.
+
+    The marker last.
+    """
     append = getattr(metrics, method)
     named = dict(zip(inspect.signature(append).parameters, arguments, strict=True))
     assert append(*arguments) is None
@@ -88,38 +148,66 @@ def test_every_method_writes_its_fields_in_order_to_its_file(
         assert repr(record) == repr(expected)
 
 
-def test_arguments_that_are_not_given_are_written_by_their_defaults(metrics: MetricsAppender) -> None:
+def test_arguments_that_are_not_given_are_written_by_their_defaults(
+    metrics: MetricsAppender,
+) -> None:
     """No exception, no memory, automated: as the signatures say."""
     metrics.append_performance_metric("s", "e", 1, "a")
     metrics.append_rollback_event("s", "f", "t", "r", "m")
     (record,) = metrics.read_metrics("s_performance.json")
-    assert (record["exception_occurred"], record["exception_type"], record["memory_usage_mb"]) == (False, None, None)
+    assert (record["exception_occurred"], record["exception_type"], record["memory_usage_mb"]) == (
+        False,
+        None,
+        None,
+    )
     assert metrics.read_metrics("s_promotion_log.json")[0]["automated"] is True
 
 
-def test_promotions_and_rollbacks_of_a_skill_share_one_file_in_order(metrics: MetricsAppender) -> None:
+def test_promotions_and_rollbacks_of_a_skill_share_one_file_in_order(
+    metrics: MetricsAppender,
+) -> None:
     """The log tells a skill's history, first to last, and `limit` its end."""
     for _ in range(2):
         metrics.append_promotion_event("s", "f", "t", "p", "k", "r", {})
         metrics.append_rollback_event("s", "t", "f", "r", "m")
     types = [record["event_type"] for record in metrics.read_metrics("s_promotion_log.json")]
     assert types == ["promotion", "rollback"] * 2
-    assert [record["event_type"] for record in metrics.read_metrics("s_promotion_log.json", 3)] == types[-3:]
+    assert [
+        record["event_type"] for record in metrics.read_metrics("s_promotion_log.json", 3)
+    ] == types[-3:]
 
 
-@pytest.mark.parametrize("options", [{"durability": "never"}, {"durability": None}, {"lock_timeout": -1}, {"lock_timeout": math.nan}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"durability": "never"},
+        {"durability": None},
+        {"lock_timeout": -1},
+        {"lock_timeout": math.nan},
+    ],
+)
 @pytest.mark.parametrize("wrong", [{}, {"lock_timeout": "5"}])
-def test_a_wrong_option_is_refused_before_the_directory_is_made(tmp_path: Path, options: dict[str, Any], wrong: dict[str, Any]) -> None:
+def test_a_wrong_option_is_refused_before_the_directory_is_made(
+    tmp_path: Path, options: dict[str, Any], wrong: dict[str, Any]
+) -> None:
     """A typo must not go unnoticed until the disk fails."""
     with pytest.raises(InvalidRecordError):
         MetricsAppender(tmp_path / "metrics", **{**options, **wrong})
     assert not (tmp_path / "metrics").exists()
 
 
-def test_the_directory_is_made_with_all_above_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_directory_is_made_with_all_above_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As a path or a text, relative or not; and one that is there is taken as it is."""
     monkeypatch.chdir(tmp_path)
-    for given in (tmp_path / "a" / "b", str(tmp_path / "c" / "d"), Path("e") / "f", "g/h", tmp_path / "a" / "b"):
+    for given in (
+        tmp_path / "a" / "b",
+        str(tmp_path / "c" / "d"),
+        Path("e") / "f",
+        "g/h",
+        tmp_path / "a" / "b",
+    ):
         metrics_dir = MetricsAppender(given).metrics_dir
         assert metrics_dir == tmp_path / given
         assert metrics_dir.is_dir()
@@ -135,7 +223,9 @@ def test_a_file_in_the_place_of_the_directory_is_an_os_error(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("depth", [0, 1])
-def test_a_directory_removed_under_a_living_appender_is_made_again(tmp_path: Path, depth: int) -> None:
+def test_a_directory_removed_under_a_living_appender_is_made_again(
+    tmp_path: Path, depth: int
+) -> None:
     """A cleaner took the directory, and maybe the one above: the next append brings both back."""
     metrics = MetricsAppender(tmp_path / "a" / "b")
     metrics.append_performance_metric("s", "lost", 1, "a")
@@ -144,21 +234,36 @@ def test_a_directory_removed_under_a_living_appender_is_made_again(tmp_path: Pat
     for name in ("first", "second"):
         metrics.append_performance_metric("s", name, 1, "a")
         metrics.append_rollback_event("s", name, "t", "r", "m")
-    assert [record["execution_id"] for record in metrics.read_metrics("s_performance.json")] == ["first", "second"]
-    assert [record["from_state"] for record in metrics.read_metrics("s_promotion_log.json")] == ["first", "second"]
+    assert [record["execution_id"] for record in metrics.read_metrics("s_performance.json")] == [
+        "first",
+        "second",
+    ]
+    assert [record["from_state"] for record in metrics.read_metrics("s_promotion_log.json")] == [
+        "first",
+        "second",
+    ]
 
 
-def test_an_os_error_keeps_its_kind_and_says_that_nothing_was_written(metrics: MetricsAppender) -> None:
-    """A directory has the file's name: the system's error comes through with errno, file and outcome."""
+def test_an_os_error_keeps_its_kind_and_says_that_nothing_was_written(
+    metrics: MetricsAppender,
+) -> None:
+    """A directory has the file's name.
+
+    The system's error comes through with errno, file and outcome.
+    """
     path = metrics.metrics_dir / "s_performance.json"
     path.mkdir()
     with pytest.raises(IsADirectoryError) as caught:
         metrics.append_performance_metric("s", "e", 1, "a")
     assert (caught.value.errno, caught.value.filename) == (errno.EISDIR, str(path))
-    assert any("nothing was written" in note and str(path) in note for note in caught.value.__notes__)
+    assert any(
+        "nothing was written" in note and str(path) in note for note in caught.value.__notes__
+    )
 
 
-def test_a_directory_that_cannot_be_made_is_told_with_what_became_of_the_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_directory_that_cannot_be_made_is_told_with_what_became_of_the_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By the constructor, and by the append that finds it gone."""
     metrics = MetricsAppender(tmp_path / "gone")
     os.rmdir(tmp_path / "gone")
@@ -173,7 +278,10 @@ def test_a_directory_that_cannot_be_made_is_told_with_what_became_of_the_record(
     monkeypatch.setattr(os, "mkdir", refuse)
     with pytest.raises(OSError, match="Read-only") as refused:
         MetricsAppender(tmp_path / "new")
-    assert (refused.value.filename, refused.value.__notes__) == (f"{tmp_path}/new", [f"{tmp_path}/new: nothing was written"])
+    assert (refused.value.filename, refused.value.__notes__) == (
+        f"{tmp_path}/new",
+        [f"{tmp_path}/new: nothing was written"],
+    )
     with pytest.raises(OSError, match="Read-only") as refused:
         metrics.append_performance_metric("s", "e", 1, "a")
     assert (refused.value.filename, refused.value.__notes__) == (
@@ -199,8 +307,12 @@ def test_threads_share_one_appender(metrics: MetricsAppender) -> None:
         events = metrics.read_metrics(f"s{skill}_promotion_log.json")
         for agent in range(8):
             expected = list(range(skill, 25, 2))
-            assert [record["execution_time_ms"] for record in records if record["agent"] == str(agent)] == expected
-            assert [int(event["to_state"]) for event in events if event["from_state"] == str(agent)] == expected
+            assert [
+                record["execution_time_ms"] for record in records if record["agent"] == str(agent)
+            ] == expected
+            assert [
+                int(event["to_state"]) for event in events if event["from_state"] == str(agent)
+            ] == expected
         assert len({event["event_id"] for event in events}) == len(events)
 
 
@@ -212,21 +324,30 @@ def test_an_appender_survives_pickling(tmp_path: Path, monkeypatch: pytest.Monke
     data = pickle.dumps(metrics)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    for number, twin in enumerate([pickle.loads(data), copy.copy(metrics), copy.deepcopy(metrics)], start=1):
+    for number, twin in enumerate(
+        [pickle.loads(data), copy.copy(metrics), copy.deepcopy(metrics)], start=1
+    ):
         assert repr(twin) == repr(metrics)
         twin.append_performance_metric("s", str(number), 1, "a")
-    assert [record["execution_id"] for record in metrics.read_metrics("s_performance.json")] == list("0123")
+    assert [
+        record["execution_id"] for record in metrics.read_metrics("s_performance.json")
+    ] == list("0123")
 
 
 def test_close_refuses_appends_and_may_be_repeated(metrics: MetricsAppender) -> None:
-    """Whether its file was used before or not, nothing is written after `close()`; reading goes on."""
+    """Whether its file was used before or not, nothing is written after `close()`.
+
+    Reading goes on.
+    """
     metrics.append_performance_metric("s", "e", 1, "a")
     for _ in range(3):
         metrics.close()
     for skill in ("s", "new"):
         with pytest.raises(ClosedError):
             metrics.append_performance_metric(skill, "late", 1, "a")
-    assert [record["execution_id"] for record in metrics.read_metrics("s_performance.json")] == ["e"]
+    assert [record["execution_id"] for record in metrics.read_metrics("s_performance.json")] == [
+        "e"
+    ]
     assert os.listdir(metrics.metrics_dir) == ["s_performance.json"]
 
 
@@ -245,14 +366,21 @@ def test_a_with_block_closes_the_appender_and_lets_errors_pass(tmp_path: Path) -
         metrics.append_performance_metric("s", "e", 1, "a")
 
 
-def test_more_skills_than_an_appender_remembers_are_all_written(metrics: MetricsAppender, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever is kept in memory per file is bounded, nobody notices, and `close()` is for all of them."""
+def test_more_skills_than_an_appender_remembers_are_all_written(
+    metrics: MetricsAppender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is kept in memory per file is bounded, nobody notices.
+
+    `close()` is for all of them.
+    """
     monkeypatch.setattr(appender, "_MOST_LOGS", 3)
     for round_number in ("1", "2"):
         for skill in range(7):
             metrics.append_performance_metric(f"s{skill}", round_number, 1, "a")
     metrics.close()
     for skill in range(7):
-        assert [record["execution_id"] for record in metrics.read_metrics(f"s{skill}_performance.json")] == ["1", "2"]
+        assert [
+            record["execution_id"] for record in metrics.read_metrics(f"s{skill}_performance.json")
+        ] == ["1", "2"]
         with pytest.raises(ClosedError):
             metrics.append_performance_metric(f"s{skill}", "late", 1, "a")

@@ -1,4 +1,7 @@
-"""Closing an appender, by either door: what it waits for, what it refuses, and that every step of it is done."""
+"""Closing an appender, by either door.
+
+What it waits for, what it refuses, and that every step of it is done.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,10 @@ BY_HAND = Rotation(keep_segments=1)
 
 @pytest.fixture
 def kept_up(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The logs whose upkeep is done; it takes its time, so that whoever does not wait for it is gone before."""
+    """The logs whose upkeep is done.
+
+    It takes its time, so that whoever does not wait for it is gone before.
+    """
     done: list[str] = []
 
     def clean_segments(path: str, *_: Any) -> bool:
@@ -82,7 +88,9 @@ def test_the_upkeep_of_a_log_that_is_not_remembered_any_more_is_waited_for(
     assert kept_up == ["a_performance.json"]
 
     async def main() -> None:
-        async with AsyncMetricsAppender(tmp_path / "async", durability="os", rotation=ROTATION) as metrics:
+        async with AsyncMetricsAppender(
+            tmp_path / "async", durability="os", rotation=ROTATION
+        ) as metrics:
             for skill in ("a", "a", "b", "c", "d", "e"):
                 await metrics.append_performance_metric(skill, "1", 1, "agent")
         assert kept_up == ["a_performance.json"] * 2
@@ -90,8 +98,13 @@ def test_the_upkeep_of_a_log_that_is_not_remembered_any_more_is_waited_for(
     asyncio.run(main())
 
 
-def test_the_upkeep_that_a_rotation_under_way_begins_is_waited_for(path: str, kept_up: list[str], hold: Hold) -> None:
-    """The rotation waits for the file's lock while the log is closed; one that is asked for then is refused."""
+def test_the_upkeep_that_a_rotation_under_way_begins_is_waited_for(
+    path: str, kept_up: list[str], hold: Hold
+) -> None:
+    """The rotation waits for the file's lock while the log is closed.
+
+    One that is asked for then is refused.
+    """
 
     async def main() -> None:
         log = AsyncAppendLog(path, rotation=BY_HAND, lock_timeout=HANG_SECONDS)
@@ -105,14 +118,21 @@ def test_the_upkeep_that_a_rotation_under_way_begins_is_waited_for(path: str, ke
                 await log.rotate()
         await closing
         assert kept_up == ["events.ndjson"]
-        assert [thread for thread in threading.enumerate() if thread.name.startswith("metrics-appender")] == []
+        assert [
+            thread for thread in threading.enumerate() if thread.name.startswith("metrics-appender")
+        ] == []
         assert await rotating is not None
 
     asyncio.run(main())
 
 
-def test_an_appender_that_is_being_closed_refuses_every_file_at_once(tmp_path: Path, hold: Hold) -> None:
-    """Also one that has nothing under way, while another is waited for; and so does `rotate`, then and later."""
+def test_an_appender_that_is_being_closed_refuses_every_file_at_once(
+    tmp_path: Path, hold: Hold
+) -> None:
+    """Also one that has nothing under way, while another is waited for.
+
+    And so does `rotate`, then and later.
+    """
 
     async def main() -> None:
         metrics = AsyncMetricsAppender(tmp_path, lock_timeout=HANG_SECONDS)
@@ -130,13 +150,18 @@ def test_an_appender_that_is_being_closed_refuses_every_file_at_once(tmp_path: P
         with pytest.raises(ClosedError):
             await metrics.rotate("b_performance.json")
         assert sorted(os.listdir(tmp_path)) == ["a_performance.json", "b_performance.json"]
-        assert [len(await metrics.read_metrics(f"{skill}_performance.json")) for skill in "ab"] == [2, 1]
+        assert [len(await metrics.read_metrics(f"{skill}_performance.json")) for skill in "ab"] == [
+            2,
+            1,
+        ]
 
     asyncio.run(main())
 
 
 @pytest.mark.parametrize("door", [AsyncAppendLog, AsyncMetricsAppender])
-def test_followers_end_though_a_file_cannot_be_closed(tmp_path: Path, door: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_followers_end_though_a_file_cannot_be_closed(
+    tmp_path: Path, door: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The error is raised, when all else is done."""
 
     def fail(_: object) -> None:
@@ -146,7 +171,11 @@ def test_followers_end_though_a_file_cannot_be_closed(tmp_path: Path, door: Any,
 
     async def main() -> None:
         opened = door(tmp_path if door is AsyncMetricsAppender else tmp_path / "a_performance.json")
-        await (opened.append_performance_metric("a", "1", 1, "agent") if door is AsyncMetricsAppender else opened.append({}))
+        await (
+            opened.append_performance_metric("a", "1", 1, "agent")
+            if door is AsyncMetricsAppender
+            else opened.append({})
+        )
         follower = opened.follow(*(["a_performance.json"] if door is AsyncMetricsAppender else []))
         async with follower:
             waiting = asyncio.create_task(anext(follower))

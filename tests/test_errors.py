@@ -1,4 +1,7 @@
-"""The tree of errors: each is a fitting built-in too, holds its facts, and crosses process borders."""
+"""The tree of errors.
+
+Each is a fitting built-in too, holds its facts, and crosses process borders.
+"""
 
 from __future__ import annotations
 
@@ -25,13 +28,22 @@ from metrics_appender import (
     MetricsAppenderError,
     repair,
 )
-from metrics_appender.outcome import MAY_BE_WRITTEN, NOTHING_WRITTEN, copy_for_another_caller, explain, note_partly_written
+from metrics_appender.outcome import (
+    MAY_BE_WRITTEN,
+    NOTHING_WRITTEN,
+    copy_for_another_caller,
+    explain,
+    note_partly_written,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-FAULTS = (Fault("agent", "5 (int)", "pass text (str)"), Fault("confidence", "2 (int)", "pass a number from 0 to 1"))
+FAULTS = (
+    Fault("agent", "5 (int)", "pass text (str)"),
+    Fault("confidence", "2 (int)", "pass a number from 0 to 1"),
+)
 
 
 def every_error() -> list[MetricsAppenderError]:
@@ -42,7 +54,9 @@ def every_error() -> list[MetricsAppenderError]:
         InvalidRecordError(FAULTS, outcome=""),
         LockTimeoutError("/data/s_performance.json", 2.5),
         CorruptLineError("Expecting value", "}", 0, "/data/s_performance.json", 7, 123),
-        CorruptSegmentError("/data/s_performance.json.000000000000000-000000000000009.gz", "it ends in the middle"),
+        CorruptSegmentError(
+            "/data/s_performance.json.000000000000000-000000000000009.gz", "it ends in the middle"
+        ),
         CursorGoneError("/data/s_performance.json", "v1-0", "no file that is left holds it"),
         ClosedError("/data/s_performance.json: append after close(); make a new one"),
     ]
@@ -64,7 +78,9 @@ def every_error() -> list[MetricsAppenderError]:
         (ClosedError, ValueError),
     ],
 )
-def test_every_error_is_of_the_tree_and_a_fitting_builtin(kind: type[Exception], builtin: type[Exception]) -> None:
+def test_every_error_is_of_the_tree_and_a_fitting_builtin(
+    kind: type[Exception], builtin: type[Exception]
+) -> None:
     """A caller may catch the library's root, or what Python's own modules would raise."""
     assert issubclass(kind, MetricsAppenderError)
     assert issubclass(kind, builtin)
@@ -77,9 +93,18 @@ def test_the_root_is_no_builtin_of_its_own() -> None:
 
 @pytest.mark.parametrize("error", every_error(), ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
-def test_errors_survive_pickling_with_their_facts(error: MetricsAppenderError, protocol: int) -> None:
-    """Type, text, notes and every attribute are the same on the other side, and so they are in a copy."""
-    for again in (pickle.loads(pickle.dumps(error, protocol)), copy.copy(error), copy.deepcopy(error)):
+def test_errors_survive_pickling_with_their_facts(
+    error: MetricsAppenderError, protocol: int
+) -> None:
+    """Type, text, notes and every attribute are the same on the other side.
+
+    So they are in a copy.
+    """
+    for again in (
+        pickle.loads(pickle.dumps(error, protocol)),
+        copy.copy(error),
+        copy.deepcopy(error),
+    ):
         assert type(again) is type(error)
         assert str(again) == str(error)
         assert again.args == error.args
@@ -123,7 +148,11 @@ def test_what_is_wrong_with_a_reading_says_nothing_of_writing(tmp_path: Path) ->
 def test_a_lock_timeout_error_names_file_and_seconds() -> None:
     """It is an `OSError` with an errno and a filename, and says that nothing was written."""
     error = LockTimeoutError("/data/a.json", 2.5)
-    assert (error.errno, error.filename, error.timeout_seconds) == (errno.ETIMEDOUT, "/data/a.json", 2.5)
+    assert (error.errno, error.filename, error.timeout_seconds) == (
+        errno.ETIMEDOUT,
+        "/data/a.json",
+        2.5,
+    )
     assert all(part in str(error) for part in ("2.5 s", "/data/a.json", NOTHING_WRITTEN))
 
 
@@ -137,10 +166,20 @@ def test_a_corrupt_line_error_says_where() -> None:
 
 @pytest.mark.parametrize(
     ("code", "kind"),
-    [(errno.EACCES, PermissionError), (errno.ENOENT, FileNotFoundError), (errno.ENOSPC, OSError), (errno.EIO, OSError)],
+    [
+        (errno.EACCES, PermissionError),
+        (errno.ENOENT, FileNotFoundError),
+        (errno.ENOSPC, OSError),
+        (errno.EIO, OSError),
+    ],
 )
-def test_an_explained_os_error_keeps_its_kind_and_says_what_became_of_the_record(code: int, kind: type[OSError]) -> None:
-    """The type and errno are the system's; file and outcome are added, and a twin or a pickle has them too."""
+def test_an_explained_os_error_keeps_its_kind_and_says_what_became_of_the_record(
+    code: int, kind: type[OSError]
+) -> None:
+    """The type and errno are the system's.
+
+    File and outcome are added, and a twin or a pickle has them too.
+    """
     error = explain(OSError(code, "the system's words"), "/data/a.json", NOTHING_WRITTEN)
     for found in (
         error,
@@ -155,8 +194,15 @@ def test_an_explained_os_error_keeps_its_kind_and_says_what_became_of_the_record
 
 
 def test_the_first_outcome_stands() -> None:
-    """Who knows best explains first: a later explanation neither adds to it nor takes the file's name away."""
-    error = explain(OSError(errno.EIO, "the system's words", "/data/a.json.torn"), "/data/a.json", MAY_BE_WRITTEN)
+    """Who knows best explains first.
+
+    A later explanation neither adds to it nor takes the file's name away.
+    """
+    error = explain(
+        OSError(errno.EIO, "the system's words", "/data/a.json.torn"),
+        "/data/a.json",
+        MAY_BE_WRITTEN,
+    )
     explain(error, "/data/a.json", NOTHING_WRITTEN)
     assert error.filename == "/data/a.json.torn"
     assert error.__notes__ == [f"/data/a.json: {MAY_BE_WRITTEN}"]
@@ -169,8 +215,14 @@ def _fail(directory: str) -> NoReturn:
 
 
 def test_an_error_of_a_pools_worker_reaches_its_parent(tmp_path: Path) -> None:
-    """An exception that cannot be unpickled would break the pool: this one comes through with its faults."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool, pytest.raises(InvalidRecordError) as caught:
+    """An exception that cannot be unpickled would break the pool.
+
+    This one comes through with its faults.
+    """
+    with (
+        ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool,
+        pytest.raises(InvalidRecordError) as caught,
+    ):
         pool.submit(_fail, str(tmp_path)).result()
     fields = {fault.field for fault in caught.value.faults}
     assert fields == {"execution_id", "skill_name", "agent", "execution_time_ms"}

@@ -1,4 +1,7 @@
-"""The interface of `MetricsAppender` that existing callers use: not a name, an order, a default or a type moves."""
+"""The interface of `MetricsAppender` that existing callers use.
+
+Not a name, an order, a default or a type moves.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,10 @@ from metrics_appender.read.skipped import OnError
 
 
 class Contract(Protocol):
-    """The interface that existing callers use: names, order, defaults and types stay as they are."""
+    """The interface that existing callers use.
+
+    Names, order, defaults and types stay as they are.
+    """
 
     def __init__(self, metrics_dir: Path | str | None = None) -> None:
         """Make an appender."""
@@ -91,7 +97,11 @@ class Contract(Protocol):
         raise NotImplementedError
 
 
-METHODS = [name for name, part in vars(Contract).items() if inspect.isfunction(part) and not name.startswith("_")]
+METHODS = [
+    name
+    for name, part in vars(Contract).items()
+    if inspect.isfunction(part) and not name.startswith("_")
+]
 
 
 @pytest.mark.parametrize("name", ["__init__", *METHODS])
@@ -99,7 +109,9 @@ def test_every_method_has_the_parameters_that_callers_use(name: str) -> None:
     """Names, order, defaults and types; anything more is keyword-only and has a default."""
     expected = list(inspect.signature(getattr(Contract, name)).parameters.values())
     found = list(inspect.signature(getattr(MetricsAppender, name)).parameters.values())
-    assert [str(parameter) for parameter in found[: len(expected)]] == [str(parameter) for parameter in expected]
+    assert [str(parameter) for parameter in found[: len(expected)]] == [
+        str(parameter) for parameter in expected
+    ]
     for parameter in found[len(expected) :]:
         assert parameter.kind is inspect.Parameter.KEYWORD_ONLY
         assert parameter.default is not inspect.Parameter.empty

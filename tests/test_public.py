@@ -1,4 +1,7 @@
-"""The package as others see it: its names, its weight, its types, and the examples in its docstrings."""
+"""The package as others see it.
+
+Its names, its weight, its types, and the examples in its docstrings.
+"""
 
 from __future__ import annotations
 
@@ -32,17 +35,30 @@ def public_objects() -> list[tuple[str, object]]:
         value = getattr(metrics_appender, name)
         found.append((name, value))
         if inspect.isclass(value):
-            ours = [vars(base) for base in value.__mro__ if base.__module__.startswith(metrics_appender.__name__)]
-            parts = [
-                (member, getattr(part, "fget", part)) for names in ours for member, part in names.items() if not member.startswith("_")
+            ours = [
+                vars(base)
+                for base in value.__mro__
+                if base.__module__.startswith(metrics_appender.__name__)
             ]
-            found += [(f"{name}.{member}", part) for member, part in parts if inspect.isfunction(part)]
+            parts = [
+                (member, getattr(part, "fget", part))
+                for names in ours
+                for member, part in names.items()
+                if not member.startswith("_")
+            ]
+            found += [
+                (f"{name}.{member}", part) for member, part in parts if inspect.isfunction(part)
+            ]
     return found
 
 
 def test_all_is_sorted_and_names_just_what_is_public() -> None:
     """`__all__` is the truth: nothing public is missing from it, and what it names is there."""
-    names = [name for name, value in vars(metrics_appender).items() if not name.startswith("_") and not isinstance(value, ModuleType)]
+    names = [
+        name
+        for name, value in vars(metrics_appender).items()
+        if not name.startswith("_") and not isinstance(value, ModuleType)
+    ]
     assert metrics_appender.__all__ == sorted(names)
 
 
@@ -57,7 +73,9 @@ def test_a_star_import_gives_the_public_names() -> None:
 def test_importing_the_package_stays_light() -> None:
     """A fresh interpreter that imports it has loaded no extra, no locks of files and no asyncio."""
     code = f"import sys, json, metrics_appender; print(json.dumps([name for name in {HEAVY} if name in sys.modules]))"
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True
+    )
     assert json.loads(done.stdout) == []
     assert done.stderr == ""
 
@@ -72,7 +90,12 @@ metrics = MetricsAppender(sys.argv[1])
 metrics.append_promotion_event("s", "f", "t", "p", "k", "r", {"a": (1, 2)})
 print(metrics.read_metrics("s_promotion_log.json")[0]["automated_checks"])
 """
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code, tmp_path], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code, tmp_path],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stdout == "{'a': [1, 2]}\n"
 
 
@@ -81,7 +104,9 @@ def test_the_package_tells_that_it_is_typed() -> None:
     assert importlib.resources.files(metrics_appender).joinpath("py.typed").is_file()
 
 
-@pytest.mark.parametrize(("name", "value"), public_objects(), ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("name", "value"), public_objects(), ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_whatever_is_public_is_documented_and_typed(name: str, value: object) -> None:
     """Each public name has a docstring of its own, each method an annotated return."""
     assert value.__doc__, name
@@ -90,7 +115,9 @@ def test_whatever_is_public_is_documented_and_typed(name: str, value: object) ->
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_the_examples_of_every_docstring_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_examples_of_every_docstring_run(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each prints what it says, in an empty directory, with the public names at hand."""
     monkeypatch.delenv("METRICS_APPENDER_DIR", raising=False)
     module = importlib.import_module(name)

@@ -26,23 +26,34 @@ def examples() -> list[tuple[str, str | None]]:
     found: list[tuple[str, str | None]] = []
     for block, following in zip(BLOCKS, [*BLOCKS[1:], None], strict=True):
         if block[1] == "python":
-            is_shown = following is not None and following[1] == "text" and not TEXT[block.end() : following.start()].strip()
+            is_shown = (
+                following is not None
+                and following[1] == "text"
+                and not TEXT[block.end() : following.start()].strip()
+            )
             found.append((block[2], following[2] if following is not None and is_shown else None))
     return found
 
 
 def show(directory: Path, code: str, output: str | None) -> None:
-    """Run an example in a directory, and compare what it prints with what is shown, if anything is."""
+    """Run an example in a directory.
+
+    Compare what it prints with what is shown, if anything is.
+    """
     script = directory / "example.py"
     script.write_text(code, encoding="utf-8")
-    done = subprocess.run([sys.executable, str(script)], cwd=directory, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, str(script)], cwd=directory, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     if output is not None:
         assert done.stdout == output
 
 
 @pytest.mark.parametrize(("code", "output"), examples())
-def test_a_python_example_prints_what_is_shown(tmp_path: Path, code: str, output: str | None) -> None:
+def test_a_python_example_prints_what_is_shown(
+    tmp_path: Path, code: str, output: str | None
+) -> None:
     """It runs by itself in an empty directory."""
     show(tmp_path, code, output)
 
@@ -61,8 +72,18 @@ def test_the_shell_examples_run_in_their_order(tmp_path: Path) -> None:
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     printed = ""
     for command in here:
-        done = subprocess.run(command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-        limits = 1 if "doctor" in command else 0  # what it says of this machine's disk is not the README's matter
+        done = subprocess.run(
+            command,
+            shell=True,
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        limits = (
+            1 if "doctor" in command else 0
+        )  # what it says of this machine's disk is not the README's matter
         assert done.returncode <= limits, f"{command}\n{done.stdout}{done.stderr}"
         printed += done.stdout
     assert '"run-2"' in printed
@@ -72,10 +93,21 @@ def test_every_error_is_in_the_table_of_errors() -> None:
     """With the built-in that it is too, and the root below the table."""
     section = TEXT[TEXT.index("### Errors") : TEXT.index("### Will this directory do?")]
     rows = dict(re.findall(r"^\| `(\w+)` \| `([\w.]+)` \|", section, re.MULTILINE))
-    kinds = [kind for name in metrics_appender.__all__ if isinstance(kind := getattr(metrics_appender, name), type)]
-    errors = {kind.__name__: kind for kind in kinds if issubclass(kind, MetricsAppenderError) and kind is not MetricsAppenderError}
+    kinds = [
+        kind
+        for name in metrics_appender.__all__
+        if isinstance(kind := getattr(metrics_appender, name), type)
+    ]
+    errors = {
+        kind.__name__: kind
+        for kind in kinds
+        if issubclass(kind, MetricsAppenderError) and kind is not MetricsAppenderError
+    }
     assert rows.keys() == errors.keys()
-    assert all(rows[name].rpartition(".")[2] in {base.__name__ for base in kind.__mro__} for name, kind in errors.items())
+    assert all(
+        rows[name].rpartition(".")[2] in {base.__name__ for base in kind.__mro__}
+        for name, kind in errors.items()
+    )
     assert "All but the last are `MetricsAppenderError`s" in section
 
 

@@ -1,7 +1,10 @@
-"""Records that a running system wrote: they are read as they are, and appended anew by many processes at once.
+"""Records that a running system wrote.
 
-`data/` holds sixty of the 656 records that an overseer wrote before this library was there, lines unchanged:
-its `timestamp_iso` was in local time without an offset, all other fields stay as they were.
+They are read as they are, and appended anew by many processes at once.
+
+`data/` holds sixty of the 656 records that an overseer wrote before this library was there, lines
+unchanged: its `timestamp_iso` was in local time without an offset, all other fields stay as they
+were.
 """
 
 from __future__ import annotations
@@ -34,7 +37,11 @@ def append_share(metrics: MetricsAppender, share: int, start: Any) -> None:
     records = real_records()[share::PROCESSES]
     start.wait()
     for record in records:
-        arguments = {name: value for name, value in record.items() if name not in {"timestamp_iso", "metric_type"}}
+        arguments = {
+            name: value
+            for name, value in record.items()
+            if name not in {"timestamp_iso", "metric_type"}
+        }
         metrics.append_performance_metric(**arguments)
 
 
@@ -60,11 +67,17 @@ def test_a_real_file_is_read_as_it_is() -> None:
 
 
 def test_real_records_are_appended_by_eight_processes_at_once(tmp_path: Path) -> None:
-    """Each arrives once, equal but for `timestamp_iso`, and each process's share in the order of its calls."""
+    """Each arrives once, equal but for `timestamp_iso`.
+
+    Each process's share in the order of its calls.
+    """
     context = multiprocessing.get_context("spawn")
     start = context.Barrier(PROCESSES, timeout=60)
     metrics = MetricsAppender(tmp_path)
-    workers = [context.Process(target=append_share, args=(metrics, share, start)) for share in range(PROCESSES)]
+    workers = [
+        context.Process(target=append_share, args=(metrics, share, start))
+        for share in range(PROCESSES)
+    ]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -75,7 +88,12 @@ def test_real_records_are_appended_by_eight_processes_at_once(tmp_path: Path) ->
     for share in range(PROCESSES):
         own = [without_text_of_instant(record) for record in expected[share::PROCESSES]]
         ids = {record["execution_id"] for record in own}
-        assert repr([without_text_of_instant(record) for record in found if record["execution_id"] in ids]) == repr(own)
+        assert repr(
+            [without_text_of_instant(record) for record in found if record["execution_id"] in ids]
+        ) == repr(own)
     assert len(found) == len(expected)
     assert all(list(record) == list(expected[0]) for record in found)
-    assert all(record["timestamp_iso"] == datetime.fromtimestamp(record["timestamp"], UTC).isoformat() for record in found)
+    assert all(
+        record["timestamp_iso"] == datetime.fromtimestamp(record["timestamp"], UTC).isoformat()
+        for record in found
+    )

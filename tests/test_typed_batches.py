@@ -1,4 +1,7 @@
-"""Typed records of any kind in one call, through the blocking door and the awaited one: each to its file, all or nothing."""
+"""Typed records of any kind in one call, through the blocking door and the awaited one.
+
+Each to its file, all or nothing.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,13 @@ import pytest
 from metrics_appender import InvalidRecordError, MetricsAppender, appender
 from metrics_appender.aio import AsyncMetricsAppender, turns
 from metrics_appender.fs import calls as fs_calls
-from metrics_appender.records.metrics import FidelityMetric, OutcomeMetric, PerformanceMetric, PromotionEvent, RollbackEvent
+from metrics_appender.records.metrics import (
+    FidelityMetric,
+    OutcomeMetric,
+    PerformanceMetric,
+    PromotionEvent,
+    RollbackEvent,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,7 +30,13 @@ if TYPE_CHECKING:
     Append = Callable[[Any], int]
 
 SKILL = "YouTube Live Chat"
-ROLLBACK = RollbackEvent(skill_name=SKILL, from_state="production", to_state="staged", trigger_reason="slow", trigger_metric="p95")
+ROLLBACK = RollbackEvent(
+    skill_name=SKILL,
+    from_state="production",
+    to_state="staged",
+    trigger_reason="slow",
+    trigger_metric="p95",
+)
 OUTCOME = OutcomeMetric(
     skill_name=SKILL,
     execution_id="run-1",
@@ -54,7 +69,13 @@ PROMOTION = PromotionEvent(
 
 def run(number: int, skill: str = SKILL, **fields: Any) -> PerformanceMetric:
     """Return a record of one run."""
-    return PerformanceMetric(skill_name=skill, execution_id=f"run-{number}", execution_time_ms=number, agent="ai_overseer", **fields)
+    return PerformanceMetric(
+        skill_name=skill,
+        execution_id=f"run-{number}",
+        execution_time_ms=number,
+        agent="ai_overseer",
+        **fields,
+    )
 
 
 @pytest.fixture
@@ -90,24 +111,41 @@ def syncs(metrics: MetricsAppender, monkeypatch: pytest.MonkeyPatch) -> list[int
     return made
 
 
-def test_records_of_any_kind_go_to_their_files(append: Append, metrics: MetricsAppender, syncs: list[int]) -> None:
+def test_records_of_any_kind_go_to_their_files(
+    append: Append, metrics: MetricsAppender, syncs: list[int]
+) -> None:
     """In their order, as the typed methods write them, for one sync a file."""
-    batch = [run(1, timestamp=1760970309.143542), OUTCOME, PROMOTION, run(2), FIDELITY, ROLLBACK, run(3)]
+    batch = [
+        run(1, timestamp=1760970309.143542),
+        OUTCOME,
+        PROMOTION,
+        run(2),
+        FIDELITY,
+        ROLLBACK,
+        run(3),
+    ]
     assert append(batch) == 7
     assert len(syncs) == 4
     found = metrics.read_metrics(f"{SKILL}_performance.json")
     assert [record["execution_id"] for record in found] == ["run-1", "run-2", "run-3"]
     metrics.append_performance_metric(SKILL, "run-1", 1, "ai_overseer", timestamp=1760970309.143542)
-    assert list(found[0].items()) == list(metrics.read_metrics(f"{SKILL}_performance.json", limit=1)[0].items())
+    assert list(found[0].items()) == list(
+        metrics.read_metrics(f"{SKILL}_performance.json", limit=1)[0].items()
+    )
     promotion, rollback = metrics.read_metrics(f"{SKILL}_promotion_log.json")
     assert (promotion["event_type"], rollback["event_type"]) == ("promotion", "rollback")
     assert promotion["event_id"].startswith(f"promo_{SKILL}_{int(promotion['timestamp'])}_")
     assert promotion["event_id"] != rollback["event_id"]
     assert metrics.read_metrics(f"{SKILL}_outcomes.json")[0]["reasoning"] == "asked by name"
-    assert metrics.read_metrics("Émoji 🎛️_fidelity.json")[0]["patterns_detail"] == {"greets": True, "thanks": False}
+    assert metrics.read_metrics("Émoji 🎛️_fidelity.json")[0]["patterns_detail"] == {
+        "greets": True,
+        "thanks": False,
+    }
 
 
-def test_each_record_is_written_as_it_was_when_it_was_yielded(append: Append, metrics: MetricsAppender) -> None:
+def test_each_record_is_written_as_it_was_when_it_was_yielded(
+    append: Append, metrics: MetricsAppender
+) -> None:
     """A generator may fill one dict anew for every record."""
 
     def filled_anew() -> Iterator[FidelityMetric]:
@@ -126,11 +164,16 @@ def test_one_wrong_record_keeps_all_of_them_out(append: Append, tmp_path: Path) 
     wrong = run(2, exception_occurred="yes", memory_usage_mb=-1)
     with pytest.raises(InvalidRecordError) as caught:
         append([run(1), OUTCOME, wrong])
-    assert [fault.field for fault in caught.value.faults] == ["records[2]: exception_occurred", "records[2]: memory_usage_mb"]
+    assert [fault.field for fault in caught.value.faults] == [
+        "records[2]: exception_occurred",
+        "records[2]: memory_usage_mb",
+    ]
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("record", [{"metric_type": "performance"}, None, run(1, skill="../elsewhere")])
+@pytest.mark.parametrize(
+    "record", [{"metric_type": "performance"}, None, run(1, skill="../elsewhere")]
+)
 def test_what_is_no_record_is_refused(append: Append, tmp_path: Path, record: Any) -> None:
     """A dict is for `AppendLog.append_many`; a name must not leave the directory."""
     with pytest.raises(InvalidRecordError, match=r"records\[1\]: (record|skill_name): "):
@@ -176,7 +219,9 @@ def test_where_the_first_records_are_acknowledged_the_error_does_not_deny_it(
         append(map(run, [1, 2, 3, 4, -1]))
     found = len(metrics.read_metrics(runs))
     assert found > 0
-    assert wrong.value.__notes__ == [f"{tmp_path}: of these records are acknowledged: {found} in {runs}"]
+    assert wrong.value.__notes__ == [
+        f"{tmp_path}: of these records are acknowledged: {found} in {runs}"
+    ]
 
     def refused(fd: int, *_: object) -> int:
         raise OSError(errno.EDQUOT, "Disk quota exceeded")

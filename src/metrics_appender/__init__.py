@@ -1,4 +1,7 @@
-"""Append metrics to NDJSON files from many processes at once: whole, in order, on disk when the call returns."""
+"""Append metrics to NDJSON files from many processes at once.
+
+Whole, in order, on disk when the call returns.
+"""
 
 from .append_log import AppendLog
 from .appender import MetricsAppender

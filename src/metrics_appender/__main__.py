@@ -10,7 +10,9 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in {"typer", "rich"}:
             raise
-        sys.exit("metrics-appender: the command line needs Typer and Rich; install them with: pip install 'metrics-appender[cli]'")
+        sys.exit(
+            "metrics-appender: the command line needs Typer and Rich; install them with: pip install 'metrics-appender[cli]'"
+        )
     run()
 
 

@@ -8,9 +8,9 @@
     ├── CursorGoneError      (LookupError)           what a stored cursor points into is not there any more
     └── ClosedError          (ValueError)            an append to what was closed
 
-What the operating system refuses stays an `OSError` with its errno, so that `except PermissionError`
-works as ever. Such an error names the file and carries a note that says what became of the record:
-`NOTHING_WRITTEN`, or `MAY_BE_WRITTEN` where taking the line back failed too.
+What the operating system refuses stays an `OSError` with its errno, so that `except
+PermissionError` works as ever. Such an error names the file and carries a note that says what
+became of the record: `NOTHING_WRITTEN`, or `MAY_BE_WRITTEN` where taking the line back failed too.
 
 All of them survive pickling with their notes, for they cross process borders.
 """
@@ -30,8 +30,8 @@ _SHOWN_CHARACTERS: Final = 60
 class MetricsAppenderError(Exception):
     """The root: whatever this library raises of its own is one of these.
 
-    `outcome` says what became of the record, where the text does: "nothing was written", or "nothing more was written" where the
-    first of many records are acknowledged.
+    `outcome` says what became of the record, where the text does: "nothing was written", or
+    "nothing more was written" where the first of many records are acknowledged.
     """
 
     outcome = ""
@@ -61,13 +61,18 @@ class Fault(NamedTuple):
 
 
 class InvalidRecordError(MetricsAppenderError, ValueError):
-    """A record, a name or an argument that cannot be written as it is; nothing was opened or written.
+    """A record, a name or an argument that cannot be written as it is.
+
+    Nothing was opened or written.
 
     `faults` names every wrong field, not only the first.
     """
 
     def __init__(self, faults: tuple[Fault, ...], outcome: str = NOTHING_WRITTEN) -> None:
-        """Take every fault that was found, in the order of the fields; no outcome where there was nothing to write."""
+        """Take every fault that was found, in the order of the fields.
+
+        No outcome where there was nothing to write.
+        """
         super().__init__(faults)
         self.faults = faults
         self.outcome = outcome
@@ -82,7 +87,9 @@ class InvalidRecordError(MetricsAppenderError, ValueError):
 
 
 class LockTimeoutError(MetricsAppenderError, TimeoutError):
-    """Another holder kept the file's lock until the deadline; nothing was written, and will not be later.
+    """Another holder kept the file's lock until the deadline.
+
+    Nothing was written, and will not be later.
 
     `filename` is the file, `timeout_seconds` the time that was waited at least.
     """
@@ -111,11 +118,13 @@ class CorruptLineError(MetricsAppenderError, json.JSONDecodeError):
     """A line that ends in a newline but is not a JSON object; reading changed nothing.
 
     `path`, `line_number` (from 1) and `byte_offset` (of the line's first byte, from 0) say where;
-    `msg`, `doc` and `pos` are those of `json.JSONDecodeError`, with the line as the document; the text counts
-    its characters from 1, as editors do.
+    `msg`, `doc` and `pos` are those of `json.JSONDecodeError`, with the line as the document; the
+    text counts its characters from 1, as editors do.
     """
 
-    def __init__(self, msg: str, doc: str, pos: int, path: str, line_number: int, byte_offset: int) -> None:
+    def __init__(
+        self, msg: str, doc: str, pos: int, path: str, line_number: int, byte_offset: int
+    ) -> None:
         """Take what the decoder said of the line, then where the line stands."""
         super().__init__(msg, doc, pos)
         self.path = path
@@ -131,18 +140,28 @@ class CorruptLineError(MetricsAppenderError, json.JSONDecodeError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by all six facts, and what was noted since."""
-        return type(self), (self.msg, self.doc, self.pos, self.path, self.line_number, self.byte_offset), vars(self)
+        return (
+            type(self),
+            (self.msg, self.doc, self.pos, self.path, self.line_number, self.byte_offset),
+            vars(self),
+        )
 
 
 class CorruptSegmentError(MetricsAppenderError, OSError):
-    """A compressed segment that cannot be unpacked: the disk has changed it, or somebody has; reading changed nothing.
+    """A compressed segment that cannot be unpacked: the disk has changed it, or somebody has.
+
+    Reading changed nothing.
 
     `filename` is the file, `reason` what was found.
     """
 
     def __init__(self, path: str, reason: str) -> None:
         """Take the file's path, and what was found."""
-        super().__init__(errno.EBADMSG, f"cannot be unpacked ({reason}); put back a copy of it, or move it aside to read without it", path)
+        super().__init__(
+            errno.EBADMSG,
+            f"cannot be unpacked ({reason}); put back a copy of it, or move it aside to read without it",
+            path,
+        )
         self.reason = reason
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -151,7 +170,9 @@ class CorruptSegmentError(MetricsAppenderError, OSError):
 
 
 class CursorGoneError(MetricsAppenderError, LookupError):
-    """Nothing that is left holds the bytes a cursor points behind: records may have gone with them; nothing was read.
+    """Nothing that is left holds the bytes a cursor points behind.
+
+    Records may have gone with them; nothing was read.
 
     `path` is the followed file, `cursor` the cursor as it was passed.
     """
@@ -172,7 +193,10 @@ class CursorGoneError(MetricsAppenderError, LookupError):
 
 
 class ClosedError(MetricsAppenderError, ValueError):
-    """An append to a log, or to an appender's file, after `close()`; nothing was written. `path` is the file."""
+    """An append to a log, or to an appender's file, after `close()`; nothing was written.
+
+    `path` is the file.
+    """
 
     def __init__(self, path: str) -> None:
         """Take the file's path."""

@@ -1,7 +1,8 @@
 """What the library says of its own accord, through `logging`: the logger `metrics_appender`.
 
-Only what nobody asked for and somebody should know: damage that was met and dealt with, and work in the background that
-failed. `logging` is imported when there is something to say, not with this package.
+Only what nobody asked for and somebody should know: damage that was met and dealt with, and work in
+the background that failed. `logging` is imported when there is something to say, not with this
+package.
 """
 
 from __future__ import annotations
@@ -12,7 +13,10 @@ LOGGER: Final = "metrics_appender"
 
 
 def warn(message: str, *arguments: object) -> None:
-    """Log a warning; to be called with no lock held, for a handler may take its time or append to a log itself."""
+    """Log a warning.
+
+    To be called with no lock held, for a handler may take its time or append to a log itself.
+    """
     import logging
 
     try:

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Read the options, and do what they say; ends with status 2 and says why where that cannot be."""
+    """Read the options, and do what they say.
+
+    Ends with status 2 and says why where that cannot be.
+    """
     parser = make_parser()
     options = parser.parse_args(arguments)
     with packages_of("bench", parser):

@@ -35,7 +35,10 @@ class UnfitOptionError(Exception):
 
 
 def carry_out(options: argparse.Namespace) -> None:
-    """Run the races asked for, or read them from a file; print the table, and keep what is to be kept."""
+    """Run the races asked for, or read them from a file.
+
+    Print the table, and keep what is to be kept.
+    """
     for kept in filter(None, (options.json, options.picture)):
         _make_directory(kept.parent)  # before the time is spent, not after
     results = _read(options.from_file) if options.from_file else run(options)
@@ -55,11 +58,21 @@ def run(options: argparse.Namespace) -> Results:
     if options.dir and not os.path.isdir(options.dir):
         raise UnfitOptionError(f"--dir: {options.dir} is no directory")
     with tempfile.TemporaryDirectory(dir=options.dir) as directory, console.status("") as status:
-        races = [race for whole in _races(options, directory) if (race := whole.only(options.only)).racers]
+        races = [
+            race
+            for whole in _races(options, directory)
+            if (race := whole.only(options.only)).racers
+        ]
         if not races:
             raise UnfitOptionError(f"--only: no row's 'race: contender' holds {options.only!r}")
         done = tuple(run_rounds(race, options.rounds, status.update) for race in races)
-        return Results(_machine(directory), dt.datetime.now(dt.UTC).date().isoformat(), options.rounds, options.seconds, done)
+        return Results(
+            _machine(directory),
+            dt.datetime.now(dt.UTC).date().isoformat(),
+            options.rounds,
+            options.seconds,
+            done,
+        )
 
 
 def _make_directory(path: Path) -> None:
@@ -79,7 +92,11 @@ def _read(path: Path) -> Results:
 
 
 def _races(options: argparse.Namespace, directory: str) -> list[Race]:
-    return [*append_races(options.seconds, directory), *reading_races(directory, options.read_bytes), import_race()]
+    return [
+        *append_races(options.seconds, directory),
+        *reading_races(directory, options.read_bytes),
+        import_race(),
+    ]
 
 
 def _machine(directory: str) -> str:

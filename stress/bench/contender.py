@@ -1,4 +1,7 @@
-"""What a contender is: how it is configured, what it promises, how it appends, how it is read back."""
+"""What a contender is.
+
+How it is configured, what it promises, how it appends, how it is read back.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,9 @@ if TYPE_CHECKING:
     from .results import Side
 
     Opener: TypeAlias = Callable[[str, dict[str, Any], Any], Callable[[], object]]
-    AsyncOpener: TypeAlias = Callable[[str, dict[str, Any]], AbstractAsyncContextManager[Callable[[], Awaitable[object]]]]
+    AsyncOpener: TypeAlias = Callable[
+        [str, dict[str, Any]], AbstractAsyncContextManager[Callable[[], Awaitable[object]]]
+    ]
 
 
 def share_nothing(path: str) -> None:
@@ -28,13 +33,13 @@ def share_nothing(path: str) -> None:
 class Contender:
     """One way to append a record, in its best honest configuration, which `note` tells.
 
-    `is_durable`: when an append returns, its record survives a power cut. `is_process_safe`: its makers say that
-    several processes may append at once.
+    `is_durable`: when an append returns, its record survives a power cut. `is_process_safe`: its
+    makers say that several processes may append at once.
 
-    `prepare(path)` is called once, before the processes are forked; `open(path, record, prepared)` in each process
-    (`is_per_thread`: in each thread) and returns the append of one record. A task of an event loop
-    appends through `open_async` instead, in the loop that `make_loop` returns, asyncio's own without it.
-    `read_back(path)` returns what is there as lines.
+    `prepare(path)` is called once, before the processes are forked; `open(path, record, prepared)`
+    in each process (`is_per_thread`: in each thread) and returns the append of one record. A task
+    of an event loop appends through `open_async` instead, in the loop that `make_loop` returns,
+    asyncio's own without it. `read_back(path)` returns what is there as lines.
     """
 
     name: str

@@ -77,7 +77,9 @@ def _many(path: str, record: dict[str, Any], _: object) -> Callable[[], object]:
 
 
 @contextlib.asynccontextmanager
-async def _async_log(path: str, record: dict[str, Any]) -> AsyncIterator[Callable[[], Awaitable[object]]]:
+async def _async_log(
+    path: str, record: dict[str, Any]
+) -> AsyncIterator[Callable[[], Awaitable[object]]]:
     from metrics_appender.aio import AsyncAppendLog
 
     async with AsyncAppendLog(path) as log:
@@ -141,11 +143,27 @@ CALLS_OF_OS: Final = Contender(
     side="bare",
     open=_calls_of("os"),
 )
-FSYNC: Final = Contender('AppendLog "fsync"', "the default, lock_timeout 30 s", is_durable=True, is_process_safe=True, open=_log("fsync"))
-GROUP: Final = Contender(
-    'AppendLog "group"', 'durability="group", lock_timeout 30 s', is_durable=True, is_process_safe=True, open=_log("group")
+FSYNC: Final = Contender(
+    'AppendLog "fsync"',
+    "the default, lock_timeout 30 s",
+    is_durable=True,
+    is_process_safe=True,
+    open=_log("fsync"),
 )
-OS: Final = Contender('AppendLog "os"', 'durability="os", lock_timeout 30 s', is_durable=False, is_process_safe=True, open=_log("os"))
+GROUP: Final = Contender(
+    'AppendLog "group"',
+    'durability="group", lock_timeout 30 s',
+    is_durable=True,
+    is_process_safe=True,
+    open=_log("group"),
+)
+OS: Final = Contender(
+    'AppendLog "os"',
+    'durability="os", lock_timeout 30 s',
+    is_durable=False,
+    is_process_safe=True,
+    open=_log("os"),
+)
 TYPED: Final = Contender(
     'MetricsAppender "os"',
     'append_performance_metric, durability="os"',
@@ -154,7 +172,13 @@ TYPED: Final = Contender(
     open=_typed,
     read_back=_lines_of_metrics,
 )
-ASYNC: Final = Contender("AsyncAppendLog", "its default, group", is_durable=True, is_process_safe=True, open_async=_async_log)
+ASYNC: Final = Contender(
+    "AsyncAppendLog",
+    "its default, group",
+    is_durable=True,
+    is_process_safe=True,
+    open_async=_async_log,
+)
 ASYNC_UVLOOP: Final = Contender(
     "AsyncAppendLog, uvloop",
     "its default, group, in an event loop of uvloop",

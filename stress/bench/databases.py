@@ -19,9 +19,11 @@ _LMDB_BYTES: Final = 1 << 30
 
 
 def _connect(path: str, synchronous: str) -> sqlite3.Connection:
-    # Autocommit: a single INSERT is a transaction. The timeout is how long its busy handler goes on trying.
-    # Threads may use one that another opened, one at a time.
-    connection = sqlite3.connect(path, timeout=_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False)
+    # Autocommit: a single INSERT is a transaction. The timeout is how long its busy handler goes on
+    # trying. Threads may use one that another opened, one at a time.
+    connection = sqlite3.connect(
+        path, timeout=_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False
+    )
     connection.execute(f"PRAGMA synchronous={synchronous}")
     return connection
 
@@ -43,7 +45,10 @@ def _sqlite(synchronous: str) -> Opener:
 
 def _lines_of_database(path: str) -> list[bytes]:
     connection = sqlite3.connect(path)
-    lines = [text.encode() + b"\n" for (text,) in connection.execute("SELECT record FROM metrics ORDER BY id")]
+    lines = [
+        text.encode() + b"\n"
+        for (text,) in connection.execute("SELECT record FROM metrics ORDER BY id")
+    ]
     connection.close()
     return lines
 
@@ -64,7 +69,11 @@ def _lmdb(path: str, record: dict[str, Any], _: object) -> Callable[[], object]:
 def _lines_of_lmdb(path: str) -> list[bytes]:
     import lmdb
 
-    with lmdb.open(path, map_size=_LMDB_BYTES) as environment, environment.begin() as transaction, transaction.cursor() as cursor:
+    with (
+        lmdb.open(path, map_size=_LMDB_BYTES) as environment,
+        environment.begin() as transaction,
+        transaction.cursor() as cursor,
+    ):
         return [bytes(value) + b"\n" for value in cursor.iternext(keys=False)]
 
 

@@ -1,6 +1,7 @@
 """Locks from a library around `json`, write and fsync by hand.
 
-Both poll; each takes part with its default interval, and with what is fairest that it can do instead.
+Both poll; each takes part with its default interval, and with what is fairest that it can do
+instead.
 """
 
 from __future__ import annotations

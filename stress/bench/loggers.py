@@ -37,11 +37,16 @@ def _concurrent_handler(path: str) -> logging.Handler:
 
 
 def _add_loguru_sink(path: str) -> Any:
-    """Configure the one process that writes; those forked from it send their messages to its thread."""
+    """Configure the one process that writes.
+
+    Those forked from it send their messages to its thread.
+    """
     from loguru import logger
 
     logger.remove()
-    logger.add(path, format="{message}", enqueue=True, colorize=False, backtrace=False, diagnose=False)
+    logger.add(
+        path, format="{message}", enqueue=True, colorize=False, backtrace=False, diagnose=False
+    )
     return logger
 
 

@@ -60,7 +60,9 @@ def measure(contender: Contender, shape: Shape, seconds: float, directory: str) 
 def _run(contender: Contender, path: str, shape: Shape, seconds: float) -> list[Tally]:
     """Return each process's tally; when this returns, all of them have died of SIGKILL."""
     pipes = [_FORK.Pipe(duplex=False) for _ in range(shape.processes)]
-    host = _FORK.Process(target=_host, args=(contender, path, shape, seconds, [sender for _, sender in pipes]))
+    host = _FORK.Process(
+        target=_host, args=(contender, path, shape, seconds, [sender for _, sender in pipes])
+    )
     host.start()
     receivers = []
     for receiver, sender in pipes:
@@ -74,7 +76,9 @@ def _run(contender: Contender, path: str, shape: Shape, seconds: float) -> list[
             _await_end(receiver)
 
 
-def _host(contender: Contender, path: str, shape: Shape, seconds: float, senders: Sequence[Connection]) -> None:
+def _host(
+    contender: Contender, path: str, shape: Shape, seconds: float, senders: Sequence[Connection]
+) -> None:
     """Be the process that prepares what all share, starts the others, and dies with them."""
     die_with_parent()
     os.setpgid(0, 0)

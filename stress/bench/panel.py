@@ -1,4 +1,7 @@
-"""One race as a panel of the picture: a bar for each contender, its range, and how even and how patient it was."""
+"""One race as a panel of the picture.
+
+A bar for each contender, its range, and how even and how patient it was.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,9 @@ def _head(race: RaceResult, count: int, scale: float, *, is_shared: bool) -> Ite
     yield f'<line class="one" x1="{one:.1f}" x2="{one:.1f}" y1="{_HEAD - 2}" y2="{_HEAD + count * _ROW}"/>'
 
 
-def _bar(race: RaceResult, entry: Entry, top: int, scale: float, *, is_shared: bool) -> Iterator[str]:
+def _bar(
+    race: RaceResult, entry: Entry, top: int, scale: float, *, is_shared: bool
+) -> Iterator[str]:
     ratios = race.ratios(entry, rate_of)
     ratio = statistics.median(ratios)
     low, high = (_BAR_START + scale * ratios[0], _BAR_START + scale * ratios[-1])

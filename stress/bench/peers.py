@@ -1,4 +1,7 @@
-"""What one would take instead, each in its best honest configuration, which was read from its source."""
+"""What one would take instead, each in its best honest configuration.
+
+Which was read from its source.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The results as one static picture: SVG with a ground of its own, light or dark as the reader's screen is."""
+"""The results as one static picture.
+
+SVG with a ground of its own, light or dark as the reader's screen is.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,8 @@ if TYPE_CHECKING:
 _MARGIN: Final = 24
 _HEAD: Final = 96
 _WIDTH: Final = 2 * PANEL_WIDTH + GAP + 2 * _MARGIN
-# GitHub shows the picture on a page whose theme it cannot see; with its own ground it is readable on both.
+# GitHub shows the picture on a page whose theme it cannot see; with its own ground it is readable
+# on both.
 _STYLE: Final = """
 svg { --ground: #ffffff; --edge: #d1d9e0; --text: #1f2328; --quiet: #59636e; --ours: #0969da; --peer: #8c959f; --bare: #424a53; }
 @media (prefers-color-scheme: dark) {
@@ -48,7 +52,9 @@ def draw(results: Results) -> str:
             continue  # nobody to compare
         column = ends.index(min(ends))
         height, body = draw_panel(race)
-        panels.append(f'<g transform="translate({_MARGIN + column * (PANEL_WIDTH + GAP)} {ends[column]})">{body}</g>')
+        panels.append(
+            f'<g transform="translate({_MARGIN + column * (PANEL_WIDTH + GAP)} {ends[column]})">{body}</g>'
+        )
         ends[column] += height + GAP
     return "\n".join(_document(results, max(ends), panels)) + "\n"
 

@@ -10,7 +10,20 @@ from typing import TYPE_CHECKING, Final
 from stress.small_disk import mounted
 
 from . import peers
-from .contenders import ASYNC, ASYNC_UVLOOP, BARE, BARE_FSYNC, CALLS_OF_FSYNC, CALLS_OF_GROUP, CALLS_OF_OS, FSYNC, GROUP, MANY, OS, TYPED
+from .contenders import (
+    ASYNC,
+    ASYNC_UVLOOP,
+    BARE,
+    BARE_FSYNC,
+    CALLS_OF_FSYNC,
+    CALLS_OF_GROUP,
+    CALLS_OF_OS,
+    FSYNC,
+    GROUP,
+    MANY,
+    OS,
+    TYPED,
+)
 from .loggers import CONCURRENT_HANDLER
 from .measure import measure
 from .results import Entry, Goal
@@ -25,11 +38,19 @@ if TYPE_CHECKING:
 
 _FSYNC_GOALS: Final = {
     1: (Goal(FSYNC.name, "rate", 0.95),),
-    **dict.fromkeys((2, 8, 32), (Goal(FSYNC.name, "rate", 0.85), Goal(FSYNC.name, "even", 0.8), Goal(FSYNC.name, "longest wait", 2))),
+    **dict.fromkeys(
+        (2, 8, 32),
+        (
+            Goal(FSYNC.name, "rate", 0.85),
+            Goal(FSYNC.name, "even", 0.8),
+            Goal(FSYNC.name, "longest wait", 2),
+        ),
+    ),
 }
 _GROUP_RATES: Final = {1: 0.95, 4: 1.7, 8: 2.2, 16: 2.5, 32: 2.6}
 _PEER_PROCESSES: Final = (1, 4, 16, 64)
-# Beside each durability the system calls that it is made of: what is left between the two is what this library takes.
+# Beside each durability the system calls that it is made of: what is left between the two is what
+# this library takes.
 _SYNCED: Final = (BARE_FSYNC, CALLS_OF_FSYNC, FSYNC, CALLS_OF_GROUP, GROUP)
 
 
@@ -37,16 +58,45 @@ def append_races(seconds: float, directory: str) -> Iterator[Race]:
     """Yield every race of appends; a turn takes so long, and writes below the directory."""
     for processes in (1, 2, 4, 8, 16, 32, 64):
         rivals = peers.DURABLE if processes in _PEER_PROCESSES else ()
-        goals = (*_FSYNC_GOALS.get(processes, ()), *_group_goals(processes), *_ahead_of(rivals, processes))
-        yield _race(_plural(processes, "process"), (*_SYNCED, *rivals), goals, Shape(processes), seconds, directory)
+        goals = (
+            *_FSYNC_GOALS.get(processes, ()),
+            *_group_goals(processes),
+            *_ahead_of(rivals, processes),
+        )
+        yield _race(
+            _plural(processes, "process"),
+            (*_SYNCED, *rivals),
+            goals,
+            Shape(processes),
+            seconds,
+            directory,
+        )
     yield _journaled(16, seconds, directory)
-    for shape, fsync_rate, group_rate in ((Shape(1, 8), 2.9, 0), (Shape(1, 64), 6.5, 0), (Shape(4, 16), 0, 10)):
+    for shape, fsync_rate, group_rate in (
+        (Shape(1, 8), 2.9, 0),
+        (Shape(1, 64), 6.5, 0),
+        (Shape(4, 16), 0, 10),
+    ):
         goals = (*_rate_goal(FSYNC, fsync_rate), *_rate_goal(GROUP, group_rate))
         name = f"{_plural(shape.processes, 'process')} of {shape.threads} threads"
         yield _race(name, (BARE_FSYNC, FSYNC, GROUP), goals, shape, seconds, directory)
     tasks = Shape(1, 1, 1000)
-    yield _race("1,000 asyncio tasks against a loop", (BARE_FSYNC, ASYNC, ASYNC_UVLOOP), _rate_goal(ASYNC, 60), tasks, seconds, directory)
-    yield _race("1,000 records a call against single appends", (FSYNC, MANY), _rate_goal(MANY, 190), Shape(), seconds, directory)
+    yield _race(
+        "1,000 asyncio tasks against a loop",
+        (BARE_FSYNC, ASYNC, ASYNC_UVLOOP),
+        _rate_goal(ASYNC, 60),
+        tasks,
+        seconds,
+        directory,
+    )
+    yield _race(
+        "1,000 records a call against single appends",
+        (FSYNC, MANY),
+        _rate_goal(MANY, 190),
+        Shape(),
+        seconds,
+        directory,
+    )
     yield from _without_sync(seconds, directory)
 
 
@@ -55,14 +105,27 @@ def _without_sync(seconds: float, directory: str) -> Iterator[Race]:
         goals = [
             *_rate_goal(OS, 1 / 6 if processes == 1 else 0),
             Goal(OS.name, "rate", 3, CONCURRENT_HANDLER.name),
-            *(Goal(OS.name, "rate", 1, peer.name) for peer in peers.NOT_DURABLE if peer.is_process_safe),
+            *(
+                Goal(OS.name, "rate", 1, peer.name)
+                for peer in peers.NOT_DURABLE
+                if peer.is_process_safe
+            ),
         ]
         ours = (OS, TYPED) if processes == 1 else (OS,)
         name = f"{_plural(processes, 'process')}, without sync"
-        yield _race(name, (BARE, CALLS_OF_OS, *ours, *peers.NOT_DURABLE), goals, Shape(processes), seconds, directory)
+        yield _race(
+            name,
+            (BARE, CALLS_OF_OS, *ours, *peers.NOT_DURABLE),
+            goals,
+            Shape(processes),
+            seconds,
+            directory,
+        )
     rivals = [peer for peer in peers.NOT_DURABLE if peer.is_process_safe]
     goals = [Goal(OS.name, "rate", 1, peer.name) for peer in rivals]
-    yield _race("8 threads, without sync", (BARE, OS, *rivals), goals, Shape(1, 8), seconds, directory)
+    yield _race(
+        "8 threads, without sync", (BARE, OS, *rivals), goals, Shape(1, 8), seconds, directory
+    )
 
 
 def _race(
@@ -77,7 +140,10 @@ def _race(
 ) -> Race:
     turn = _measure_on_journal if is_mounted else measure
     racers = tuple(
-        Racer(_entry(contender, is_baseline=number == 0), functools.partial(turn, contender, shape, seconds, directory))
+        Racer(
+            _entry(contender, is_baseline=number == 0),
+            functools.partial(turn, contender, shape, seconds, directory),
+        )
         for number, contender in enumerate(contenders)
     )
     return Race(name, racers, tuple(goals))
@@ -95,7 +161,11 @@ def _measure_on_journal(contender: Contender, shape: Shape, seconds: float, dire
 
 
 def _entry(contender: Contender, *, is_baseline: bool) -> Entry:
-    failure = "" if contender.is_installed() else f"{contender.package} is not installed: pip install '.[bench]'"
+    failure = (
+        ""
+        if contender.is_installed()
+        else f"{contender.package} is not installed: pip install '.[bench]'"
+    )
     return Entry(
         contender.name,
         contender.note,
@@ -117,7 +187,10 @@ def _group_goals(processes: int) -> tuple[Goal, ...]:
 
 
 def _ahead_of(rivals: Iterable[Contender], processes: int) -> Iterator[Goal]:
-    """Yield the goals that put us ahead of each: in rate with "group", in evenness with "fsync" or "group"."""
+    """Yield the goals that put us ahead of each.
+
+    In rate with "group", in evenness with "fsync" or "group".
+    """
     for rival in rivals:
         yield Goal(GROUP.name, "rate", 1, rival.name)
         if processes > 1:

@@ -12,10 +12,12 @@ if TYPE_CHECKING:
 
 
 class Faults(NamedTuple):
-    """How many lines: torn or mixed; lost though their append had returned; there though no append returned.
+    """How many lines: torn or mixed; lost though their append had returned.
 
-    The lines of one process are alike, so a line that is doubled hides one that is lost. The stress suite looks
-    closer; this counts what a user of each contender would miss.
+    There though no append returned.
+
+    The lines of one process are alike, so a line that is doubled hides one that is lost. The stress
+    suite looks closer; this counts what a user of each contender would miss.
     """
 
     torn: int
@@ -36,7 +38,9 @@ def judge(lines: Iterable[bytes], acknowledged: Sequence[int]) -> Faults:
     return Faults(
         torn=torn,
         lost=sum(max(0, told - there) for told, there in zip(acknowledged, found, strict=True)),
-        unacknowledged=sum(max(0, there - told) for told, there in zip(acknowledged, found, strict=True)),
+        unacknowledged=sum(
+            max(0, there - told) for told, there in zip(acknowledged, found, strict=True)
+        ),
     )
 
 

@@ -1,8 +1,11 @@
-"""Reading races: the last hundred records against tail(1), a whole file against a decoder; and the import.
+"""Reading races: the last hundred records against tail(1), a whole file against a decoder.
 
-`iter_metrics` yields dicts, so its baseline is msgspec decoding to dicts, `Decoder(dict[str, Any])`, line by line
-from bytes that are in memory already. That is the fastest such loop, and the stricter baseline: `decode_lines` over the same
-bytes takes half as long again or more, because it keeps every dict until the last is made.
+And the import.
+
+`iter_metrics` yields dicts, so its baseline is msgspec decoding to dicts, `Decoder(dict[str,
+Any])`, line by line from bytes that are in memory already. That is the fastest such loop, and the
+stricter baseline: `decode_lines` over the same bytes takes half as long again or more, because it
+keeps every dict until the last is made.
 """
 
 from __future__ import annotations
@@ -64,12 +67,19 @@ class Library:
 
 
 def reading_races(directory: str, size_bytes: int) -> tuple[Race, ...]:
-    """Return the races of readers; the last records are read from a file of that size, a tenth of it is read as a whole."""
+    """Return the races of readers.
+
+    The last records are read from a file of that size, a tenth of it is read as a whole.
+    """
     library = Library(directory, size_bytes)
     last = Race(
         f"the last {LIMIT} records of {size_bytes / 1e9:g} GB",
         (
-            _baseline(f"tail -n {LIMIT}", "posix_spawn, output to /dev/null", functools.partial(_turn_of_tail, library)),
+            _baseline(
+                f"tail -n {LIMIT}",
+                "posix_spawn, output to /dev/null",
+                functools.partial(_turn_of_tail, library),
+            ),
             _ours(_OURS_LAST, "dicts", functools.partial(_turn_of_last, library)),
         ),
         (Goal(_OURS_LAST, "rate", 8), Goal(_OURS_LAST, "ms", 1)),
@@ -77,7 +87,11 @@ def reading_races(directory: str, size_bytes: int) -> tuple[Race, ...]:
     whole = Race(
         f"every record of {size_bytes / 1e10:g} GB",
         (
-            _baseline("msgspec, in memory", "Decoder(dict[str, Any]), line by line", functools.partial(_turn_of_decoder, library)),
+            _baseline(
+                "msgspec, in memory",
+                "Decoder(dict[str, Any]), line by line",
+                functools.partial(_turn_of_decoder, library),
+            ),
             _ours(_OURS_WHOLE, "dicts, from the file", functools.partial(_turn_of_whole, library)),
         ),
         (Goal(_OURS_WHOLE, "rate", 1 / 1.5),),
@@ -98,11 +112,17 @@ def import_race() -> Race:
 
 
 def _baseline(name: str, note: str, turn: Callable[[], Run]) -> Racer:
-    return Racer(Entry(name, note, is_durable=None, is_process_safe=None, side="peer", is_baseline=True), turn)
+    return Racer(
+        Entry(name, note, is_durable=None, is_process_safe=None, side="peer", is_baseline=True),
+        turn,
+    )
 
 
 def _ours(name: str, note: str, turn: Callable[[], Run]) -> Racer:
-    return Racer(Entry(name, note, is_durable=None, is_process_safe=None, side="ours", is_baseline=False), turn)
+    return Racer(
+        Entry(name, note, is_durable=None, is_process_safe=None, side="ours", is_baseline=False),
+        turn,
+    )
 
 
 def _turn_of_last(library: Library) -> Run:
@@ -115,7 +135,9 @@ def _turn_of_tail(library: Library) -> Run:
     actions = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
 
     def tail() -> None:
-        child = os.posix_spawnp("tail", ["tail", "-n", str(LIMIT), path], os.environ, file_actions=actions)
+        child = os.posix_spawnp(
+            "tail", ["tail", "-n", str(LIMIT), path], os.environ, file_actions=actions
+        )
         assert os.waitpid(child, 0)[1] == 0, "tail failed"
 
     return _time(tail, _CALLS, LIMIT)

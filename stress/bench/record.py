@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-# The standard library's, as peers' users have it; made once, which is quicker than `dumps` with arguments.
+# The standard library's, as peers' users have it; made once, which is quicker than `dumps` with
+# arguments.
 encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 # A performance metric as a real program writes it, 270 bytes.
@@ -47,4 +48,8 @@ def process_of(line: bytes) -> int | None:
     if not isinstance(record, dict) or record.keys() != _RECORD.keys() or not line.endswith(b"\n"):
         return None
     process = str(record["execution_id"]).rpartition("_")[2]
-    return int(process) if process.isdecimal() and record["execution_id"] == execution_id(int(process)) else None
+    return (
+        int(process)
+        if process.isdecimal() and record["execution_id"] == execution_id(int(process))
+        else None
+    )

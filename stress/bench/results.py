@@ -34,7 +34,10 @@ def waits_of(waits: Sequence[float]) -> Waits:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One turn of one contender: records a second (or calls), the slowest process's count to the fastest's, waits, faulty lines."""
+    """One turn of one contender.
+
+    Records a second (or calls), the slowest process's count to the fastest's, waits, faulty lines.
+    """
 
     rate: float
     evenness: float
@@ -46,7 +49,10 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A contender's runs in one race, one a round; or why there are none. What does not write promises neither way: `None`."""
+    """A contender's runs in one race, one a round; or why there are none.
+
+    What does not write promises neither way: `None`.
+    """
 
     contender: str
     note: str
@@ -62,8 +68,9 @@ class Entry:
 class Goal:
     """What a contender must reach: a quantity, as a ratio to another contender's in the same round.
 
-    `rate` and `even` (slowest/fastest process) at least, `longest wait` at most. `even` against nobody is no ratio. `ms`
-    is the median call's milliseconds, and `ms over` how many more than the baseline's, at most.
+    `rate` and `even` (slowest/fastest process) at least, `longest wait` at most. `even` against
+    nobody is no ratio. `ms` is the median call's milliseconds, and `ms over` how many more than the
+    baseline's, at most.
     """
 
     contender: str
@@ -89,7 +96,10 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class RaceResult:
-    """The contenders that took turns in the same rounds, the baseline first, and what was to be reached."""
+    """The contenders that took turns in the same rounds, the baseline first.
+
+    What was to be reached.
+    """
 
     name: str
     entries: tuple[Entry, ...]
@@ -98,14 +108,21 @@ class RaceResult:
     def ratios(self, entry: Entry, of: Callable[[Run], float], against: str = "") -> list[float]:
         """Return, round by round, one contender's figure to another's (the baseline's), in order of size."""
         other = self._entry(against) if against else self.entries[0]
-        return sorted(of(mine) / of(theirs) for mine, theirs in zip(entry.runs, other.runs, strict=True))
+        return sorted(
+            of(mine) / of(theirs) for mine, theirs in zip(entry.runs, other.runs, strict=True)
+        )
 
     def verdicts(self, entry: Entry) -> list[Verdict]:
-        """Return how one contender stands to its goals; nothing where one of the two did not run."""
+        """Return how one contender stands to its goals.
+
+        Nothing where one of the two did not run.
+        """
         return [
             Verdict(goal, self._measured(entry, goal))
             for goal in self.goals
-            if goal.contender == entry.contender and entry.runs and (not goal.against or self._entry(goal.against).runs)
+            if goal.contender == entry.contender
+            and entry.runs
+            and (not goal.against or self._entry(goal.against).runs)
         ]
 
     def _measured(self, entry: Entry, goal: Goal) -> float:
@@ -117,7 +134,9 @@ class RaceResult:
             return 1000 * statistics.median(run.waits.p50 for run in entry.runs)
         if goal.quantity == "ms over":
             pairs = zip(entry.runs, self.entries[0].runs, strict=True)
-            return 1000 * statistics.median(mine.waits.p50 - theirs.waits.p50 for mine, theirs in pairs)
+            return 1000 * statistics.median(
+                mine.waits.p50 - theirs.waits.p50 for mine, theirs in pairs
+            )
         if goal.against:
             return statistics.median(self.ratios(entry, evenness_of, goal.against))
         return statistics.median(map(evenness_of, entry.runs))

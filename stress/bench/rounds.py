@@ -1,4 +1,7 @@
-"""Rounds: in each, every contender of a race takes its turn, and in the next they begin with another."""
+"""Rounds: in each, every contender of a race takes its turn.
+
+In the next they begin with another.
+"""
 
 from __future__ import annotations
 
@@ -29,10 +32,21 @@ class Race(NamedTuple):
     goals: tuple[Goal, ...] = ()
 
     def only(self, text: str) -> Race:
-        """Return the race with those whose name holds a text, and those they are compared with; none at all if nobody's does."""
-        wanted = {racer.entry.contender for racer in self.racers if text in f"{self.name}: {racer.entry.contender}"}
+        """Return the race with those whose name holds a text, and those they are compared with.
+
+        None at all if nobody's does.
+        """
+        wanted = {
+            racer.entry.contender
+            for racer in self.racers
+            if text in f"{self.name}: {racer.entry.contender}"
+        }
         needed = {goal.against for goal in self.goals if goal.contender in wanted}
-        racers = [racer for racer in self.racers if racer.entry.is_baseline or racer.entry.contender in wanted | needed]
+        racers = [
+            racer
+            for racer in self.racers
+            if racer.entry.is_baseline or racer.entry.contender in wanted | needed
+        ]
         return self._replace(
             racers=tuple(racers) if wanted else (),
             goals=tuple(goal for goal in self.goals if goal.contender in wanted),
@@ -40,7 +54,10 @@ class Race(NamedTuple):
 
 
 def run_rounds(race: Race, count: int, show: Callable[[str], None]) -> RaceResult:
-    """Run so many rounds; a contender that fails tells why, takes no further turn, and the others go on."""
+    """Run so many rounds.
+
+    A contender that fails tells why, takes no further turn, and the others go on.
+    """
     runs: dict[str, list[Run]] = {racer.entry.contender: [] for racer in race.racers}
     failures: dict[str, str] = {racer.entry.contender: racer.entry.failure for racer in race.racers}
     for number in range(count):
@@ -53,9 +70,13 @@ def run_rounds(race: Race, count: int, show: Callable[[str], None]) -> RaceResul
                     runs[name].append(racer.turn())
                 except (TurnError, CannotMountError) as error:
                     failures[name] = str(error).strip()
-    return RaceResult(race.name, tuple(_entry(racer.entry, runs, failures) for racer in race.racers), race.goals)
+    return RaceResult(
+        race.name, tuple(_entry(racer.entry, runs, failures) for racer in race.racers), race.goals
+    )
 
 
 def _entry(entry: Entry, runs: dict[str, list[Run]], failures: dict[str, str]) -> Entry:
     failure = failures[entry.contender]
-    return dataclasses.replace(entry, runs=() if failure else tuple(runs[entry.contender]), failure=failure)
+    return dataclasses.replace(
+        entry, runs=() if failure else tuple(runs[entry.contender]), failure=failure
+    )

@@ -34,9 +34,17 @@ _COLUMNS = (
 
 
 def results_table(results: Results, *, is_markdown: bool = False) -> Table:
-    """Return a section for each race, its baseline first; every figure is the median of the rounds, faulty lines are their sum."""
+    """Return a section for each race, its baseline first.
+
+    Every figure is the median of the rounds, faulty lines are their sum.
+    """
     title = f"Medians of {results.rounds} rounds of {results.seconds:g} s, {results.date}; {results.machine}"
-    table = Table(*_COLUMNS, title=title, title_justify="left", box=box.MARKDOWN if is_markdown else box.HEAVY_HEAD)
+    table = Table(
+        *_COLUMNS,
+        title=title,
+        title_justify="left",
+        box=box.MARKDOWN if is_markdown else box.HEAVY_HEAD,
+    )
     for race in results.races:
         if not is_markdown:
             table.add_section()
@@ -49,7 +57,12 @@ def results_table(results: Results, *, is_markdown: bool = False) -> Table:
 def configurations_table(results: Results, *, is_markdown: bool = False) -> Table:
     """Return how each contender was configured."""
     table = Table("contender", "configuration", box=box.MARKDOWN if is_markdown else box.HEAVY_HEAD)
-    notes = {entry.contender: entry.note for race in results.races for entry in race.entries if entry.note}
+    notes = {
+        entry.contender: entry.note
+        for race in results.races
+        for entry in race.entries
+        if entry.note
+    }
     for contender, note in notes.items():
         table.add_row(escape(contender), escape(note))
     return table
@@ -70,12 +83,18 @@ def _cells(race: RaceResult, entry: Entry) -> Iterator[str]:
     yield f"{statistics.median(map(evenness_of, entry.runs)):.2f}"
     for wait in ("p50", "p99", "longest"):
         yield short(1000 * statistics.median(getattr(run.waits, wait) for run in entry.runs))
-    yield "/".join(str(sum(getattr(run, kind) for run in entry.runs)) for kind in ("torn", "lost", "unacknowledged"))
+    yield "/".join(
+        str(sum(getattr(run, kind) for run in entry.runs))
+        for kind in ("torn", "lost", "unacknowledged")
+    )
     yield "; ".join(_outcomes(race.verdicts(entry)))
 
 
 def _outcomes(verdicts: list[Verdict]) -> Iterator[str]:
-    """Yield each goal with what came of it; being ahead of peers is told in one word, being behind one with its figure."""
+    """Yield each goal with what came of it.
+
+    Being ahead of peers is told in one word, being behind one with its figure.
+    """
     ahead: dict[str, int] = {}
     for verdict in verdicts:
         goal = verdict.goal

@@ -1,4 +1,7 @@
-"""One process of a turn: its threads or tasks append until the time is up, and each wait is kept."""
+"""One process of a turn.
+
+Its threads or tasks append until the time is up, and each wait is kept.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,10 @@ if TYPE_CHECKING:
 
 
 class Shape(NamedTuple):
-    """How many processes append at once, and how many threads or tasks in each; only an asynchronous contender has tasks."""
+    """How many processes append at once, and how many threads or tasks in each.
+
+    Only an asynchronous contender has tasks.
+    """
 
     processes: int = 1
     threads: int = 1
@@ -31,7 +37,11 @@ class Shape(NamedTuple):
 
 
 class Tally(NamedTuple):
-    """What one process did: records whose append returned, of them those in time, the time, the waits of each call (seconds)."""
+    """What one process did.
+
+    Records whose append returned, of them those in time, the time, the waits of each call
+    (seconds).
+    """
 
     acknowledged: int
     counted: int
@@ -67,8 +77,13 @@ def work(stage: Stage, process: int, sender: Connection) -> None:
     _await_kill()
 
 
-def _report(sender: Connection, contender: Contender, seconds: float, waits: array[float], warm_up: int) -> NoReturn:
-    """Send the tally while all that appended is still open: what has not left the process by then is lost with it."""
+def _report(
+    sender: Connection, contender: Contender, seconds: float, waits: array[float], warm_up: int
+) -> NoReturn:
+    """Send the tally while all that appended is still open.
+
+    What has not left the process by then is lost with it.
+    """
     counted = len(waits) * contender.records_per_call
     sender.send(Tally(counted + warm_up * contender.records_per_call, counted, seconds, waits))
     _await_kill()
@@ -80,11 +95,15 @@ def _await_kill() -> NoReturn:
 
 
 def _run_threads(stage: Stage, process: int, sender: Connection) -> None:
-    """Append once, meet the other processes, and append until the time is up; one thread is this one."""
+    """Append once, meet the other processes, and append until the time is up.
+
+    One thread is this one.
+    """
     contender = stage.contender
     assert contender.open is not None
     opened = [
-        contender.open(stage.path, record_of(process), stage.prepared) for _ in range(stage.shape.threads if contender.is_per_thread else 1)
+        contender.open(stage.path, record_of(process), stage.prepared)
+        for _ in range(stage.shape.threads if contender.is_per_thread else 1)
     ]
     appends = opened if contender.is_per_thread else opened * stage.shape.threads
     for append in appends:
@@ -93,7 +112,12 @@ def _run_threads(stage: Stage, process: int, sender: Connection) -> None:
     failures: list[BaseException] = []
     stage.barrier.wait()
     start = time.perf_counter()
-    threads = [threading.Thread(target=_append_until, args=(append, start + stage.seconds, waits, failures)) for append in appends[1:]]
+    threads = [
+        threading.Thread(
+            target=_append_until, args=(append, start + stage.seconds, waits, failures)
+        )
+        for append in appends[1:]
+    ]
     for thread in threads:
         thread.start()
     _append_until(appends[0], start + stage.seconds, waits, failures)
@@ -104,7 +128,9 @@ def _run_threads(stage: Stage, process: int, sender: Connection) -> None:
     _report(sender, contender, time.perf_counter() - start, waits, warm_up=len(appends))
 
 
-def _append_until(append: Callable[[], object], end: float, waits: array[float], failures: list[BaseException]) -> None:
+def _append_until(
+    append: Callable[[], object], end: float, waits: array[float], failures: list[BaseException]
+) -> None:
     own: list[float] = []
     now = time.perf_counter()
     try:
@@ -125,11 +151,15 @@ async def _run_tasks(stage: Stage, process: int, sender: Connection) -> None:
         waits: array[float] = array("d")
         stage.barrier.wait()
         start = time.perf_counter()
-        await asyncio.gather(*(_await_until(append, start + stage.seconds, waits) for _ in range(stage.shape.tasks)))
+        await asyncio.gather(
+            *(_await_until(append, start + stage.seconds, waits) for _ in range(stage.shape.tasks))
+        )
         _report(sender, contender, time.perf_counter() - start, waits, warm_up=1)
 
 
-async def _await_until(append: Callable[[], Awaitable[object]], end: float, waits: array[float]) -> None:
+async def _await_until(
+    append: Callable[[], Awaitable[object]], end: float, waits: array[float]
+) -> None:
     now = time.perf_counter()
     while now < end:
         await append()

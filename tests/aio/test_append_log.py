@@ -1,4 +1,7 @@
-"""AsyncAppendLog: tasks that meet share a write, the loop is never blocked, and every end is a clean one."""
+"""AsyncAppendLog.
+
+Tasks that meet share a write, the loop is never blocked, and every end is a clean one.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,10 @@ if TYPE_CHECKING:
 
 
 def test_a_thousand_tasks_share_writes(path: str, run: Run, slow: SlowDisk) -> None:
-    """Those that append in one turn of the loop go together, and those that come meanwhile too: two syncs, not 2,000."""
+    """Those that append in one turn of the loop go together, and those that come meanwhile too.
+
+    Two syncs, not 2,000.
+    """
 
     async def main() -> None:
         async with AsyncAppendLog(path) as log:
@@ -48,7 +54,9 @@ def test_a_thousand_tasks_share_writes(path: str, run: Run, slow: SlowDisk) -> N
     assert numbers(path) == list(range(2000))
 
 
-def test_tasks_that_append_again_when_they_are_told_go_together_again(path: str, run: Run, slow: SlowDisk) -> None:
+def test_tasks_that_append_again_when_they_are_told_go_together_again(
+    path: str, run: Run, slow: SlowDisk
+) -> None:
     """Ten tasks of ten appends each: ten syncs, and each task's lines in its order."""
     slow.may_end.set()
 
@@ -69,8 +77,13 @@ def test_tasks_that_append_again_when_they_are_told_go_together_again(path: str,
         assert [n for other, n in found if other == task] == list(range(10))
 
 
-def test_a_write_takes_only_so_many_bytes(path: str, run: Run, slow: SlowDisk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What waits beyond that is for the next ones: two lines of sixty bytes fill a write of a hundred."""
+def test_a_write_takes_only_so_many_bytes(
+    path: str, run: Run, slow: SlowDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits beyond that is for the next ones.
+
+    Two lines of sixty bytes fill a write of a hundred.
+    """
     monkeypatch.setattr(group_commit, "_WRITE_BYTES", 100)
     slow.may_end.set()
 
@@ -84,7 +97,9 @@ def test_a_write_takes_only_so_many_bytes(path: str, run: Run, slow: SlowDisk, m
 
 
 @pytest.mark.parametrize("durability", ["fsync", "group", "os"])
-def test_the_loop_goes_on_while_another_holds_the_lock(path: str, run: Run, hold: Hold, durability: Any) -> None:
+def test_the_loop_goes_on_while_another_holds_the_lock(
+    path: str, run: Run, hold: Hold, durability: Any
+) -> None:
     """It is the loop itself that lets go of the lock: blocked, it never would."""
 
     async def main() -> None:
@@ -117,13 +132,20 @@ def test_the_loop_goes_on_while_the_disk_is_slow(path: str, run: Run, slow: Slow
 
 
 @pytest.mark.parametrize("lock_timeout", [0, 0.05])
-def test_a_lock_that_does_not_come_in_time_is_an_error_and_nothing_is_written(path: str, run: Run, hold: Hold, lock_timeout: float) -> None:
-    """Each caller has an error of its own, with the log's timeout; none of the lines comes later."""
+def test_a_lock_that_does_not_come_in_time_is_an_error_and_nothing_is_written(
+    path: str, run: Run, hold: Hold, lock_timeout: float
+) -> None:
+    """Each caller has an error of its own, with the log's timeout.
+
+    None of the lines comes later.
+    """
 
     async def main() -> None:
         async with AsyncAppendLog(path, lock_timeout=lock_timeout) as log:
             with hold(path):
-                errors = await asyncio.gather(*(log.append({"n": n}) for n in range(3)), return_exceptions=True)
+                errors = await asyncio.gather(
+                    *(log.append({"n": n}) for n in range(3)), return_exceptions=True
+                )
             assert [type(error) for error in errors] == [LockTimeoutError] * 3
             assert len(set(map(id, errors))) == 3
             for error in errors:
@@ -136,8 +158,13 @@ def test_a_lock_that_does_not_come_in_time_is_an_error_and_nothing_is_written(pa
     assert numbers(path) == ["after"]
 
 
-def test_a_line_behind_a_write_that_does_not_end_is_withdrawn_at_its_own_deadline(path: str, run: Run, slow: SlowDisk) -> None:
-    """The first is being written and is waited for; the second times out meanwhile, and is never written."""
+def test_a_line_behind_a_write_that_does_not_end_is_withdrawn_at_its_own_deadline(
+    path: str, run: Run, slow: SlowDisk
+) -> None:
+    """The first is being written and is waited for.
+
+    The second times out meanwhile, and is never written.
+    """
 
     async def main() -> None:
         async with AsyncAppendLog(path, lock_timeout=0.05) as log:
@@ -153,7 +180,9 @@ def test_a_line_behind_a_write_that_does_not_end_is_withdrawn_at_its_own_deadlin
     assert numbers(path) == ["first"]
 
 
-def test_a_line_with_time_left_waits_on_when_the_one_before_has_timed_out(path: str, hold: Hold) -> None:
+def test_a_line_with_time_left_waits_on_when_the_one_before_has_timed_out(
+    path: str, hold: Hold
+) -> None:
     """Every line has its timeout to itself, whoever it was handed over with."""
 
     async def main() -> None:
@@ -218,12 +247,16 @@ def test_lines_that_go_together_keep_their_own_deadlines(path: str) -> None:
     asyncio.run(main())
 
 
-def test_a_task_cancelled_while_its_line_waits_leaves_no_line(path: str, run: Run, slow: SlowDisk) -> None:
+def test_a_task_cancelled_while_its_line_waits_leaves_no_line(
+    path: str, run: Run, slow: SlowDisk
+) -> None:
     """It is cancelled at once, and the others' lines are written."""
 
     async def main() -> None:
         async with AsyncAppendLog(path) as log:
-            first, second, third = (asyncio.create_task(log.append({"n": n})) for n in ("first", "second", "third"))
+            first, second, third = (
+                asyncio.create_task(log.append({"n": n})) for n in ("first", "second", "third")
+            )
             await asyncio.sleep(0)
             second.cancel()
             await reached(slow.has_begun.is_set)
@@ -232,14 +265,22 @@ def test_a_task_cancelled_while_its_line_waits_leaves_no_line(path: str, run: Ru
             fourth.cancel()
             results = asyncio.gather(first, second, third, fourth, return_exceptions=True)
             slow.may_end.set()
-            assert [type(result) for result in await results] == [type(None), asyncio.CancelledError] * 2
+            assert [type(result) for result in await results] == [
+                type(None),
+                asyncio.CancelledError,
+            ] * 2
 
     run(main())
     assert numbers(path) == ["first", "third"]
 
 
-def test_a_task_cancelled_while_its_line_is_written_leaves_it_whole_and_the_lock_free(path: str, run: Run, slow: SlowDisk) -> None:
-    """The task does not wait for the disk; the line is there once, whole, and the next append goes well."""
+def test_a_task_cancelled_while_its_line_is_written_leaves_it_whole_and_the_lock_free(
+    path: str, run: Run, slow: SlowDisk
+) -> None:
+    """The task does not wait for the disk.
+
+    The line is there once, whole, and the next append goes well.
+    """
 
     async def main() -> None:
         async with AsyncAppendLog(path) as log:
@@ -257,8 +298,13 @@ def test_a_task_cancelled_while_its_line_is_written_leaves_it_whole_and_the_lock
     assert numbers(path) == ["cancelled", "next", "other"]
 
 
-def test_a_full_disk_fails_just_those_whose_lines_have_no_room(path: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of lines that go together, the short ones are written; each long one's caller has an error of its own."""
+def test_a_full_disk_fails_just_those_whose_lines_have_no_room(
+    path: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of lines that go together, the short ones are written.
+
+    Each long one's caller has an error of its own.
+    """
     real = fs_calls.write
 
     def write(fd: int, data: Any) -> int:
@@ -270,21 +316,34 @@ def test_a_full_disk_fails_just_those_whose_lines_have_no_room(path: str, run: R
 
     async def main() -> list[Any]:
         async with AsyncAppendLog(path) as log:
-            return await asyncio.gather(*(log.append({"n": n, "text": "x" * 2000 * (n % 2)}) for n in range(6)), return_exceptions=True)
+            return await asyncio.gather(
+                *(log.append({"n": n, "text": "x" * 2000 * (n % 2)}) for n in range(6)),
+                return_exceptions=True,
+            )
 
     results = run(main())
     assert results[::2] == [None] * 3
     assert len(set(map(id, results[1::2]))) == 3
     for error in results[1::2]:
-        assert (error.errno, error.filename, error.__notes__) == (errno.ENOSPC, path, [f"{path}: nothing was written"])
+        assert (error.errno, error.filename, error.__notes__) == (
+            errno.ENOSPC,
+            path,
+            [f"{path}: nothing was written"],
+        )
     assert numbers(path) == [0, 2, 4]
 
 
-@pytest.mark.parametrize(("durability", "outcome"), [("fsync", "nothing was written"), ("group", "the line may be in the file")])
+@pytest.mark.parametrize(
+    ("durability", "outcome"),
+    [("fsync", "nothing was written"), ("group", "the line may be in the file")],
+)
 def test_a_failing_disk_fails_all_who_went_together(
     path: str, run: Run, monkeypatch: pytest.MonkeyPatch, durability: Any, outcome: str
 ) -> None:
-    """Each has an error object of its own, which says what became of the line; the next append goes well."""
+    """Each has an error object of its own, which says what became of the line.
+
+    The next append goes well.
+    """
 
     def sync(fd: int) -> None:
         raise OSError(errno.EIO, "broken")
@@ -293,14 +352,20 @@ def test_a_failing_disk_fails_all_who_went_together(
         async with AsyncAppendLog(path, durability=durability) as log:
             with monkeypatch.context() as patch:
                 patch.setattr(fs_calls, "sync_file", sync)
-                errors = await asyncio.gather(*(log.append({"n": n}) for n in range(3)), return_exceptions=True)
+                errors = await asyncio.gather(
+                    *(log.append({"n": n}) for n in range(3)), return_exceptions=True
+                )
             await log.append({"n": "next"})
         return errors
 
     errors = run(main())
     assert len(set(map(id, errors))) == 3
     for error in errors:
-        assert (error.errno, error.filename, error.__notes__) == (errno.EIO, path, [f"{path}: {outcome}"])
+        assert (error.errno, error.filename, error.__notes__) == (
+            errno.EIO,
+            path,
+            [f"{path}: {outcome}"],
+        )
     assert numbers(path)[-1] == "next"
     assert (len(numbers(path)) == 1) == (durability == "fsync")
 
@@ -310,7 +375,9 @@ def test_a_record_that_json_cannot_hold_fails_its_own_caller_only(path: str, run
 
     async def main() -> None:
         async with AsyncAppendLog(path) as log:
-            wrong, right = await asyncio.gather(log.append({"n": float("nan")}), log.append({"n": 1}), return_exceptions=True)
+            wrong, right = await asyncio.gather(
+                log.append({"n": float("nan")}), log.append({"n": 1}), return_exceptions=True
+            )
             assert isinstance(wrong, InvalidRecordError)
             assert right is None
 
@@ -318,7 +385,9 @@ def test_a_record_that_json_cannot_hold_fails_its_own_caller_only(path: str, run
     assert numbers(path) == [1]
 
 
-def test_no_thread_to_be_had_is_an_error_and_nothing_is_written(path: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_thread_to_be_had_is_an_error_and_nothing_is_written(
+    path: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Out of threads: the system's own errno, and later appends go well."""
 
     def start(thread: threading.Thread) -> None:
@@ -337,8 +406,13 @@ def test_no_thread_to_be_had_is_an_error_and_nothing_is_written(path: str, run: 
     assert numbers(path) == [1]
 
 
-def test_aclose_finishes_what_is_under_way_refuses_more_and_leaves_no_thread(path: str, run: Run, slow: SlowDisk) -> None:
-    """Both the line being written and the one behind it are durable when it returns; closing again does nothing."""
+def test_aclose_finishes_what_is_under_way_refuses_more_and_leaves_no_thread(
+    path: str, run: Run, slow: SlowDisk
+) -> None:
+    """Both the line being written and the one behind it are durable when it returns.
+
+    Closing again does nothing.
+    """
 
     async def main() -> None:
         log = AsyncAppendLog(path)
@@ -363,7 +437,9 @@ def test_aclose_finishes_what_is_under_way_refuses_more_and_leaves_no_thread(pat
     run(main())
 
 
-def test_aclose_gives_whoever_waits_for_a_lock_their_errors(path: str, run: Run, hold: Hold) -> None:
+def test_aclose_gives_whoever_waits_for_a_lock_their_errors(
+    path: str, run: Run, hold: Hold
+) -> None:
     """It waits as long as they do, and no longer."""
 
     async def main() -> None:
@@ -415,7 +491,10 @@ def test_a_log_belongs_to_one_loop_until_that_is_closed(path: str, run: Run) -> 
 
 
 def test_a_forked_child_appends_in_a_loop_of_its_own(path: str, slow: SlowDisk) -> None:
-    """Forked in the middle of the parent's write: it hangs on nothing, and the parent's append goes on."""
+    """Forked in the middle of the parent's write.
+
+    It hangs on nothing, and the parent's append goes on.
+    """
 
     async def child(log: AsyncAppendLog) -> None:
         await log.append({"n": "child"})
@@ -461,7 +540,10 @@ def test_a_pickled_log_is_made_anew(path: str, run: Run) -> None:
 
 
 def test_lines_and_many_records_go_the_same_way(path: str, run: Run, slow: SlowDisk) -> None:
-    """Encoded lines are checked, a batch has one sync, and a bad record in it leaves nothing of it."""
+    """Encoded lines are checked, a batch has one sync.
+
+    A bad record in it leaves nothing of it.
+    """
     slow.may_end.set()
 
     async def main() -> None:
@@ -471,7 +553,11 @@ def test_lines_and_many_records_go_the_same_way(path: str, run: Run, slow: SlowD
             await log.append_lines([])
             assert await log.append_many({"n": n} for n in range(4, 1000)) == 996
             assert await log.append_many([]) == 0
-            for wrong in (log.append_line(b'{"n":0}'), log.append_lines([b"{}\n", b"\n\n"]), log.append_many([{"n": 0}, {"n": {0}}])):
+            for wrong in (
+                log.append_line(b'{"n":0}'),
+                log.append_lines([b"{}\n", b"\n\n"]),
+                log.append_many([{"n": 0}, {"n": {0}}]),
+            ):
                 with pytest.raises(InvalidRecordError):
                     await wrong
 
@@ -496,7 +582,9 @@ def test_many_records_are_written_as_they_were_when_they_were_yielded(path: str,
     assert numbers(path) == list(range(1000))
 
 
-def test_where_the_first_records_are_acknowledged_the_error_does_not_deny_it(path: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_the_first_records_are_acknowledged_the_error_does_not_deny_it(
+    path: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Text and note are those of the blocking door."""
     monkeypatch.setattr(turns, "CHUNK_BYTES", 1)
     monkeypatch.setattr(turns, "_TURN_BYTES", 1)
@@ -508,7 +596,9 @@ def test_where_the_first_records_are_acknowledged_the_error_does_not_deny_it(pat
                 await log.append_many({"n": n if n < 16 else math.nan} for n in range(17))
         found = len(numbers(path))
         assert 0 < found <= 16
-        assert caught.value.__notes__ == [f"{path}: the first {found} records are acknowledged, and in the file"]
+        assert caught.value.__notes__ == [
+            f"{path}: the first {found} records are acknowledged, and in the file"
+        ]
 
     run(main())
 
@@ -538,7 +628,9 @@ def test_other_tasks_have_their_turns_between_the_records_of_a_batch(path: str, 
 
     async def main() -> tuple[int, int]:
         async with AsyncAppendLog(path, durability="os") as log:
-            return await most_in_a_turn(log, 40, "x" * 1_000_000), await most_in_a_turn(log, 20_000, "")
+            return await most_in_a_turn(log, 40, "x" * 1_000_000), await most_in_a_turn(
+                log, 20_000, ""
+            )
 
     large, small = run(main())
     assert large <= 2
@@ -628,7 +720,9 @@ def test_a_short_deadline_is_watched_for_what_one_write_left_over(
     assert numbers(path) == [1]
 
 
-def test_closing_goes_well_in_a_later_loop_though_it_was_under_way_in_the_first(path: str, run: Run) -> None:
+def test_closing_goes_well_in_a_later_loop_though_it_was_under_way_in_the_first(
+    path: str, run: Run
+) -> None:
     """A program that gave up waiting for it, and closed its loop."""
     log = AsyncAppendLog(path)
     may_end = threading.Event()
@@ -661,7 +755,10 @@ class Stop(SystemExit):
 def test_what_a_signal_handler_raises_in_the_loop_lets_it_end(
     path: str, wait: Waiting, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    """`sys.exit()` on SIGTERM: nobody waits for ever for what is not gone on with, neither an append nor `aclose()`."""
+    """`sys.exit()` on SIGTERM.
+
+    Nobody waits for ever for what is not gone on with, neither an append nor `aclose()`.
+    """
 
     def stop(*_: object) -> None:
         monkeypatch.undo()

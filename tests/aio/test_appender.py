@@ -42,18 +42,31 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "append_rollback_event": ("s", "t", "f", "slow", "p99", False, INSTANT),
 }
 FILES = ["s_fidelity.json", "s_outcomes.json", "s_performance.json", "s_promotion_log.json"]
-MODULES = [f"metrics_appender.aio.{module.name}" for module in pkgutil.iter_modules(metrics_appender.aio.__path__)]
+MODULES = [
+    f"metrics_appender.aio.{module.name}"
+    for module in pkgutil.iter_modules(metrics_appender.aio.__path__)
+]
 
 
 @pytest.fixture(autouse=True)
 def _no_thread_of_another_test(wait: Waiting) -> None:
     """Begin when the threads of earlier tests have ended."""
-    wait.until(lambda: not [thread for thread in threading.enumerate() if thread.name == "metrics-appender-aio"])
+    wait.until(
+        lambda: (
+            not [
+                thread for thread in threading.enumerate() if thread.name == "metrics-appender-aio"
+            ]
+        )
+    )
 
 
 def test_every_typed_method_is_a_coroutine_of_the_same_parameters_and_docstring() -> None:
     """None is missing, and whoever looks at one sees what the other shows."""
-    assert set(CALLS) == {name for name in dir(MetricsAppender) if name.startswith("append_") and name != "append_many"}
+    assert set(CALLS) == {
+        name
+        for name in dir(MetricsAppender)
+        if name.startswith("append_") and name != "append_many"
+    }
     for name in CALLS:
         ours, theirs = getattr(AsyncMetricsAppender, name), getattr(MetricsAppender, name)
         assert inspect.iscoroutinefunction(ours)
@@ -61,16 +74,26 @@ def test_every_typed_method_is_a_coroutine_of_the_same_parameters_and_docstring(
         assert ours.__doc__ == theirs.__doc__
     expected = inspect.signature(MetricsAppender.__init__).parameters
     found = inspect.signature(AsyncMetricsAppender.__init__).parameters
-    assert [(name, part.kind) for name, part in found.items()] == [(name, part.kind) for name, part in expected.items()]
+    assert [(name, part.kind) for name, part in found.items()] == [
+        (name, part.kind) for name, part in expected.items()
+    ]
     assert found["durability"].default == "group"
 
 
 def test_the_type_checker_knows_the_parameters(tmp_path: Path) -> None:
-    """What mypy checks: a call by position and by name, and what is returned; a wrong type is an error there."""
+    """What mypy checks: a call by position and by name, and what is returned.
+
+    A wrong type is an error there.
+    """
 
     async def main() -> None:
         async with AsyncMetricsAppender(tmp_path) as metrics:
-            assert_type(await metrics.append_performance_metric("s", "e", 1, agent="a", memory_usage_mb=0.5), None)
+            assert_type(
+                await metrics.append_performance_metric(
+                    "s", "e", 1, agent="a", memory_usage_mb=0.5
+                ),
+                None,
+            )
             with pytest.raises(InvalidRecordError):
                 await metrics.append_performance_metric("s", "e", "1", "a")  # type: ignore[arg-type]  # that is the point
             assert_type(await metrics.read_metrics("s_performance.json"), list[dict[str, Any]])
@@ -93,7 +116,11 @@ def test_both_doors_write_the_same_lines_to_the_same_files(tmp_path: Path) -> No
     assert sorted(path.name for path in (tmp_path / "async").iterdir()) == FILES
     for name in FILES:
         ours, theirs = (
-            [json.loads(line) for line in (tmp_path / door / name).read_text(encoding="utf-8").splitlines()] for door in ("async", "sync")
+            [
+                json.loads(line)
+                for line in (tmp_path / door / name).read_text(encoding="utf-8").splitlines()
+            ]
+            for door in ("async", "sync")
         )
         for record in ours + theirs:
             record.pop("event_id", None)
@@ -108,24 +135,46 @@ def test_tasks_of_many_skills_keep_each_file_to_itself(tmp_path: Path) -> None:
 
             async def work(task: int) -> None:
                 for number in range(10):
-                    await metrics.append_performance_metric(f"s{number % 2}", str(task), number, "a")
-                    await metrics.append_rollback_event(f"s{number % 2}", str(task), str(number), "r", "m")
+                    await metrics.append_performance_metric(
+                        f"s{number % 2}", str(task), number, "a"
+                    )
+                    await metrics.append_rollback_event(
+                        f"s{number % 2}", str(task), str(number), "r", "m"
+                    )
 
             await asyncio.gather(*map(work, range(50)))
             for skill in (0, 1):
                 records = await metrics.read_metrics(f"s{skill}_performance.json")
-                events = [event async for event in metrics.iter_metrics(f"s{skill}_promotion_log.json")]
-                assert len({event["event_id"] for event in events}) == len(events) == len(records) == 250
+                events = [
+                    event async for event in metrics.iter_metrics(f"s{skill}_promotion_log.json")
+                ]
+                assert (
+                    len({event["event_id"] for event in events})
+                    == len(events)
+                    == len(records)
+                    == 250
+                )
                 for task in range(50):
                     expected = list(range(skill, 10, 2))
-                    assert [record["execution_time_ms"] for record in records if record["execution_id"] == str(task)] == expected
-                    assert [int(event["to_state"]) for event in events if event["from_state"] == str(task)] == expected
+                    assert [
+                        record["execution_time_ms"]
+                        for record in records
+                        if record["execution_id"] == str(task)
+                    ] == expected
+                    assert [
+                        int(event["to_state"])
+                        for event in events
+                        if event["from_state"] == str(task)
+                    ] == expected
 
     asyncio.run(main())
 
 
 def test_a_file_whose_lock_is_held_keeps_no_other_file_waiting(tmp_path: Path, hold: Hold) -> None:
-    """One file's writes are under way beside the other's; the loop lets go of the lock when those are done."""
+    """One file's writes are under way beside the other's.
+
+    The loop lets go of the lock when those are done.
+    """
 
     async def main() -> None:
         async with AsyncMetricsAppender(tmp_path, lock_timeout=HANG_SECONDS) as metrics:
@@ -140,8 +189,13 @@ def test_a_file_whose_lock_is_held_keeps_no_other_file_waiting(tmp_path: Path, h
     asyncio.run(main())
 
 
-def test_the_directory_is_made_by_the_first_append_and_again_when_it_is_removed(tmp_path: Path) -> None:
-    """Nothing is made by naming it; a cleaner who takes it is nobody's error; one that cannot be made is."""
+def test_the_directory_is_made_by_the_first_append_and_again_when_it_is_removed(
+    tmp_path: Path,
+) -> None:
+    """Nothing is made by naming it; a cleaner who takes it is nobody's error.
+
+    One that cannot be made is.
+    """
 
     async def main() -> None:
         async with AsyncMetricsAppender(tmp_path / "a" / "b") as metrics:
@@ -150,7 +204,10 @@ def test_the_directory_is_made_by_the_first_append_and_again_when_it_is_removed(
             for name in ("lost", "kept"):
                 shutil.rmtree(tmp_path / "a", ignore_errors=True)
                 await metrics.append_performance_metric("s", name, 1, "a")
-            assert [record["execution_id"] for record in await metrics.read_metrics("s_performance.json")] == ["kept"]
+            assert [
+                record["execution_id"]
+                for record in await metrics.read_metrics("s_performance.json")
+            ] == ["kept"]
             assert metrics.metrics_dir == tmp_path / "a" / "b"
         (tmp_path / "file").write_text("")
         async with AsyncMetricsAppender(tmp_path / "file" / "below") as metrics:
@@ -180,23 +237,35 @@ def test_names_and_options_are_checked_as_by_the_other_door(tmp_path: Path) -> N
     asyncio.run(main())
 
 
-def test_more_files_than_are_remembered_are_all_written_and_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is kept per file is bounded; after `aclose()` every file refuses, known or not, and no thread is left."""
+def test_more_files_than_are_remembered_are_all_written_and_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is kept per file is bounded.
+
+    After `aclose()` every file refuses, known or not, and no thread is left.
+    """
     monkeypatch.setattr(appender, "_MOST_FILES", 3)
 
     async def main() -> None:
         metrics = AsyncMetricsAppender(tmp_path)
         for _ in range(2):
-            await asyncio.gather(*(metrics.append_performance_metric(f"s{n}", "e", 1, "a") for n in range(7)))
+            await asyncio.gather(
+                *(metrics.append_performance_metric(f"s{n}", "e", 1, "a") for n in range(7))
+            )
         await metrics.append_performance_metric("s7", "e", 1, "a")
         assert len(metrics._files) == 1
         for _ in range(2):
             await metrics.aclose()
-        assert [thread.name for thread in threading.enumerate() if thread.name == "metrics-appender-aio"] == []
+        assert [
+            thread.name for thread in threading.enumerate() if thread.name == "metrics-appender-aio"
+        ] == []
         for skill in ("s0", "s6", "new"):
             with pytest.raises(ClosedError):
                 await metrics.append_performance_metric(skill, "e", 1, "a")
-        assert [len(await metrics.read_metrics(f"s{n}_performance.json")) for n in range(8)] == [*[2] * 7, 1]
+        assert [len(await metrics.read_metrics(f"s{n}_performance.json")) for n in range(8)] == [
+            *[2] * 7,
+            1,
+        ]
 
     asyncio.run(main())
 
@@ -262,12 +331,16 @@ def test_writes_that_wait_for_locks_keep_no_reader_waiting(tmp_path: Path, hold:
 def test_a_first_append_imports_nothing_in_the_loop() -> None:
     """Whatever an append needs is there when `metrics_appender.aio` is."""
     code = "import sys, metrics_appender.aio; print('portalocker' in sys.modules)"
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True
+    )
     assert done.stdout == "True\n"
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_the_examples_of_the_async_docstrings_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_examples_of_the_async_docstrings_run(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each prints what it says, in an empty directory."""
     module = importlib.import_module(name)
     runner = doctest.DocTestRunner()

@@ -1,4 +1,7 @@
-"""Following in an event loop: every record once, every end a clean one, and no loop and no reader kept waiting."""
+"""Following in an event loop.
+
+Every record once, every end a clean one, and no loop and no reader kept waiting.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import pytest
-from event_loops import HANG_SECONDS, Run, SlowDisk, _no_thread_of_another_test, reached, run, slow
+from event_loops import HANG_SECONDS, Run, SlowDisk, reached
 from event_loops import threads as running_threads
 from followers import NOTIFY, put, shift
 
@@ -23,8 +26,6 @@ from metrics_appender.segment.segments import PlainFile
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from pathlib import Path
-
-__all__ = ["_no_thread_of_another_test", "run", "slow"]  # fixtures
 
 FOREVER = 10 * HANG_SECONDS  # of looking: a follower that waits so long is rung, or told by nobody
 
@@ -42,7 +43,12 @@ def descriptors() -> int:
 
 async def is_waiting(task: asyncio.Task[Any]) -> None:
     """Return when a thread waits in the task's place."""
-    await reached(lambda: running_threads() and any("sleep" in name for name in map(_name_of_frame, running_threads())))
+    await reached(
+        lambda: (
+            running_threads()
+            and any("sleep" in name for name in map(_name_of_frame, running_threads()))
+        )
+    )
     assert not task.done()
 
 
@@ -55,7 +61,9 @@ def _name_of_frame(thread: threading.Thread) -> str:
 
 
 @pytest.mark.parametrize("notify", NOTIFY)
-def test_each_record_comes_once_and_in_order_under_a_writer_and_rotation(path: str, run: Run, notify: bool) -> None:
+def test_each_record_comes_once_and_in_order_under_a_writer_and_rotation(
+    path: str, run: Run, notify: bool
+) -> None:
     """Renamed, or sealed by the library, while tasks write and two followers read, one of them from cursors."""
     count = 600
 
@@ -75,8 +83,13 @@ def test_each_record_comes_once_and_in_order_under_a_writer_and_rotation(path: s
         return found
 
     async def main(rotate: Callable[[AsyncAppendLog], Any]) -> None:
-        async with AsyncAppendLog(path) as log, log.follow(notify=notify, poll_seconds=0.01) as records:
-            _, whole, pieces = await asyncio.gather(write(log, lambda: rotate(log)), take(records, count), follow_on(log))
+        async with (
+            AsyncAppendLog(path) as log,
+            log.follow(notify=notify, poll_seconds=0.01) as records,
+        ):
+            _, whole, pieces = await asyncio.gather(
+                write(log, lambda: rotate(log)), take(records, count), follow_on(log)
+            )
             assert whole == pieces == list(range(count))
 
     async def rename(_: AsyncAppendLog) -> None:
@@ -107,8 +120,13 @@ def test_following_begins_where_the_with_is_entered(path: str, run: Run) -> None
     run(main())
 
 
-def test_a_backlog_takes_few_threads_hops(path: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Thousands of records that are there already come in batches, and the cursor is that of the record that was given."""
+def test_a_backlog_takes_few_threads_hops(
+    path: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thousands of records that are there already come in batches.
+
+    The cursor is that of the record that was given.
+    """
     AppendLog(path).append_many({"n": n} for n in range(5000))
     hops: list[int] = []
     real = Follower.take
@@ -152,7 +170,9 @@ def test_a_record_does_not_wait_for_the_one_behind_it(path: str, run: Run) -> No
 # Errors
 
 
-def test_a_corrupt_line_comes_behind_those_before_it_and_following_goes_on(path: str, run: Run) -> None:
+def test_a_corrupt_line_comes_behind_those_before_it_and_following_goes_on(
+    path: str, run: Run
+) -> None:
     """As with the follower that blocks; the `async for` is over, the follower is not."""
     with open(path, "wb") as file:
         file.write(b'{"n":0}\n{"n":1}\nbad\n{"n":2}\n')
@@ -229,8 +249,13 @@ def test_a_follower_belongs_to_the_loop_of_its_log(path: str, run: Run) -> None:
 
 
 @pytest.mark.parametrize("notify", NOTIFY)
-def test_a_cancelled_task_leaves_no_thread_and_no_descriptor(path: str, run: Run, notify: bool) -> None:
-    """It is over at once, though the follower would look again in ten minutes; asked again, the follower has ended."""
+def test_a_cancelled_task_leaves_no_thread_and_no_descriptor(
+    path: str, run: Run, notify: bool
+) -> None:
+    """It is over at once, though the follower would look again in ten minutes.
+
+    Asked again, the follower has ended.
+    """
     AppendLog(path).append({"n": 0})
     Follower(path, notify=notify).close()  # what is imported first may keep a descriptor
 
@@ -257,7 +282,9 @@ def test_a_cancelled_task_leaves_no_thread_and_no_descriptor(path: str, run: Run
     assert not running_threads()
 
 
-def test_a_task_that_is_cancelled_while_the_files_are_opened_leaves_nothing_open(path: str, run: Run) -> None:
+def test_a_task_that_is_cancelled_while_the_files_are_opened_leaves_nothing_open(
+    path: str, run: Run
+) -> None:
     """The opening goes on in its thread, and is undone there."""
     AppendLog(path).append({"n": 0})
     may_open = threading.Event()
@@ -269,7 +296,9 @@ def test_a_task_that_is_cancelled_while_the_files_are_opened_leaves_nothing_open
 
     async def main() -> None:
         async with AsyncAppendLog(path) as log:
-            async with log.follow("beginning") as earlier:  # so that all is loaded that a follower takes, and it is closed for certain
+            async with (
+                log.follow("beginning") as earlier
+            ):  # so that all is loaded that a follower takes, and it is closed for certain
                 await take(earlier, 1)
             gc.collect()
             count = descriptors()
@@ -290,7 +319,9 @@ def test_a_task_that_is_cancelled_while_the_files_are_opened_leaves_nothing_open
 
 
 @pytest.mark.parametrize(
-    "close", [lambda log, _: log.aclose(), lambda _, follower: follower.aclose()], ids=["of the log", "of the follower"]
+    "close",
+    [lambda log, _: log.aclose(), lambda _, follower: follower.aclose()],
+    ids=["of the log", "of the follower"],
 )
 def test_aclose_ends_the_iteration_of_a_task_that_waits(path: str, run: Run, close: Any) -> None:
     """No error for it, no thread is left, and closing again does nothing."""
@@ -317,7 +348,9 @@ def test_aclose_ends_the_iteration_of_a_task_that_waits(path: str, run: Run, clo
     run(main())
 
 
-def test_a_follower_that_was_not_begun_or_is_left_in_mid_iteration_is_closed(path: str, run: Run) -> None:
+def test_a_follower_that_was_not_begun_or_is_left_in_mid_iteration_is_closed(
+    path: str, run: Run
+) -> None:
     """By `aclose`, also twice at once; or by being forgotten."""
     AppendLog(path).append_many({"n": n} for n in range(9))
 
@@ -361,7 +394,9 @@ async def _count(follower: AsyncFollower) -> int:
     return len([0 async for _ in follower])
 
 
-def test_no_thread_to_be_had_is_an_error(path: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_thread_to_be_had_is_an_error(
+    path: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And the follower can be closed all the same."""
 
     def start(_: threading.Thread) -> None:
@@ -381,7 +416,10 @@ def test_no_thread_to_be_had_is_an_error(path: str, run: Run, monkeypatch: pytes
 
 
 def test_the_loop_goes_on_while_the_disk_is_slow(path: str, run: Run) -> None:
-    """The follower's read is not over before the loop says so; nor is its opening, nor its closing."""
+    """The follower's read is not over before the loop says so.
+
+    Nor is its opening, nor its closing.
+    """
     AppendLog(path).append({"n": 0})
     may_go_on = threading.Event()
     has_begun = threading.Event()
@@ -415,7 +453,9 @@ def test_the_loop_goes_on_while_the_disk_is_slow(path: str, run: Run) -> None:
     run(main())
 
 
-def test_followers_that_wait_starve_no_reader_and_no_writer(path: str, tmp_path: Path, run: Run) -> None:
+def test_followers_that_wait_starve_no_reader_and_no_writer(
+    path: str, tmp_path: Path, run: Run
+) -> None:
     """More of them than a log has threads for its readers, each told of the record that comes."""
     count = threads._MOST_THREADS + 6
     name = "s_performance.json"
@@ -475,9 +515,17 @@ def test_both_doors_keep_cursors_by_name(tmp_path: Path, run: Run, slow: SlowDis
             slow.may_end.set()
             await saving
             await log.save_cursor("pipeline", cursor)
-            assert await log.cursors() == await metrics.cursors(name) == {"overseer": cursor, "pipeline": cursor}
+            assert (
+                await log.cursors()
+                == await metrics.cursors(name)
+                == {"overseer": cursor, "pipeline": cursor}
+            )
             start = await metrics.load_cursor(name, "overseer")
-            assert start == await log.load_cursor("overseer") == AppendLog(log.path).load_cursor("pipeline")
+            assert (
+                start
+                == await log.load_cursor("overseer")
+                == AppendLog(log.path).load_cursor("pipeline")
+            )
             async with log.follow(start or "") as records:
                 assert (await anext(records)).record["execution_id"] == "run-1"
             await log.drop_cursor("overseer")

@@ -1,4 +1,7 @@
-"""Check: every kind of fault by its exact place, through all files of a log, and nothing is changed."""
+"""Check: every kind of fault by its exact place, through all files of a log.
+
+Nothing is changed.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,10 @@ def write(path: str | Path, *lines: bytes, tail: bytes = b"") -> None:
 
 def faults_of(path: str | Path) -> list[tuple[str, int, int, int]]:
     """Return each fault's kind, line number, byte offset and length."""
-    return [(fault.kind, fault.line_number, fault.byte_offset, fault.length) for fault in check(path).faults]
+    return [
+        (fault.kind, fault.line_number, fault.byte_offset, fault.length)
+        for fault in check(path).faults
+    ]
 
 
 def performance(**fields: Any) -> bytes:
@@ -59,8 +65,31 @@ def performance(**fields: Any) -> bytes:
 
 
 NO_OBJECTS = [
-    *(b"", b"\t", b"oops", b"[]", b"null", b"5", b"{", b'{"a":1', b'{"a":NaN}', b"{'a':1}", b'{"a":"\xff"}', b"\r"),
-    *(b"{}x", b"{},{}", b"{}[]", b"[]{}", b'{"a":1}{"b":', b"#", b"[" * 100_000, b'{"a":' * 100_000, b'{"a":01}'),
+    *(
+        b"",
+        b"\t",
+        b"oops",
+        b"[]",
+        b"null",
+        b"5",
+        b"{",
+        b'{"a":1',
+        b'{"a":NaN}',
+        b"{'a':1}",
+        b'{"a":"\xff"}',
+        b"\r",
+    ),
+    *(
+        b"{}x",
+        b"{},{}",
+        b"{}[]",
+        b"[]{}",
+        b'{"a":1}{"b":',
+        b"#",
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b'{"a":01}',
+    ),
 ]
 
 
@@ -83,7 +112,9 @@ def test_a_deep_line_is_no_fault(tmp_path: Path) -> None:
     assert deep_in_the_stack(sys.getrecursionlimit() - 300, lambda: faults_of(tmp_path)) == []
 
 
-@pytest.mark.parametrize("line", [b"\0", b"\0" * 5000 + b'{"n":1}', b'{"n":1}\0', b'{"n":"\0"}'], ids=repr)
+@pytest.mark.parametrize(
+    "line", [b"\0", b"\0" * 5000 + b'{"n":1}', b'{"n":1}\0', b'{"n":"\0"}'], ids=repr
+)
 def test_a_run_of_nuls_is_told_as_such(path: str, line: bytes) -> None:
     """Wherever in the line it stands."""
     write(path, b"{}", line, b"{}")
@@ -91,7 +122,11 @@ def test_a_run_of_nuls_is_told_as_such(path: str, line: bytes) -> None:
     assert f"{line.count(0)} NUL bytes" in check(path).faults[0].reason
 
 
-@pytest.mark.parametrize("line", [b'{"n":1}{"n":2}', b'{"a":"}{"} \t{}\r{}', '{"ü":"漢"}{"字":1}'.encode(), b" {} {} "], ids=repr)
+@pytest.mark.parametrize(
+    "line",
+    [b'{"n":1}{"n":2}', b'{"a":"}{"} \t{}\r{}', '{"ü":"漢"}{"字":1}'.encode(), b" {} {} "],
+    ids=repr,
+)
 def test_glued_objects_are_told_as_such(path: str, line: bytes) -> None:
     """Whole objects with white space between them, or without."""
     write(path, b"{}", line)
@@ -112,17 +147,27 @@ SCHEMA = {
 
 
 @pytest.mark.parametrize(("line", "field"), SCHEMA.values(), ids=SCHEMA.keys())
-def test_a_record_that_breaks_its_schema_is_told_with_the_field(tmp_path: Path, line: bytes, field: str) -> None:
+def test_a_record_that_breaks_its_schema_is_told_with_the_field(
+    tmp_path: Path, line: bytes, field: str
+) -> None:
     """In a file whose name says which records it is for."""
     write(tmp_path / "s_performance.json", performance(), line, performance())
     assert faults_of(tmp_path) == [("schema", 2, len(performance()) + 1, len(line))]
-    assert f"`{field}`" in check(tmp_path).faults[0].reason or f"$.{field}" in check(tmp_path).faults[0].reason
+    assert (
+        f"`{field}`" in check(tmp_path).faults[0].reason
+        or f"$.{field}" in check(tmp_path).faults[0].reason
+    )
 
 
 def test_fields_beyond_the_known_ones_are_let_pass_but_looked_at(tmp_path: Path) -> None:
     """A later version may have written them; what stands in them has to be JSON."""
     more = performance(cost={"eur": [1, 2.5]})
-    write(tmp_path / "s_performance.json", more, more.replace(b"eur", b"\xff"), more.replace(b"2.5", b'"\\ud800"'))
+    write(
+        tmp_path / "s_performance.json",
+        more,
+        more.replace(b"eur", b"\xff"),
+        more.replace(b"2.5", b'"\\ud800"'),
+    )
     assert faults_of(tmp_path) == [("no_object", 2, len(more) + 1, len(more) - 2)]
 
 
@@ -131,9 +176,13 @@ def test_every_record_that_the_library_writes_is_good(tmp_path: Path) -> None:
     metrics = MetricsAppender(tmp_path)
     for number in range(2):
         metrics.append_performance_metric(SKILL, "e", 1, "a", timestamp=number + 1)
-        metrics.append_outcome_metric(SKILL, "e", "d", None, False, 1, "r", "a", timestamp=number + 1)
+        metrics.append_outcome_metric(
+            SKILL, "e", "d", None, False, 1, "r", "a", timestamp=number + 1
+        )
         metrics.append_fidelity_metric(SKILL, "e", 0, 1, 0, {"p": True}, "a", timestamp=number + 1)
-        metrics.append_promotion_event(SKILL, "f", "t", "p", "k", "r", {"a": [None, {"b": 1e300}]}, timestamp=number + 1)
+        metrics.append_promotion_event(
+            SKILL, "f", "t", "p", "k", "r", {"a": [None, {"b": 1e300}]}, timestamp=number + 1
+        )
         metrics.append_rollback_event(SKILL, "f", "t", "r", "m", timestamp=number + 1)
     report = check(tmp_path)
     assert report.is_clean
@@ -151,9 +200,10 @@ def test_the_second_event_with_an_id_is_a_fault(tmp_path: Path) -> None:
     many = [event(number) for number in range(2000)]
     glued = event(3000) + event(3001)
     write(tmp_path / f"s{SUFFIX}", *many, many[5], glued, event(3001), many[1999])
-    assert [(fault[0], fault[1]) for fault in faults_of(tmp_path)] == [("duplicate_id", 2001), ("glued", 2002)] + [
-        ("duplicate_id", number) for number in (2003, 2004)
-    ]
+    assert [(fault[0], fault[1]) for fault in faults_of(tmp_path)] == [
+        ("duplicate_id", 2001),
+        ("glued", 2002),
+    ] + [("duplicate_id", number) for number in (2003, 2004)]
 
 
 def test_blank_lines_are_no_records_and_no_faults(path: str) -> None:
@@ -174,7 +224,9 @@ def test_a_torn_tail_is_told_with_its_bytes(path: str) -> None:
     assert check(path).files[0].bytes == 9
 
 
-def test_a_line_that_is_being_written_is_no_fault(path: str, hold: Callable[[str], AbstractContextManager[int]]) -> None:
+def test_a_line_that_is_being_written_is_no_fault(
+    path: str, hold: Callable[[str], AbstractContextManager[int]]
+) -> None:
     """Whoever holds the lock is about to end it."""
     write(path, b"{}", tail=b'{"half')
     with hold(path):
@@ -182,7 +234,9 @@ def test_a_line_that_is_being_written_is_no_fault(path: str, hold: Callable[[str
     assert not check(path).is_clean
 
 
-def test_a_line_that_is_ended_while_the_check_looks_is_no_fault(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_line_that_is_ended_while_the_check_looks_is_no_fault(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The tail is read again when the lock is seen to be free."""
     write(path, b"{}", tail=b'{"half":')
     real = fs_calls.read_at
@@ -200,7 +254,9 @@ def test_a_line_that_is_ended_while_the_check_looks_is_no_fault(path: str, monke
     assert check(path).is_clean
 
 
-def test_a_line_that_is_taken_back_under_the_check_is_no_fault(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_line_that_is_taken_back_under_the_check_is_no_fault(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What looks wrong is read once more."""
     write(path, b"{}", b"taken back")
     real = fs_calls.read_at
@@ -218,7 +274,10 @@ def test_a_line_that_is_taken_back_under_the_check_is_no_fault(path: str, monkey
 
 
 def test_sealed_segments_are_read_as_one_log(tmp_path: Path) -> None:
-    """Oldest first, compressed or not; an event's id is one for all of them; offsets are those in each file, unpacked."""
+    """Oldest first, compressed or not; an event's id is one for all of them.
+
+    Offsets are those in each file, unpacked.
+    """
     path = str(tmp_path / f"s{SUFFIX}")
     place = 0
     for number, compression in enumerate(COMPRESSIONS):
@@ -231,9 +290,14 @@ def test_sealed_segments_are_read_as_one_log(tmp_path: Path) -> None:
             pack(sealed, compression)
     write(path, event(100), tail=b"torn")
     report = check(tmp_path)
-    assert [file.path for file in report.files] == [*(segment.path for segment in list_segments(path)), path]
+    assert [file.path for file in report.files] == [
+        *(segment.path for segment in list_segments(path)),
+        path,
+    ]
     assert [os.path.splitext(file.path)[1] for file in report.files[:2]] == [".gz", ".zst"]
-    assert [[(fault.kind, fault.line_number) for fault in file.faults] for file in report.files] == [
+    assert [
+        [(fault.kind, fault.line_number) for fault in file.faults] for file in report.files
+    ] == [
         [("no_object", 2)],
         [("no_object", 2), ("duplicate_id", 3)],
         [("no_object", 2), ("duplicate_id", 3)],
@@ -244,21 +308,37 @@ def test_sealed_segments_are_read_as_one_log(tmp_path: Path) -> None:
 
 def pack(path: str, compression: Compression) -> None:
     """Compress a sealed segment, and remove it."""
-    Path(path + ENDINGS[compression]).write_bytes(codec_of(compression).pack(Path(path).read_bytes()))
+    Path(path + ENDINGS[compression]).write_bytes(
+        codec_of(compression).pack(Path(path).read_bytes())
+    )
     os.unlink(path)
 
 
 def test_a_directory_is_read_for_its_logs_only(tmp_path: Path) -> None:
-    """The files of skills, NDJSON by its endings, and what is sealed of them; nothing else, and no directory below."""
+    """The files of skills, NDJSON by its endings, and what is sealed of them.
+
+    Nothing else, and no directory below.
+    """
     for name in ("a_performance.json", "b.ndjson", "c.jsonl"):
         write(tmp_path / name, performance())
-    for name in ("notes.txt", "config.json", "b.ndjson.torn", "b.ndjson.maintenance.lock", "x_performance.json.tmp"):
+    for name in (
+        "notes.txt",
+        "config.json",
+        "b.ndjson.torn",
+        "b.ndjson.maintenance.lock",
+        "x_performance.json.tmp",
+    ):
         write(tmp_path / name, b"not for us")
     write(tmp_path / "sealed.ndjson.000000000000000-000000000000003", b"{}")
     (tmp_path / "below").mkdir()
     write(tmp_path / "below" / "d.ndjson", b"bad")
     report = check(tmp_path)
-    assert [os.path.basename(file.path)[:7] for file in report.files] == ["a_perfo", "b.ndjso", "c.jsonl", "sealed."]
+    assert [os.path.basename(file.path)[:7] for file in report.files] == [
+        "a_perfo",
+        "b.ndjso",
+        "c.jsonl",
+        "sealed.",
+    ]
     assert report.is_clean
     assert check(tmp_path / "notes.txt").exit_status == 1
 
@@ -272,7 +352,9 @@ def test_what_is_not_there_or_no_file_is_an_error(tmp_path: Path) -> None:
         check(tmp_path / "pipe.ndjson")
 
 
-def test_a_file_that_cannot_be_read_is_told_and_the_others_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_cannot_be_read_is_told_and_the_others_are_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Status 2, whatever else was found."""
     for name in "abc":
         write(tmp_path / f"{name}.ndjson", b"bad" if name == "a" else b"{}")
@@ -296,7 +378,11 @@ def test_nothing_is_changed(tmp_path: Path) -> None:
     before = os.stat(tmp_path / "any.ndjson")
     check(tmp_path)
     after = os.stat(tmp_path / "any.ndjson")
-    assert (before.st_size, before.st_mtime_ns, before.st_ino) == (after.st_size, after.st_mtime_ns, after.st_ino)
+    assert (before.st_size, before.st_mtime_ns, before.st_ino) == (
+        after.st_size,
+        after.st_mtime_ns,
+        after.st_ino,
+    )
     assert os.listdir(tmp_path) == ["any.ndjson"]
 
 
@@ -361,7 +447,9 @@ def test_a_check_while_writers_write_finds_nothing(tmp_path: Path) -> None:
     assert check(tmp_path).files[0].lines == 601
 
 
-def test_a_log_that_is_sealed_while_its_size_is_asked_for_is_checked(path: str, log: AppendLog, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_that_is_sealed_while_its_size_is_asked_for_is_checked(
+    path: str, log: AppendLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The file that was there has another name a moment later."""
     log.append({"n": 1})
     exists = os.path.exists

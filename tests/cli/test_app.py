@@ -28,7 +28,10 @@ SKILL = "YouTube Live Chat"
 
 def test_read_gives_a_pipe_the_lines_as_they_stand(path: str) -> None:
     """NDJSON in, NDJSON out; -n takes the last; what is not ended yet is no record."""
-    Path(path).write_text('{"a":1}\n{"who":"Zoë","n":123456789012345678901234567890}\n{"a":0.1}\n{"half', encoding="utf-8")
+    Path(path).write_text(
+        '{"a":1}\n{"who":"Zoë","n":123456789012345678901234567890}\n{"a":0.1}\n{"half',
+        encoding="utf-8",
+    )
     whole = run("read", path)
     assert (whole.returncode, whole.stderr) == (0, "")
     assert whole.stdout + '{"half' == Path(path).read_text(encoding="utf-8")
@@ -52,7 +55,10 @@ def test_read_passes_on_what_only_other_programs_write(path: str) -> None:
     ],
 )
 def test_read_gives_a_pipe_nothing_but_json(path: str, line: str) -> None:
-    """A number that is too large for a float is one still, and Python's word for it stays where it is a text."""
+    """A number that is too large for a float is one still.
+
+    Python's word for it stays where it is a text.
+    """
 
     def refuse(constant: str) -> None:
         raise AssertionError(constant)
@@ -72,7 +78,11 @@ def test_read_of_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
 def test_read_of_a_pipe_is_refused(arguments: tuple[str, ...]) -> None:
     """It names the pipe, and does not pass for a file without records."""
     done = run("read", *arguments, "/dev/stdin", text='{"a":1}\n')
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", "metrics-appender: /dev/stdin: not a regular file\n")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        1,
+        "",
+        "metrics-appender: /dev/stdin: not a regular file\n",
+    )
 
 
 def test_read_names_the_line_that_is_no_record(path: str) -> None:
@@ -87,7 +97,9 @@ def test_read_names_the_line_that_is_no_record(path: str) -> None:
 def test_read_ends_quietly_when_the_pipe_is_closed(path: str) -> None:
     """`| head -1` gets its line, and nobody complains."""
     Path(path).write_text('{"a":"a line of some length"}\n' * 50_000, encoding="utf-8")
-    with subprocess.Popen([*COMMAND, "read", path], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [*COMMAND, "read", path], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
         assert process.stdout
         assert process.stderr
         assert process.stdout.readline() == b'{"a":"a line of some length"}\n'
@@ -100,17 +112,28 @@ def test_read_shows_a_table_on_a_terminal(tmp_path: Path) -> None:
     """A column a field, a row a record; what all share stands once, above."""
     metrics = MetricsAppender(tmp_path)
     for number in range(3):
-        metrics.append_performance_metric(SKILL, f"run-{number}", 30 + number, "ai_overseer", timestamp=1760970309.5)
+        metrics.append_performance_metric(
+            SKILL, f"run-{number}", 30 + number, "ai_overseer", timestamp=1760970309.5
+        )
     file = tmp_path / f"{SKILL}_performance.json"
     lines = on_terminal("read", file).splitlines()
     assert f"skill_name: {SKILL}" in lines
-    assert [line.split() for line in lines if line.startswith(" run-")] == [["run-0", "30"], ["run-1", "31"], ["run-2", "32"]]
+    assert [line.split() for line in lines if line.startswith(" run-")] == [
+        ["run-0", "30"],
+        ["run-1", "31"],
+        ["run-2", "32"],
+    ]
     assert lines[-1] == "3 records"
     assert on_terminal("read", file, "--json").encode() == file.read_bytes()
 
 
-def test_many_records_are_shown_in_tables_one_after_the_other(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each with the columns of its own records, so that not all are held at once; all are counted, in the end."""
+def test_many_records_are_shown_in_tables_one_after_the_other(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each with the columns of its own records, so that not all are held at once.
+
+    All are counted, in the end.
+    """
     held: list[int] = []
     console = Console(file=io.StringIO(), width=80)
     monkeypatch.setattr(table, "_PAGE_RECORDS", 2)
@@ -122,17 +145,29 @@ def test_many_records_are_shown_in_tables_one_after_the_other(path: str, monkeyp
 
     table.show_records(console, records())
     shown = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
-    assert [line.split() for line in shown if line.startswith(("field", " field"))] == [["field", "0"], ["field", "1"], ["field", "2"]]
+    assert [line.split() for line in shown if line.startswith(("field", " field"))] == [
+        ["field", "0"],
+        ["field", "1"],
+        ["field", "2"],
+    ]
     assert held == [0, 0, 1, 1, 2]
     assert [line for line in shown if "record" in line] == ["5 records"]
 
 
 def test_read_shows_wide_records_as_blocks_and_escapes_what_steers_a_terminal(path: str) -> None:
-    """Where a row would not fit, a field a line; a record cannot clear the screen of who reads it."""
+    """Where a row would not fit, a field a line.
+
+    A record cannot clear the screen of who reads it.
+    """
     log = AppendLog(path)
-    log.append({f"a_field_{number}": f"value_{number}" for number in range(12)} | {"text": "red \x1b[31m\nnext\x9b"})
+    log.append(
+        {f"a_field_{number}": f"value_{number}" for number in range(12)}
+        | {"text": "red \x1b[31m\nnext\x9b"}
+    )
     shown = on_terminal("read", path)
-    assert [line.split() for line in shown.splitlines()][:12] == [[f"a_field_{number}", f"value_{number}"] for number in range(12)]
+    assert [line.split() for line in shown.splitlines()][:12] == [
+        [f"a_field_{number}", f"value_{number}"] for number in range(12)
+    ]
     assert r"red \x1b[31m\nnext\x9b" in shown
 
 
@@ -151,7 +186,13 @@ def test_names_and_values_are_shown_as_they_are_written(width: int, count: int) 
     """What Rich takes for markup or for an emoji means nothing here."""
     texts = ["[/b]", "[red]colour", ":smile:", "[/]"]
     console = Console(file=io.StringIO(), width=width)
-    table.show_records(console, ({"shared [/i]": "[red]"} | {text: f"{text}{number}" for text in texts} for number in range(2)))
+    table.show_records(
+        console,
+        (
+            {"shared [/i]": "[red]"} | {text: f"{text}{number}" for text in texts}
+            for number in range(2)
+        ),
+    )
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert "shared [/i]: [red]\n" in shown
     for text in texts:
@@ -165,7 +206,9 @@ def test_names_and_values_are_shown_as_they_are_written(width: int, count: int) 
 def test_without_the_extra_the_command_says_what_to_install() -> None:
     """In one line, and with a status of failure."""
     code = "import sys; sys.modules['typer'] = None; from metrics_appender.__main__ import main; main()"
-    done = subprocess.run([sys.executable, "-c", code, "read"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code, "read"], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 1
     assert "pip install 'metrics-appender[cli]'" in done.stderr
     assert done.stderr.count("\n") == 1
@@ -173,10 +216,13 @@ def test_without_the_extra_the_command_says_what_to_install() -> None:
 
 def test_the_library_itself_imports_nothing_of_the_command() -> None:
     """The core has no use for Typer and Rich."""
-    code = (
-        "import sys, metrics_appender; print([name for name in sys.modules if name.startswith(('typer', 'rich', 'metrics_appender.cli'))])"
+    code = "import sys, metrics_appender; print([name for name in sys.modules if name.startswith(('typer', 'rich', 'metrics_appender.cli'))])"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout
+        == "[]\n"
     )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
 def test_the_version_is_that_of_the_package() -> None:

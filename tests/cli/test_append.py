@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 COMMAND = (sys.executable, "-m", "metrics_appender")
 SKILL = "YouTube Live Chat"
-# Each kind's options beside --skill, the file they end in, and the method's arguments that they stand for.
+# Each kind's options beside --skill, the file they end in, and the method's arguments that they
+# stand for.
 KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "performance": (
         "--execution-id e-1 --execution-time-ms 31 --agent ai --exception-occurred --exception-type OSError --memory-usage-mb 1.5",
@@ -79,14 +80,22 @@ KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "rollback": (
         "--from-state b --to-state a --trigger-reason why --trigger-metric errors --no-automated",
         "_promotion_log.json",
-        {"from_state": "b", "to_state": "a", "trigger_reason": "why", "trigger_metric": "errors", "automated": False},
+        {
+            "from_state": "b",
+            "to_state": "a",
+            "trigger_reason": "why",
+            "trigger_metric": "errors",
+            "automated": False,
+        },
     ),
 }
 
 
 def run(*arguments: str | Path, text: str = "") -> subprocess.CompletedProcess[str]:
     """Run the command as a process, with a text on its standard input."""
-    return subprocess.run([*COMMAND, *arguments], input=text, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [*COMMAND, *arguments], input=text, capture_output=True, text=True, check=False
+    )
 
 
 def invoke(*arguments: str | Path, text: str = "") -> Result:
@@ -100,15 +109,30 @@ def invoke(*arguments: str | Path, text: str = "") -> Result:
 def test_append_takes_a_record_from_each_line_and_tells_how_many(path: str) -> None:
     """Blank lines are passed over, and the last line needs no newline."""
     done = run("append", path, text='{"a":1}\n\n{"who":"Zo\\u00eb"}\r\n   \n{"a": 3}')
-    assert (done.returncode, done.stdout, done.stderr) == (0, f"3 records acknowledged in {path}\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        0,
+        f"3 records acknowledged in {path}\n",
+        "",
+    )
     assert Path(path).read_text(encoding="utf-8") == '{"a":1}\n{"who":"Zoë"}\n{"a":3}\n'
 
 
 @pytest.mark.parametrize(
-    ("line", "reason"), [("[1]", "list"), ('{"a":1} {"b":2}', "Extra data"), ('{"a":NaN}', "NaN"), ('{"a":1e400}', "inf")]
+    ("line", "reason"),
+    [
+        ("[1]", "list"),
+        ('{"a":1} {"b":2}', "Extra data"),
+        ('{"a":NaN}', "NaN"),
+        ('{"a":1e400}', "inf"),
+    ],
 )
-def test_a_bad_line_is_named_by_its_number_and_those_before_it_stay(path: str, line: str, reason: str) -> None:
-    """The status tells scripts, the message tells people, and what comes after the line is not appended."""
+def test_a_bad_line_is_named_by_its_number_and_those_before_it_stay(
+    path: str, line: str, reason: str
+) -> None:
+    """The status tells scripts, the message tells people.
+
+    What comes after the line is not appended.
+    """
     done = invoke("append", path, text=f'{{"a":1}}\n\n{{"a":2}}\n{line}\n{{"a":4}}\n')
     assert done.exit_code == 1
     assert done.stdout == f"2 records acknowledged in {path}\n"
@@ -118,8 +142,13 @@ def test_a_bad_line_is_named_by_its_number_and_those_before_it_stay(path: str, l
 
 
 def test_a_line_is_appended_while_the_pipe_stays_open(path: str, wait: Waiting) -> None:
-    """A program that writes a record now and then sees it in the file now; Ctrl-C ends it with the count."""
-    with subprocess.Popen([*COMMAND, "append", path], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    """A program that writes a record now and then sees it in the file now.
+
+    Ctrl-C ends it with the count.
+    """
+    with subprocess.Popen(
+        [*COMMAND, "append", path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
         assert process.stdin
         for number in range(2):
             process.stdin.write(b'{"number":%d}\n' % number)
@@ -128,7 +157,9 @@ def test_a_line_is_appended_while_the_pipe_stays_open(path: str, wait: Waiting) 
         process.send_signal(signal.SIGINT)
         assert process.stdout
         # The line is seen a moment before its append returns, and Ctrl-C may come in that moment.
-        assert process.stdout.read().decode() in {f"{count} acknowledged in {path}\n" for count in ("1 record", "2 records")}
+        assert process.stdout.read().decode() in {
+            f"{count} acknowledged in {path}\n" for count in ("1 record", "2 records")
+        }
     assert process.returncode == 130
 
 
@@ -139,7 +170,9 @@ def test_options_may_stand_before_and_after_the_file(path: str) -> None:
     assert AppendLog(path).read() == [{"a": 1}, {"a": 2}]
 
 
-def test_a_file_named_like_a_kind_is_reached_by_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_named_like_a_kind_is_reached_by_its_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The bare word is the kind, with options before it too; `-` is no file."""
     monkeypatch.chdir(tmp_path)
     assert invoke("append", "./outcome", text='{"a":1}').exit_code == 0
@@ -151,7 +184,9 @@ def test_a_file_named_like_a_kind_is_reached_by_its_path(tmp_path: Path, monkeyp
     assert os.listdir(tmp_path) == ["outcome"]
 
 
-def test_a_lock_that_is_not_free_in_time_is_told(path: str, hold: Callable[[str], contextlib.AbstractContextManager[int]]) -> None:
+def test_a_lock_that_is_not_free_in_time_is_told(
+    path: str, hold: Callable[[str], contextlib.AbstractContextManager[int]]
+) -> None:
     """Which line, which file, and that nothing was written; no traceback."""
     with hold(path):
         done = run("append", path, "--lock-timeout", "0", text='{"a":1}\n')
@@ -198,14 +233,22 @@ def test_a_typed_record_is_what_the_method_appends(tmp_path: Path, kind: str) ->
     assert done.stdout == f"1 record acknowledged in {tmp_path / 'shell' / (SKILL + suffix)}\n"
     method = MetricsAppender.append_rollback_event if kind == "rollback" else method_of(kind)
     method(MetricsAppender(tmp_path / "method"), SKILL, **arguments, timestamp=1760970309.5)
-    expected, found = (list(json.loads((tmp_path / way / (SKILL + suffix)).read_bytes()).items()) for way in ("method", "shell"))
-    assert [item for item in found if item[0] != "event_id"] == [item for item in expected if item[0] != "event_id"]
+    expected, found = (
+        list(json.loads((tmp_path / way / (SKILL + suffix)).read_bytes()).items())
+        for way in ("method", "shell")
+    )
+    assert [item for item in found if item[0] != "event_id"] == [
+        item for item in expected if item[0] != "event_id"
+    ]
     assert [name for name, _ in found] == [name for name, _ in expected]
 
 
 def method_of(kind: str) -> Callable[..., None]:
     """Return the method that appends a kind."""
-    found: Callable[..., None] = getattr(MetricsAppender, f"append_{kind}_{'event' if kind in {'promotion', 'rollback'} else 'metric'}")
+    found: Callable[..., None] = getattr(
+        MetricsAppender,
+        f"append_{kind}_{'event' if kind in {'promotion', 'rollback'} else 'metric'}",
+    )
     return found
 
 
@@ -237,8 +280,12 @@ def test_an_option_that_is_no_json_object_is_named(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-def test_the_directory_comes_from_the_environment_as_in_the_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_directory_comes_from_the_environment_as_in_the_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without --dir, `METRICS_APPENDER_DIR` says where."""
     monkeypatch.setenv("METRICS_APPENDER_DIR", str(tmp_path / "metrics"))
-    assert invoke("append", "rollback", "--skill", SKILL, *KINDS["rollback"][0].split()).exit_code == 0
+    assert (
+        invoke("append", "rollback", "--skill", SKILL, *KINDS["rollback"][0].split()).exit_code == 0
+    )
     assert os.listdir(tmp_path / "metrics") == [f"{SKILL}_promotion_log.json"]

@@ -41,14 +41,20 @@ def test_check_of_what_is_clean_ends_with_0(path: str) -> None:
     done = invoke("check", path)
     assert (done.exit_code, done.stdout.splitlines()[1:]) == (
         0,
-        ["  2 other; 2 lines, 35 bytes; 1970-01-01 00:00:00Z to 1970-01-01 00:01:30Z", "1 file, 2 lines, 0 faults"],
+        [
+            "  2 other; 2 lines, 35 bytes; 1970-01-01 00:00:00Z to 1970-01-01 00:01:30Z",
+            "1 file, 2 lines, 0 faults",
+        ],
     )
 
 
 def test_check_of_what_cannot_be_read_ends_with_2(tmp_path: Path) -> None:
     """What is not there, and one of several files that is damaged beyond reading."""
     done = invoke("check", tmp_path / "none")
-    assert (done.exit_code, done.stderr) == (2, f"metrics-appender: not checked: {tmp_path / 'none'}: No such file or directory\n")
+    assert (done.exit_code, done.stderr) == (
+        2,
+        f"metrics-appender: not checked: {tmp_path / 'none'}: No such file or directory\n",
+    )
     Path(tmp_path, "a.ndjson").write_text("{}\n")
     Path(tmp_path, "b.ndjson.000000000000000-000000000000005.gz").write_text("no gzip at all")
     done = invoke("check", tmp_path)
@@ -56,7 +62,9 @@ def test_check_of_what_cannot_be_read_ends_with_2(tmp_path: Path) -> None:
     assert "cannot be read: " in done.stdout
 
 
-def test_check_without_an_argument_is_for_the_directory_of_the_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_without_an_argument_is_for_the_directory_of_the_metrics(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As an appender finds it."""
     monkeypatch.setenv("METRICS_APPENDER_DIR", str(tmp_path))
     (tmp_path / "a_performance.json").write_text("{}\n")
@@ -89,7 +97,12 @@ def test_repair_shows_first_what_it_would_do(damaged: str) -> None:
     done = invoke("repair", damaged)
     assert done.exit_code == 0
     assert done.stdout.splitlines()[:3] == shown.stdout.splitlines()[:3]
-    assert [line.rpartition("; ")[2] for line in done.stdout.splitlines()] == ["put aside", "split: 2 objects", "cut", "3 faults repaired"]
+    assert [line.rpartition("; ")[2] for line in done.stdout.splitlines()] == [
+        "put aside",
+        "split: 2 objects",
+        "cut",
+        "3 faults repaired",
+    ]
     assert shown.stdout.splitlines()[3] == "3 faults to repair (dry run: nothing was changed)"
     assert invoke("check", damaged).exit_code == 0
     assert invoke("repair", damaged).stdout == "0 faults repaired\n"
@@ -99,7 +112,11 @@ def test_repair_leaves_what_it_is_told_to(tmp_path: Path) -> None:
     """--keep may be given several times; a kind that there is not is a wrong argument."""
     (tmp_path / "a_performance.json").write_text("{}\nbad\n{}{}\n")
     done = invoke("repair", tmp_path, "--keep", "schema", "--keep", "glued", "--json")
-    assert [change["action"] for change in json.loads(done.stdout)["changes"]] == ["left", "put_aside", "left"]
+    assert [change["action"] for change in json.loads(done.stdout)["changes"]] == [
+        "left",
+        "put_aside",
+        "left",
+    ]
     assert done.exit_code == 1
     assert invoke("repair", tmp_path, "--keep", "all").exit_code == 2
 
@@ -108,7 +125,10 @@ def test_repair_of_what_is_not_there_ends_with_2(tmp_path: Path) -> None:
     """In one line."""
     done = run("repair", tmp_path / "none")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"metrics-appender: not repaired: {tmp_path / 'none'}: No such file or directory\n"
+    assert (
+        done.stderr
+        == f"metrics-appender: not repaired: {tmp_path / 'none'}: No such file or directory\n"
+    )
 
 
 def test_repair_of_a_directory_goes_on_behind_a_log_that_cannot_be_repaired(tmp_path: Path) -> None:
@@ -119,10 +139,19 @@ def test_repair_of_a_directory_goes_on_behind_a_log_that_cannot_be_repaired(tmp_
     done = invoke("repair", tmp_path, "--json", "--dry-run")
     facts = json.loads(done.stdout)
     assert done.exit_code == facts["exit_status"] == 2
-    assert (len(facts["changes"]), facts["errors"]) == (2, [{"path": str(tmp_path / "b.ndjson"), "reason": "not a regular file"}])
+    assert (len(facts["changes"]), facts["errors"]) == (
+        2,
+        [{"path": str(tmp_path / "b.ndjson"), "reason": "not a regular file"}],
+    )
     done = invoke("repair", tmp_path)
-    assert (done.exit_code, done.stdout.splitlines()[-1]) == (2, "2 faults repaired, 1 log not repaired")
-    assert done.stderr == f"metrics-appender: not repaired: {tmp_path / 'b.ndjson'}: not a regular file\n"
+    assert (done.exit_code, done.stdout.splitlines()[-1]) == (
+        2,
+        "2 faults repaired, 1 log not repaired",
+    )
+    assert (
+        done.stderr
+        == f"metrics-appender: not repaired: {tmp_path / 'b.ndjson'}: not a regular file\n"
+    )
 
 
 def test_on_a_terminal_the_bar_is_gone_in_the_end(path: str) -> None:

@@ -1,4 +1,7 @@
-"""What the command says: each message names what is wrong in the words of the command line, and each help fits."""
+"""What the command says.
+
+Each message names what is wrong in the words of the command line, and each help fits.
+"""
 
 from __future__ import annotations
 
@@ -32,15 +35,30 @@ KINDS = "pass one of nul_run, no_object, glued, schema, duplicate_id"
     [
         ("read FILE --since yesterday", f"Invalid value for --since: 'yesterday' {SINCE}"),
         ("read FILE --since 1h30m", f"Invalid value for --since: '1h30m' {SINCE}"),
-        ("read FILE --where agent", "Invalid value for --where: agent: pass field=value, such as agent=ai_overseer or correct=false"),
+        (
+            "read FILE --where agent",
+            "Invalid value for --where: agent: pass field=value, such as agent=ai_overseer or correct=false",
+        ),
         ("append FILE --lock-timeout -1", f"Invalid value for '--lock-timeout': {WAIT}"),
         ("append performance --lock-timeout nan", f"Invalid value for '--lock-timeout': {WAIT}"),
         ("rotate FILE --lock-timeout nan", f"Invalid value for '--lock-timeout': {WAIT}"),
         ("repair FILE --lock-timeout -0.5", f"Invalid value for '--lock-timeout': {WAIT}"),
-        ("append FILE --durability foo", "Invalid value for '--durability': 'foo' is not one of fsync, group, os"),
-        ("append rollback --durability foo", "Invalid value for '--durability': 'foo' is not one of fsync, group, os"),
-        ("rotate FILE --compress lz4", "Invalid value for '--compress': 'lz4' is not one of gzip, zstd"),
-        ("rotate FILE --keep-age 0d", "Invalid value for '--keep-age': pass a length of time above 0, such as 36h, 30d or 4w"),
+        (
+            "append FILE --durability foo",
+            "Invalid value for '--durability': 'foo' is not one of fsync, group, os",
+        ),
+        (
+            "append rollback --durability foo",
+            "Invalid value for '--durability': 'foo' is not one of fsync, group, os",
+        ),
+        (
+            "rotate FILE --compress lz4",
+            "Invalid value for '--compress': 'lz4' is not one of gzip, zstd",
+        ),
+        (
+            "rotate FILE --keep-age 0d",
+            "Invalid value for '--keep-age': pass a length of time above 0, such as 36h, 30d or 4w",
+        ),
         (
             "rotate FILE --keep-age 5",
             "Invalid value for '--keep-age': '5' is no length of time; write it as 90s, 45m, 36h, 30d or 4w",
@@ -48,7 +66,9 @@ KINDS = "pass one of nul_run, no_object, glued, schema, duplicate_id"
         ("repair FILE --keep foo", f"Invalid value for --keep: {KINDS}"),
     ],
 )
-def test_a_bad_option_is_named_with_what_may_be_passed(path: str, words: str, complaint: str) -> None:
+def test_a_bad_option_is_named_with_what_may_be_passed(
+    path: str, words: str, complaint: str
+) -> None:
     """With status 2, before anything is done."""
     AppendLog(path).append({})
     done = invoke(*words.replace("FILE", path).split(), text="{}\n")
@@ -57,7 +77,9 @@ def test_a_bad_option_is_named_with_what_may_be_passed(path: str, words: str, co
     assert os.listdir(os.path.dirname(path)) == [os.path.basename(path)]
 
 
-def test_a_compression_that_is_not_installed_is_refused(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compression_that_is_not_installed_is_refused(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With what to install, and status 2."""
     monkeypatch.setitem(sys.modules, "zstandard", None)
     done = invoke("rotate", path, "--compress", "zstd")
@@ -77,22 +99,38 @@ def test_where_a_lock_is_not_free_in_time_the_option_is_named(
             assert "pass a longer --lock-timeout" in done.stderr
 
 
-@pytest.mark.parametrize(("line", "place"), [("bad", 1), ('{"a":bad}', 6), ('{"NaN":NaN}', 8), ('{"\\"Infinity":-Infinity}', 15)])
+@pytest.mark.parametrize(
+    ("line", "place"),
+    [("bad", 1), ('{"a":bad}', 6), ('{"NaN":NaN}', 8), ('{"\\"Infinity":-Infinity}', 15)],
+)
 def test_a_place_in_a_line_is_the_same_to_every_command(path: str, line: str, place: int) -> None:
     """Characters count from 1, as they do for an editor."""
     Path(path).write_text(line + "\n")
-    commands = ((["append", path + ".other"], line), (["read", path], ""), (["check", path], ""), (["repair", path, "--dry-run"], ""))
+    commands = (
+        (["append", path + ".other"], line),
+        (["read", path], ""),
+        (["check", path], ""),
+        (["repair", path, "--dry-run"], ""),
+    )
     for words, text in commands:
         done = invoke(*words, text=text)
         assert done.exit_code == 1
         assert f" at character {place}" in done.stdout + done.stderr
 
 
-@pytest.mark.parametrize(("count", "words"), [(1, "1 corrupt line skipped, it is: "), (2, "2 corrupt lines skipped, the first: ")])
-def test_corrupt_lines_that_were_skipped_are_counted_in_good_grammar(path: str, count: int, words: str) -> None:
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [(1, "1 corrupt line skipped, it is: "), (2, "2 corrupt lines skipped, the first: ")],
+)
+def test_corrupt_lines_that_were_skipped_are_counted_in_good_grammar(
+    path: str, count: int, words: str
+) -> None:
     """One is a line, two are lines."""
     Path(path).write_text("bad\n" * count)
-    assert f"metrics-appender: {words}{path}, line 1 (byte 0)" in invoke("read", path, "--skip-corrupt").stderr
+    assert (
+        f"metrics-appender: {words}{path}, line 1 (byte 0)"
+        in invoke("read", path, "--skip-corrupt").stderr
+    )
 
 
 def test_a_wrong_option_of_append_leads_to_the_help_with_the_right_ones(path: str) -> None:
@@ -106,7 +144,9 @@ def test_a_wrong_option_of_append_leads_to_the_help_with_the_right_ones(path: st
 
 
 @pytest.mark.parametrize("options", ["", "--durability=os", "--durability os"])
-def test_a_file_whose_name_begins_with_a_dash_comes_after_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: str) -> None:
+def test_a_file_whose_name_begins_with_a_dash_comes_after_two(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: str
+) -> None:
     """As anywhere else on a command line."""
     monkeypatch.chdir(tmp_path)
     assert invoke("append", *options.split(), "--", "-dash.ndjson", text='{"n":1}').exit_code == 0
@@ -117,18 +157,30 @@ def test_what_the_system_refuses_is_told_of_the_file(tmp_path: Path) -> None:
     """The line of the input is where it happened, not what is wrong."""
     done = invoke("append", tmp_path, text='\n{"a":1}')
     assert done.exit_code == 1
-    assert done.stderr == f"metrics-appender: {tmp_path}: Is a directory (nothing was written) (line 2 of standard input)\n"
+    assert (
+        done.stderr
+        == f"metrics-appender: {tmp_path}: Is a directory (nothing was written) (line 2 of standard input)\n"
+    )
 
 
-@pytest.mark.parametrize("words", ["append f", "read f", "check f", "repair f", "rotate f", "doctor"])
+@pytest.mark.parametrize(
+    "words", ["append f", "read f", "check f", "repair f", "rotate f", "doctor"]
+)
 def test_a_working_directory_that_was_removed_is_named(tmp_path: Path, words: str) -> None:
     """The system names nothing, and FILE would be looked for in vain."""
     code = "import os, sys; os.rmdir(os.getcwd()); os.execv(sys.argv[1], sys.argv[1:])"
     gone = tmp_path / "gone"
     gone.mkdir()
-    environment = {name: value for name, value in os.environ.items() if name != "METRICS_APPENDER_DIR"}
+    environment = {
+        name: value for name, value in os.environ.items() if name != "METRICS_APPENDER_DIR"
+    }
     done = subprocess.run(
-        [sys.executable, "-c", code, *COMMAND, *words.split()], cwd=gone, env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code, *COMMAND, *words.split()],
+        cwd=gone,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode in {1, 2}
     assert done.stderr.endswith("the working directory: No such file or directory\n"), done.stderr
@@ -147,7 +199,10 @@ def test_the_statuses_that_all_commands_share_are_told_in_the_help() -> None:
 
 
 def test_facts_of_a_corrupt_line_stay_those_of_json(path: str) -> None:
-    """What a program reads of the error is as the standard library's; only the text counts as people do."""
+    """What a program reads of the error is as the standard library's.
+
+    Only the text counts as people do.
+    """
     Path(path).write_text("bad\n")
     with pytest.raises(json.JSONDecodeError) as caught:
         AppendLog(path).read()
@@ -157,7 +212,18 @@ def test_facts_of_a_corrupt_line_stay_those_of_json(path: str) -> None:
 @pytest.mark.parametrize("columns", [20, 40, 50])
 def test_a_narrow_terminal_loses_no_figure_of_the_demo(tmp_path: Path, columns: int) -> None:
     """Where the table does not fit, a kind has a line that says all of it."""
-    shown = " ".join(on_terminal("demo", "--processes", "2", "--records", "5", "--dir", str(tmp_path / "new"), columns=columns).split())
+    shown = " ".join(
+        on_terminal(
+            "demo",
+            "--processes",
+            "2",
+            "--records",
+            "5",
+            "--dir",
+            str(tmp_path / "new"),
+            columns=columns,
+        ).split()
+    )
     assert "All well" in shown
     assert "rollback: 1 acknowledged, 1 found, 0 torn, 0 lost" in shown
     assert "all: " in shown
@@ -166,11 +232,20 @@ def test_a_narrow_terminal_loses_no_figure_of_the_demo(tmp_path: Path, columns: 
 @pytest.mark.parametrize("columns", range(20, 60, 4))
 def test_a_narrow_terminal_loses_no_status_of_the_doctor(columns: int) -> None:
     """Nor a letter of what it found."""
-    report = FilesystemReport("/d", "ext4", "/dev/x", "/", (), (Check("killed_holder", "unfit", "not tried, for two processes got it"),))
+    report = FilesystemReport(
+        "/d",
+        "ext4",
+        "/dev/x",
+        "/",
+        (),
+        (Check("killed_holder", "unfit", "not tried, for two processes got it"),),
+    )
     console = Console(width=columns, file=io.StringIO())
     show_report(console, report)
     shown = console.file.getvalue()  # type: ignore[attr-defined]  # it is the one above
     assert "unfit" in shown
     assert "…" not in shown
     if columns == 20:
-        assert "killed holder: unfit, not tried, for two processes got it" in " ".join(shown.split())
+        assert "killed holder: unfit, not tried, for two processes got it" in " ".join(
+            shown.split()
+        )

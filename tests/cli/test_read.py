@@ -37,9 +37,19 @@ def varied(path: str) -> str:
     """A file with records that differ in every way that is filtered by."""
     log = AppendLog(path)
     now = time.time()
-    log.append({"n": 0, "timestamp": now - 3 * 3600, "skill_name": "a", "correct": True, "checks": {"passed": 1, "by.whom": "x"}})
+    log.append(
+        {
+            "n": 0,
+            "timestamp": now - 3 * 3600,
+            "skill_name": "a",
+            "correct": True,
+            "checks": {"passed": 1, "by.whom": "x"},
+        }
+    )
     log.append({"n": 1, "timestamp": now - 3000, "skill_name": "b", "correct": False, "agent": "5"})
-    log.append({"n": 2, "timestamp": now - 10, "skill_name": "a", "correct": 1, "agent": 5, "note": None})
+    log.append(
+        {"n": 2, "timestamp": now - 10, "skill_name": "a", "correct": 1, "agent": 5, "note": None}
+    )
     log.append({"n": 3, "skill_name": "a b", "agent": "key=value"})
     return path
 
@@ -70,8 +80,12 @@ def test_only_the_wanted_records_are_shown(varied: str, arguments: str, numbers:
     assert show(varied, *arguments.split()) == numbers
 
 
-@pytest.mark.parametrize("arguments", [("--since", "soon"), ("--since", "2 h"), ("--where", "agent"), ("--where", "=5")])
-def test_a_filter_that_cannot_be_understood_is_refused(varied: str, arguments: tuple[str, str]) -> None:
+@pytest.mark.parametrize(
+    "arguments", [("--since", "soon"), ("--since", "2 h"), ("--where", "agent"), ("--where", "=5")]
+)
+def test_a_filter_that_cannot_be_understood_is_refused(
+    varied: str, arguments: tuple[str, str]
+) -> None:
     """Before anything is read, with what to pass."""
     done = CliRunner().invoke(app, ["read", varied, *arguments])
     assert done.exit_code == 2
@@ -91,7 +105,9 @@ class Command:
     """`read -f` as a process, whose lines are waited for."""
 
     def __init__(self, *arguments: str) -> None:
-        self.process = subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.process = subprocess.Popen(
+            [*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
         self._guard = threading.Timer(SECONDS, self.process.kill)
         self._guard.start()
 

@@ -34,7 +34,11 @@ def test_rotate_seals_the_file_and_names_the_segment(path: str) -> None:
 def test_rotate_of_what_is_not_there_is_a_failure(path: str) -> None:
     """A name that is mistyped in a table of jobs is noticed; nothing is made of it."""
     done = invoke("rotate", path, "--keep-segments", "3")
-    assert (done.exit_code, done.stdout, done.stderr) == (1, "", f"metrics-appender: {path}: no such file\n")
+    assert (done.exit_code, done.stdout, done.stderr) == (
+        1,
+        "",
+        f"metrics-appender: {path}: no such file\n",
+    )
     assert os.listdir(os.path.dirname(path)) == []
 
 
@@ -42,7 +46,10 @@ def test_rotate_refuses_what_is_no_regular_file(path: str) -> None:
     """A pipe has no lines to seal, and says so otherwise than an empty file."""
     os.mkfifo(path)
     done = invoke("rotate", path)
-    assert (done.exit_code, done.stderr) == (1, f"metrics-appender: {path}: not a regular file (nothing was written)\n")
+    assert (done.exit_code, done.stderr) == (
+        1,
+        f"metrics-appender: {path}: not a regular file (nothing was written)\n",
+    )
 
 
 def test_rotate_compresses_and_deletes_what_the_options_say(path: str) -> None:
@@ -57,8 +64,13 @@ def test_rotate_compresses_and_deletes_what_the_options_say(path: str) -> None:
 
 
 @pytest.mark.parametrize("arguments", [("--keep-segments", "1"), ("--keep-age", "1d")])
-def test_rotate_leaves_what_a_named_cursor_has_still_to_read(path: str, arguments: tuple[str, str]) -> None:
-    """From the segment on in which the cursor stands; once it is dropped, nothing is kept for it."""
+def test_rotate_leaves_what_a_named_cursor_has_still_to_read(
+    path: str, arguments: tuple[str, str]
+) -> None:
+    """From the segment on in which the cursor stands.
+
+    Once it is dropped, nothing is kept for it.
+    """
     fill(path, 4)
     log = AppendLog(path)
     with log.follow("beginning") as follower:
@@ -83,7 +95,9 @@ def test_rotate_leaves_what_a_named_cursor_has_still_to_read(path: str, argument
         (("--keep-segments", "0"), "greater than or equal to 1"),
     ],
 )
-def test_options_that_cannot_be_are_refused(path: str, arguments: tuple[str, str], complaint: str) -> None:
+def test_options_that_cannot_be_are_refused(
+    path: str, arguments: tuple[str, str], complaint: str
+) -> None:
     """Before anything is sealed."""
     AppendLog(path).append({})
     done = invoke("rotate", path, *arguments)

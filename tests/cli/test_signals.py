@@ -1,4 +1,7 @@
-"""The command and its signals: what was acknowledged is told, and nothing is left behind, whenever they come."""
+"""The command and its signals.
+
+What was acknowledged is told, and nothing is left behind, whenever they come.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,8 @@ if TYPE_CHECKING:
 
 COMMAND = (sys.executable, "-m", "metrics_appender")
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
-# Ends the standard input of one `append` after the other, and sends SIGINT at that moment, a little before or after it.
+# Ends the standard input of one `append` after the other, and sends SIGINT at that moment, a little
+# before or after it.
 PRODUCER = """
 import os, signal, subprocess, sys, threading
 
@@ -43,7 +47,13 @@ for number in range(rounds):
 def test_an_end_of_input_that_comes_with_ctrl_c_leaves_the_count(path: str) -> None:
     """As where both ends of a pipe get the SIGINT of a terminal."""
     rounds = 30
-    done = subprocess.run([sys.executable, "-c", PRODUCER, path, str(rounds)], capture_output=True, text=True, check=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-c", PRODUCER, path, str(rounds)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+    )
     told = [line.split(" acknowledged in ") for line in done.stdout.splitlines()]
     assert [line[1] for line in told] == [f"{path}.{number} 130" for number in range(rounds)]
     # The line is seen a moment before its append returned.
@@ -52,9 +62,16 @@ def test_an_end_of_input_that_comes_with_ctrl_c_leaves_the_count(path: str) -> N
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_a_signal_that_waits_with_append_for_a_lock_ends_the_waiting(path: str, number: int, wait: Waiting) -> None:
+def test_a_signal_that_waits_with_append_for_a_lock_ends_the_waiting(
+    path: str, number: int, wait: Waiting
+) -> None:
     """With the count of those before, and nothing of the line in the file."""
-    with held(path), subprocess.Popen([*COMMAND, "append", path], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    with (
+        held(path),
+        subprocess.Popen(
+            [*COMMAND, "append", path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as process,
+    ):
         assert process.stdin
         process.stdin.write(b'{"n":1}\n')
         process.stdin.flush()
@@ -80,22 +97,36 @@ def names_opened_by(pid: int) -> list[str]:
 
 @pytest.mark.parametrize("number", SIGNALS)
 @pytest.mark.parametrize("to", ["the process", "its group"])
-def test_the_demo_leaves_nothing_when_it_is_ended(tmp_path: Path, number: int, to: str, wait: Waiting) -> None:
+def test_the_demo_leaves_nothing_when_it_is_ended(
+    tmp_path: Path, number: int, to: str, wait: Waiting
+) -> None:
     """Its files are removed, its workers have ended, and the status names the signal."""
-    with started("demo", "--processes=3", "--records=1000000", environment=os.environ | {"TMPDIR": str(tmp_path)}) as process:
+    with started(
+        "demo",
+        "--processes=3",
+        "--records=1000000",
+        environment=os.environ | {"TMPDIR": str(tmp_path)},
+    ) as process:
         wait.until(lambda: list(tmp_path.glob("*/*.json")))
         (os.kill if to == "the process" else os.killpg)(process.pid, number)
         assert process.communicate()[1] == b""
     assert process.returncode == 128 + number
-    # A worker that is killed in its first steps may leave the file with which `tempfile` tries the directory (portalocker asks for it).
-    assert [made for made in tmp_path.iterdir() if made.is_dir() or not re.fullmatch("[a-z0-9_]{8}", made.name)] == []
+    # A worker that is killed in its first steps may leave the file with which `tempfile` tries the
+    # directory (portalocker asks for it).
+    assert [
+        made
+        for made in tmp_path.iterdir()
+        if made.is_dir() or not re.fullmatch("[a-z0-9_]{8}", made.name)
+    ] == []
     wait.until(lambda: not is_alive(process.pid))
 
 
 @pytest.mark.parametrize("number", SIGNALS)
 @pytest.mark.parametrize("to", ["the process", "its group"])
 @pytest.mark.parametrize("made", ["made", "turns", "held"])
-def test_the_doctor_leaves_nothing_when_it_is_ended(tmp_path: Path, made: str, number: int, to: str, wait: Waiting) -> None:
+def test_the_doctor_leaves_nothing_when_it_is_ended(
+    tmp_path: Path, made: str, number: int, to: str, wait: Waiting
+) -> None:
     """Neither the directory for its tries nor a process, whichever try was under way."""
     with started("doctor", str(tmp_path)) as process:
         wait.until(lambda: list(tmp_path.glob(f".*/{made}")))
@@ -108,4 +139,10 @@ def test_the_doctor_leaves_nothing_when_it_is_ended(tmp_path: Path, made: str, n
 
 def started(*words: str, environment: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
     """Start a command in a session of its own, as a terminal does."""
-    return subprocess.Popen([*COMMAND, *words], env=environment, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return subprocess.Popen(
+        [*COMMAND, *words],
+        env=environment,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )

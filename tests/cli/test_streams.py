@@ -1,4 +1,7 @@
-"""The command's standard streams: one that is full, closed, or whose reader has gone is told of, by the same status everywhere."""
+"""The command's standard streams.
+
+One that is full, closed, or whose reader has gone is told of, by the same status everywhere.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,9 @@ def shell(tmp_path: Path) -> Path:
 def run(shell: Path, command: str, text: str = "") -> subprocess.CompletedProcess[str]:
     """Run the command in a shell, in that directory, with the shell's redirections."""
     line = ["bash", "-c", f"set -o pipefail; {COMMAND} {command}"]
-    return subprocess.run(line, cwd=shell, input=text, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(
+        line, cwd=shell, input=text, capture_output=True, text=True, check=False, timeout=120
+    )
 
 
 @pytest.mark.parametrize("words", SPEAKING)
@@ -74,7 +79,15 @@ def test_a_reader_that_has_gone_ends_every_command_the_same_way(shell: Path, wor
     os.close(read_end)
     try:
         line = ["bash", "-c", f"{COMMAND} {SPEAKING[words]}"]
-        done = subprocess.run(line, cwd=shell, input=b'{"n":1}\n', stdout=write_end, stderr=subprocess.PIPE, check=False, timeout=120)
+        done = subprocess.run(
+            line,
+            cwd=shell,
+            input=b'{"n":1}\n',
+            stdout=write_end,
+            stderr=subprocess.PIPE,
+            check=False,
+            timeout=120,
+        )
     finally:
         os.close(write_end)
     assert (done.returncode, done.stderr) == (READER_GONE, b"")
@@ -83,7 +96,10 @@ def test_a_reader_that_has_gone_ends_every_command_the_same_way(shell: Path, wor
 def test_what_was_acknowledged_is_told_where_standard_output_is_full(shell: Path) -> None:
     """The lines are durable, and nobody is to append them again."""
     done = run(shell, "append events.ndjson >/dev/full", text='{"n":1}\n{"n":2}\n')
-    assert done.stderr == "metrics-appender: standard output: No space left on device (2 records were acknowledged)\n"
+    assert (
+        done.stderr
+        == "metrics-appender: standard output: No space left on device (2 records were acknowledged)\n"
+    )
     assert AppendLog(shell / "events.ndjson").read() == [{"n": number} for number in range(3)]
 
 
@@ -95,7 +111,9 @@ def test_a_closed_standard_input_is_told_of(shell: Path) -> None:
     assert done.stderr == "metrics-appender: standard input: Bad file descriptor\n"
 
 
-@pytest.mark.parametrize(("command", "status"), [("append events.ndjson", 0), ("read none", 2), ("check none", 2)])
+@pytest.mark.parametrize(
+    ("command", "status"), [("append events.ndjson", 0), ("read none", 2), ("check none", 2)]
+)
 def test_a_closed_standard_error_changes_no_status(shell: Path, command: str, status: int) -> None:
     """What would be said is said to nobody, least of all to a file that was opened in its place."""
     assert run(shell, f"{command} 2>&-", text='{"n":1}\n').returncode == status

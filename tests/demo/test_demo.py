@@ -32,9 +32,18 @@ EVENTS_FILE = f"{SKILL_NAME}_promotion_log.json"
 def test_the_demo_tears_a_write_and_finds_every_acknowledged_record(tmp_path: Path) -> None:
     """One screen: five kinds, acknowledged as many as found, the torn bytes put aside."""
     directory = tmp_path / "kept"
-    done = subprocess.run([*COMMAND, "--processes=3", "--records=10", "--dir", directory], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*COMMAND, "--processes=3", "--records=10", "--dir", directory],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (done.returncode, done.stderr) == (0, "")
-    rows = [line.split() for line in done.stdout.splitlines() if line.strip().startswith((*KINDS, "all "))]
+    rows = [
+        line.split()
+        for line in done.stdout.splitlines()
+        if line.strip().startswith((*KINDS, "all "))
+    ]
     assert [row[0] for row in rows] == [*KINDS, "all"]
     assert all(row[1] == row[2] and row[3:5] == ["0", "0"] for row in rows)
     assert int(rows[-1][1]) >= demo.records_in_all(3, 10)
@@ -56,11 +65,19 @@ def test_the_torn_bytes_are_the_head_of_the_killed_worker_s_record(tmp_path: Pat
     assert outcome.failures == []
 
 
-def test_without_a_directory_nothing_is_left_when_the_demo_is_interrupted(tmp_path: Path, wait: Waiting) -> None:
+def test_without_a_directory_nothing_is_left_when_the_demo_is_interrupted(
+    tmp_path: Path, wait: Waiting
+) -> None:
     """Ctrl-C ends the workers too, without a traceback, and removes the files."""
     environment = os.environ | {"TMPDIR": str(tmp_path)}
     command = [*COMMAND, "--processes=2", "--records=1000000"]
-    with subprocess.Popen(command, env=environment, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        command,
+        env=environment,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
         wait.until(lambda: list(tmp_path.glob(f"*/{EVENTS_FILE}")))
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of the session
         assert process.communicate()[1] == b""
@@ -78,10 +95,16 @@ def test_the_demo_refuses_a_directory_that_holds_something(tmp_path: Path) -> No
     assert os.listdir(tmp_path) == ["notes"]
 
 
-def test_what_is_amiss_is_shown_and_ends_with_status_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_amiss_is_shown_and_ends_with_status_1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A record that was acknowledged but is nowhere: the demo says so."""
     told = [Told(Task(str(tmp_path), 0, RECORDS), RECORDS)]
-    monkeypatch.setattr(demo, "run", lambda *arguments: demo.Outcome(told, [], ["worker 0 failed: [red]:smile:"], 1.0))
+    monkeypatch.setattr(
+        demo,
+        "run",
+        lambda *arguments: demo.Outcome(told, [], ["worker 0 failed: [red]:smile:"], 1.0),
+    )
     done = CliRunner().invoke(app, ["demo"])
     assert done.exit_code == 1
     assert "Amiss: 11 findings" in done.stdout
@@ -94,7 +117,10 @@ def test_a_worker_that_fails_is_told_of(tmp_path: Path) -> None:
     """By its number and its error; the others end all the same."""
     (tmp_path / LONG_FILE).mkdir()
     outcome = demo.run(str(tmp_path), 2, 5, lambda: None)
-    assert [failure.split(":")[0] for failure in outcome.failures] == ["worker 0 failed", "worker 1 failed"]
+    assert [failure.split(":")[0] for failure in outcome.failures] == [
+        "worker 0 failed",
+        "worker 1 failed",
+    ]
     assert all("IsADirectoryError" in failure for failure in outcome.failures)
     assert [told.acknowledged for told in outcome.told] == [1, 1]
 
@@ -104,7 +130,10 @@ def test_a_worker_that_fails_is_told_of(tmp_path: Path) -> None:
 
 @pytest.fixture
 def told(tmp_path: Path) -> list[Told]:
-    """A directory as it should be, in which a survivor and a killed worker wrote; what they were told."""
+    """A directory as it should be, in which a survivor and a killed worker wrote.
+
+    What they were told.
+    """
     tasks = [Task(str(tmp_path), writer, RECORDS) for writer in range(2)]
     with MetricsAppender(tmp_path, durability="os") as metrics:
         for number in range(RECORDS):
@@ -114,33 +143,55 @@ def told(tmp_path: Path) -> list[Told]:
 
 
 def test_a_whole_directory_has_nothing_amiss(tmp_path: Path, told: list[Told]) -> None:
-    """All found; the killed worker's last record is there though it was not acknowledged, which may be."""
+    """All found; the killed worker's last record is there though it was not acknowledged.
+
+    Which may be.
+    """
     (tmp_path / f"{LONG_FILE}.torn").write_bytes(b"12345")
     findings = check(str(tmp_path), told)
     assert findings.problems == []
     assert findings.unacknowledged == 1
     assert findings.set_aside == {LONG_FILE: 5}
-    assert [(tally.acknowledged, tally.found, tally.torn, tally.lost) for tally in findings.tallies.values()] == [(4, 4, 0, 0)] * 4 + [
-        (3, 3, 0, 0)
-    ]
+    assert [
+        (tally.acknowledged, tally.found, tally.torn, tally.lost)
+        for tally in findings.tallies.values()
+    ] == [(4, 4, 0, 0)] * 4 + [(3, 3, 0, 0)]
 
 
 Lines = list[bytes]
 DAMAGES: dict[str, tuple[Callable[[Lines], Lines], str]] = {
     "lost": (lambda lines: lines[:1] + lines[2:], "is lost"),
     "doubled": (lambda lines: [*lines, lines[-1]], "is there 2 times"),
-    "torn in the middle": (lambda lines: [lines[0], lines[1][:40] + b"\n", *lines[2:]], "line 2: torn"),
+    "torn in the middle": (
+        lambda lines: [lines[0], lines[1][:40] + b"\n", *lines[2:]],
+        "line 2: torn",
+    ),
     "two in one line": (lambda lines: [lines[0][:-1] + lines[1], *lines[2:]], "line 1: torn"),
     "torn at the end": (lambda lines: [*lines, lines[0][:40]], "last 40 bytes"),
     "not ended": (lambda lines: [*lines[:-1], lines[-1][:-1]], "are no whole line"),
     "zeros": (lambda lines: [*lines, b"\0" * 100 + b"\n"], "torn"),
     "reordered": (lambda lines: [lines[2], lines[1], lines[0], *lines[3:]], "after a later one"),
-    "changed": (lambda lines: [lines[0].replace("Zoë".encode(), b"Eve"), *lines[1:]], "does not hold what was appended"),
-    "a field more": (lambda lines: [lines[0].replace(b"{", b'{"more":1,', 1), *lines[1:]], "does not hold what was appended"),
-    "unknown": (lambda lines: [*lines, lines[0].replace(b"worker-0", b"worker-7")], "nobody was to write"),
-    "beyond what the survivor did": (lambda lines: [*lines, lines[0].replace(b"record-3", b"record-13")], "nobody was to write"),
+    "changed": (
+        lambda lines: [lines[0].replace("Zoë".encode(), b"Eve"), *lines[1:]],
+        "does not hold what was appended",
+    ),
+    "a field more": (
+        lambda lines: [lines[0].replace(b"{", b'{"more":1,', 1), *lines[1:]],
+        "does not hold what was appended",
+    ),
+    "unknown": (
+        lambda lines: [*lines, lines[0].replace(b"worker-0", b"worker-7")],
+        "nobody was to write",
+    ),
+    "beyond what the survivor did": (
+        lambda lines: [*lines, lines[0].replace(b"record-3", b"record-13")],
+        "nobody was to write",
+    ),
     "no object": (lambda lines: [*lines, b"[]\n"], "no JSON object"),
-    "an event's id twice": (lambda lines: [lines[0], with_id_of(lines[0], lines[1]), *lines[2:]], "that another event has"),
+    "an event's id twice": (
+        lambda lines: [lines[0], with_id_of(lines[0], lines[1]), *lines[2:]],
+        "that another event has",
+    ),
     "gone": (lambda lines: [], "is lost"),
 }
 
@@ -158,4 +209,6 @@ def test_the_judge_catches_a_file_that_is(tmp_path: Path, told: list[Told], dama
     file.write_bytes(b"".join(spoil(file.read_bytes().splitlines(keepends=True))))
     findings = check(str(tmp_path), told)
     assert any(problem in found for found in findings.problems), findings.problems
-    assert sum(tally.lost for tally in findings.tallies.values()) == sum("is lost" in found for found in findings.problems)
+    assert sum(tally.lost for tally in findings.tallies.values()) == sum(
+        "is lost" in found for found in findings.problems
+    )

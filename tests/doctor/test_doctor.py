@@ -63,7 +63,9 @@ def mounted(directory: Path, *arguments: str) -> Iterator[str]:
         pytest.skip("only root can mount")
     place = directory / "mounted"
     place.mkdir()
-    done = subprocess.run(["mount", *arguments, str(place)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["mount", *arguments, str(place)], capture_output=True, text=True, check=False
+    )
     if done.returncode:
         pytest.skip(f"cannot be mounted here: {done.stderr.strip()}")
     try:
@@ -122,20 +124,30 @@ def test_memory_works_with_limits() -> None:
     report = check_filesystem(SHARED_MEMORY)
     assert report.file_system == "tmpfs"
     assert (report.verdict, report.exit_status) == ("works with limits", 1)
-    assert [name for name, check in found(report).items() if check.status != "ok"] == ["file_system", "flush"]
+    assert [name for name, check in found(report).items() if check.status != "ok"] == [
+        "file_system",
+        "flush",
+    ]
     assert "warning" in found(report)["flush"].message
-    assert [name for name in os.listdir(SHARED_MEMORY) if "doctor" in name and name not in before] == []
+    assert [
+        name for name in os.listdir(SHARED_MEMORY) if "doctor" in name and name not in before
+    ] == []
 
 
 def test_layers_without_syncs_are_caught_by_the_option_and_by_the_time(tmp_path: Path) -> None:
     """A real overlay, mounted volatile."""
     for name in ("lower", "upper", "work"):
         (tmp_path / name).mkdir()
-    options = f"lowerdir={tmp_path}/lower,upperdir={tmp_path}/upper,workdir={tmp_path}/work,volatile"
+    options = (
+        f"lowerdir={tmp_path}/lower,upperdir={tmp_path}/upper,workdir={tmp_path}/work,volatile"
+    )
     with mounted(tmp_path, "-t", "overlay", "-o", options, "overlay") as place:
         report = check_filesystem(place)
     assert report.file_system == "overlay"
-    assert [name for name, check in found(report).items() if check.status != "ok"] == ["mount_options", "flush"]
+    assert [name for name, check in found(report).items() if check.status != "ok"] == [
+        "mount_options",
+        "flush",
+    ]
 
 
 def test_a_disk_that_is_read_only_is_not_to_be_used(tmp_path: Path) -> None:
@@ -153,8 +165,14 @@ def test_a_disk_that_is_read_only_is_not_to_be_used(tmp_path: Path) -> None:
 def test_little_room_is_told(free_bytes: int, free_inodes: int) -> None:
     """It works, but not for long; a file system that counts no files has no limit of them."""
     check = examine._judge_room({"free_bytes": free_bytes, "free_inodes": free_inodes})
-    assert (check.status, check.message) == ("limit", f"only room for {free_bytes / 1e6:,.0f} MB and {free_inodes:,} files")
-    assert examine._judge_room({"free_bytes": 10**9, "free_inodes": None}).message == "room for 1,000 MB"
+    assert (check.status, check.message) == (
+        "limit",
+        f"only room for {free_bytes / 1e6:,.0f} MB and {free_inodes:,} files",
+    )
+    assert (
+        examine._judge_room({"free_bytes": 10**9, "free_inodes": None}).message
+        == "room for 1,000 MB"
+    )
 
 
 def test_a_low_limit_of_open_files_is_told(tmp_path: Path) -> None:
@@ -165,7 +183,9 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
 from metrics_appender.doctor import check_filesystem
 print(next(check.status for check in check_filesystem({str(tmp_path)!r}).checks if check.name == "open_limit"))
 """
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False
+    )
     assert (done.stdout, done.stderr) == ("limit\n", "")
 
 
@@ -190,13 +210,25 @@ def test_a_path_that_is_no_directory_is_an_error_that_names_it(tmp_path: Path) -
 
 
 def test_it_can_be_called_by_a_program_without_a_main_guard(tmp_path: Path) -> None:
-    """Its processes do not run the program again, and have the program's path, not that of the directory where it is run."""
+    """Its processes do not run the program again.
+
+    Have the program's path, not that of the directory where it is run.
+    """
     (tmp_path / "program.py").write_text(
         "import sys\nfrom metrics_appender.doctor import check_filesystem\nprint(check_filesystem(sys.argv[1]).exit_status)\n"
     )
     (tmp_path / "json.py").write_text("raise SystemExit('the wrong json')\n")
     code = "import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
-    command: list[str | Path] = [sys.executable, "-W", "error", "-P", "-c", code, tmp_path / "program.py", tmp_path]
+    command: list[str | Path] = [
+        sys.executable,
+        "-W",
+        "error",
+        "-P",
+        "-c",
+        code,
+        tmp_path / "program.py",
+        tmp_path,
+    ]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.stderr == ""
     assert done.stdout in {"0\n", "1\n"}
@@ -206,7 +238,12 @@ def test_importing_the_package_loads_nothing_of_what_the_checks_need() -> None:
     """The door is light."""
     heavy = ("subprocess", "selectors", "multiprocessing", "resource")
     code = f"import sys, metrics_appender.doctor; print([name for name in {heavy} if name in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout
+        == "[]\n"
+    )
 
 
 # The judge is judged
@@ -248,7 +285,10 @@ class UnsupportedLock(FileLock):
 
 @pytest.fixture
 def broken_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The name of a module of locks that do not hold what a lock promises; the checks' processes find it too."""
+    """The name of a module of locks that do not hold what a lock promises.
+
+    The checks' processes find it too.
+    """
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "broken_locks.py").write_text(BROKEN_LOCKS)
     monkeypatch.syspath_prepend(str(tmp_path / "code"))
@@ -273,17 +313,26 @@ def test_a_lock_that_does_not_exclude_is_caught(tmp_path: Path, broken_locks: st
 def test_a_waiter_who_gets_the_renamed_file_is_caught(tmp_path: Path, broken_locks: str) -> None:
     """Its records would go to a file that nobody looks at."""
     failed = unfit(tmp_path / "metrics", f"{broken_locks}:OldFileLock")
-    assert failed == {"rename": "who waits for the lock of a file that is renamed gets the old file"}
+    assert failed == {
+        "rename": "who waits for the lock of a file that is renamed gets the old file"
+    }
 
 
 def test_a_file_system_without_locks_is_not_to_be_used(tmp_path: Path, broken_locks: str) -> None:
     """The system's own word for it is told."""
     failed = unfit(tmp_path / "metrics", f"{broken_locks}:UnsupportedLock")
-    assert failed == dict.fromkeys(["exclusion", "killed_holder", "rename"], "fails: Function not implemented (ENOSYS)")
+    assert failed == dict.fromkeys(
+        ["exclusion", "killed_holder", "rename"], "fails: Function not implemented (ENOSYS)"
+    )
 
 
-def test_what_hangs_is_given_up_and_the_rest_is_still_tried(tmp_path: Path, broken_locks: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every wait has a deadline; the processes that hang are ended, and what they left is removed."""
+def test_what_hangs_is_given_up_and_the_rest_is_still_tried(
+    tmp_path: Path, broken_locks: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every wait has a deadline.
+
+    The processes that hang are ended, and what they left is removed.
+    """
     monkeypatch.setattr(checks, "_TURNS_SECONDS", 0.01)
     monkeypatch.setattr(checks, "_is_held_from", lambda *arguments: False)
     failed = unfit(tmp_path / "metrics", f"{broken_locks}:NeverLock")
@@ -291,17 +340,24 @@ def test_what_hangs_is_given_up_and_the_rest_is_still_tried(tmp_path: Path, brok
     assert list(failed) == ["exclusion", "killed_holder", "rename"]
 
 
-def test_a_directory_that_does_not_answer_is_not_to_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_directory_that_does_not_answer_is_not_to_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its mount is named all the same, from its path alone."""
     monkeypatch.setattr(examine, "ANSWER_SECONDS", 0.0)
     report = check_filesystem(tmp_path)
     assert report.exit_status == 2
-    assert found(report)["access"].message == "the directory cannot be opened: no answer within 0 s (ETIMEDOUT)"
+    assert (
+        found(report)["access"].message
+        == "the directory cannot be opened: no answer within 0 s (ETIMEDOUT)"
+    )
     assert report.file_system != "unknown" or sys.platform != "linux"
 
 
 @pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")
-def test_a_disk_that_hangs_does_not_hang_the_doctor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_hangs_does_not_hang_the_doctor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A frozen one: who writes there cannot even be killed before it thaws."""
     if shutil.which("fsfreeze") is None:
         pytest.skip("fsfreeze is needed")
@@ -314,16 +370,23 @@ def test_a_disk_that_hangs_does_not_hang_the_doctor(tmp_path: Path, monkeypatch:
         finally:
             subprocess.run(["fsfreeze", "-u", place], check=True)
     assert report.exit_status == 2
-    assert found(report)["access"].message.startswith("no file can be made: no answer within 2 s, and .metrics-appender-doctor-")
+    assert found(report)["access"].message.startswith(
+        "no file can be made: no answer within 2 s, and .metrics-appender-doctor-"
+    )
 
 
 def test_a_process_that_dies_is_told_with_its_last_words() -> None:
     """The reason is not lost."""
-    with Crew("no_such_module:Lock") as processes, pytest.raises(ChildProcessError, match="No module named 'no_such_module'"):
+    with (
+        Crew("no_such_module:Lock") as processes,
+        pytest.raises(ChildProcessError, match="No module named 'no_such_module'"),
+    ):
         processes.member(0).ask("survey", "/", timeout_seconds=60.0)
 
 
-def test_interrupted_it_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_it_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Ctrl-C in the middle: the files are gone."""
 
     def interrupt(*arguments: object) -> None:
@@ -346,11 +409,19 @@ def report_of(*checks: Check) -> FilesystemReport:
 
 @pytest.mark.parametrize(
     ("statuses", "verdict"),
-    [(("ok", "ok"), "works"), (("ok", "limit"), "works with limits"), (("unfit", "limit"), "do not use")],
+    [
+        (("ok", "ok"), "works"),
+        (("ok", "limit"), "works with limits"),
+        (("unfit", "limit"), "do not use"),
+    ],
 )
-def test_the_exit_status_is_that_of_the_worst_check(statuses: tuple[Status, ...], verdict: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_exit_status_is_that_of_the_worst_check(
+    statuses: tuple[Status, ...], verdict: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """0, 1 and 2; the last line says why."""
-    report = report_of(*(Check(f"check_{number}", status, "a sentence") for number, status in enumerate(statuses)))
+    report = report_of(
+        *(Check(f"check_{number}", status, "a sentence") for number, status in enumerate(statuses))
+    )
     monkeypatch.setattr("metrics_appender.cli.doctor.check_filesystem", lambda path: report)
     done = invoke("/data")
     assert done.exit_code == ["works", "works with limits", "do not use"].index(verdict)
@@ -375,7 +446,16 @@ def test_json_is_one_object_with_the_verdict_first(tmp_path: Path) -> None:
     told = json.loads(done.stdout)
     assert done.stdout.count("\n") == 1
     assert list(told) == [
-        *("verdict", "exit_status", "directory", "file_system", "source", "mount_point", "mount_options", "checks"),
+        *(
+            "verdict",
+            "exit_status",
+            "directory",
+            "file_system",
+            "source",
+            "mount_point",
+            "mount_options",
+            "checks",
+        ),
     ]
     assert told["exit_status"] == done.exit_code
     assert [check["name"] for check in told["checks"]] == NAMES
@@ -400,7 +480,9 @@ def test_where_nothing_can_be_written_it_ends_with_status_2() -> None:
     assert "Verdict: do not use (access)" in done.stdout
 
 
-def test_without_a_directory_it_checks_where_the_metrics_will_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_directory_it_checks_where_the_metrics_will_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The nearest directory that is there; none is made."""
 
     def check(path: str) -> FilesystemReport:
@@ -417,7 +499,9 @@ def test_without_a_directory_it_checks_where_the_metrics_will_be(tmp_path: Path,
     assert os.listdir(tmp_path) == []
 
 
-def test_where_no_process_can_be_started_nothing_is_said_of_the_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_no_process_can_be_started_nothing_is_said_of_the_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Status 2, with what is missing."""
     monkeypatch.setattr(sys, "executable", "/no/python")
     done = invoke(tmp_path)
@@ -425,11 +509,18 @@ def test_where_no_process_can_be_started_nothing_is_said_of_the_directory(tmp_pa
     assert done.stderr == "metrics-appender: not checked: /no/python: No such file or directory\n"
 
 
-def test_what_breaks_off_the_removing_does_not_keep_it_from_being_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C in the last moment: the directory for the tries is removed all the same, by a new process."""
+def test_what_breaks_off_the_removing_does_not_keep_it_from_being_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C in the last moment.
+
+    The directory for the tries is removed all the same, by a new process.
+    """
     ask, asked = ProbeProcess.ask, []
 
-    def interrupted(self: ProbeProcess, command: str, *arguments: Any, timeout_seconds: float) -> Any:
+    def interrupted(
+        self: ProbeProcess, command: str, *arguments: Any, timeout_seconds: float
+    ) -> Any:
         if command == "remove":
             asked.append(command)
             if len(asked) == 1:

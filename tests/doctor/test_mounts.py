@@ -1,4 +1,7 @@
-"""Mounts: read from what the system says, of those kinds too that cannot be mounted here, and what each means."""
+"""Mounts: read from what the system says, of those kinds too that cannot be mounted here.
+
+What each means.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,15 @@ import os
 
 import pytest
 
-from metrics_appender.doctor.mounts import UNKNOWN, Mount, meanings_of, mount_of, parse_mount_output, parse_mountinfo, read_mounts
+from metrics_appender.doctor.mounts import (
+    UNKNOWN,
+    Mount,
+    meanings_of,
+    mount_of,
+    parse_mount_output,
+    parse_mountinfo,
+    read_mounts,
+)
 
 MOUNTINFO = r"""
 22 27 0:21 / /proc rw,relatime - proc proc rw
@@ -23,12 +34,20 @@ def test_a_mountinfo_gives_type_source_place_and_all_options() -> None:
     """Optional fields are passed over, escapes undone, an option of mount and file system told once."""
     mounts = parse_mountinfo(MOUNTINFO)
     assert [mount.file_system for mount in mounts] == ["proc", "ext4", "ext4", "btrfs", "xfs"]
-    assert mounts[3] == Mount("btrfs", "/dev/vdc", "/mnt/a b\\c", ("rw", "noatime", "ssd", "subvol=/sub"), 31)
+    assert mounts[3] == Mount(
+        "btrfs", "/dev/vdc", "/mnt/a b\\c", ("rw", "noatime", "ssd", "subvol=/sub"), 31
+    )
 
 
 @pytest.mark.parametrize(
     ("path", "source"),
-    [("/", "/dev/vda"), ("/mnt-not", "/dev/vda"), ("/mnt", "/dev/vdd"), ("/mnt/x", "/dev/vdd"), ("/mnt/a b\\c/d", "/dev/vdc")],
+    [
+        ("/", "/dev/vda"),
+        ("/mnt-not", "/dev/vda"),
+        ("/mnt", "/dev/vdd"),
+        ("/mnt/x", "/dev/vdd"),
+        ("/mnt/a b\\c/d", "/dev/vdc"),
+    ],
 )
 def test_a_path_lies_on_the_innermost_mount_and_of_two_on_the_later(path: str, source: str) -> None:
     """By whole names: /mnt-not is not below /mnt."""
@@ -54,9 +73,7 @@ def test_the_mounts_of_this_machine_hold_its_root() -> None:
 
 def test_the_output_of_mount_on_macos_is_read() -> None:
     """Device, place with blanks, type, options."""
-    text = (
-        "/dev/disk3s1s1 on / (apfs, sealed, local, read-only, journaled)\n//me@nas/my share on /Volumes/my share (smbfs, nodev)\nmap auto\n"
-    )
+    text = "/dev/disk3s1s1 on / (apfs, sealed, local, read-only, journaled)\n//me@nas/my share on /Volumes/my share (smbfs, nodev)\nmap auto\n"
     assert parse_mount_output(text) == [
         Mount("apfs", "/dev/disk3s1s1", "/", ("sealed", "local", "read-only", "journaled")),
         Mount("smbfs", "//me@nas/my share", "/Volumes/my share", ("nodev",)),
@@ -73,9 +90,20 @@ FINE = {
 }
 LIMITS = {
     "nfs4 host:/x rw,vers=4.2,hard,local_lock=none": ["go to the server, as byte-range locks"],
-    "nfs host:/x rw,vers=3,nolock,local_lock=all": ["network file system", "nolock: locks do not go to the server", "local_lock=all: "],
-    "nfs host:/x rw,vers=3,soft,local_lock=flock": ["network file system", "soft: ", "local_lock=flock: "],
-    "cifs //host/x rw,vers=3.1.1,nobrl": ["go to the server as mandatory ones", "nobrl: locks do not go to the server"],
+    "nfs host:/x rw,vers=3,nolock,local_lock=all": [
+        "network file system",
+        "nolock: locks do not go to the server",
+        "local_lock=all: ",
+    ],
+    "nfs host:/x rw,vers=3,soft,local_lock=flock": [
+        "network file system",
+        "soft: ",
+        "local_lock=flock: ",
+    ],
+    "cifs //host/x rw,vers=3.1.1,nobrl": [
+        "go to the server as mandatory ones",
+        "nobrl: locks do not go to the server",
+    ],
     "smb3 //host/x rw,nostrictsync": ["network file system", "nostrictsync: a sync does not"],
     "fuse.sshfs me@host: rw,user_id=1000": ["FUSE"],
     "fuseblk /dev/sdb1 rw,allow_other": ["FUSE"],
@@ -117,7 +145,10 @@ def test_a_file_system_that_limits_the_promise_says_how(tail: str) -> None:
     """The kind's meaning first, then that of each option that matters."""
     meanings = meanings_of(mounted(tail))
     assert len(meanings) == len(LIMITS[tail])
-    assert all(meaning.is_limit and text in meaning.text for meaning, text in zip(meanings, LIMITS[tail], strict=True))
+    assert all(
+        meaning.is_limit and text in meaning.text
+        for meaning, text in zip(meanings, LIMITS[tail], strict=True)
+    )
 
 
 @pytest.mark.parametrize("tail", LIMITING_OPTIONS)

@@ -1,4 +1,7 @@
-"""The calls of the operating system: short writes, directories, what a file system does not know."""
+"""The calls of the operating system.
+
+Short writes, directories, what a file system does not know.
+"""
 
 from __future__ import annotations
 
@@ -29,10 +32,14 @@ def test_a_short_write_is_continued(path: str, monkeypatch: pytest.MonkeyPatch, 
         assert file.read() == b"0123456789"
 
 
-def test_a_disk_that_takes_nothing_and_says_nothing_is_full(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_takes_nothing_and_says_nothing_is_full(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A write of nothing is not tried for ever."""
     real = os.write
-    monkeypatch.setattr(fs_calls, "write", lambda fd, data: real(fd, data[:4]) if len(data) == 10 else 0)
+    monkeypatch.setattr(
+        fs_calls, "write", lambda fd, data: real(fd, data[:4]) if len(data) == 10 else 0
+    )
     fd = fs_calls.open_append(path)
     with pytest.raises(OSError, match="No space") as caught:
         fs_calls.write_all(fd, b"0123456789")
@@ -44,7 +51,9 @@ def test_a_disk_that_takes_nothing_and_says_nothing_is_full(path: str, monkeypat
 def test_a_file_that_is_leased_to_somebody_is_waited_for(path: str) -> None:
     """As a file server leases one; it is asked to give it up, and does."""
     holder = fs_calls.open_append(path)
-    before = signal.signal(signal.SIGIO, lambda *_: fcntl.fcntl(holder, fcntl.F_SETLEASE, fcntl.F_UNLCK))
+    before = signal.signal(
+        signal.SIGIO, lambda *_: fcntl.fcntl(holder, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    )
     try:
         fcntl.fcntl(holder, fcntl.F_SETLEASE, fcntl.F_WRLCK)
         with ThreadPoolExecutor() as pool:  # for this thread is the one that has the signal
@@ -54,8 +63,13 @@ def test_a_file_that_is_leased_to_somebody_is_waited_for(path: str) -> None:
         fs_calls.close(holder)
 
 
-def test_directories_are_made_with_all_above_them_and_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each that is made, or may just have been by another, is made durable in its parent; those with anything in them are left alone."""
+def test_directories_are_made_with_all_above_them_and_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each that is made, or may just have been by another, is made durable in its parent.
+
+    Those with anything in them are left alone.
+    """
     synced: list[str] = []
     monkeypatch.setattr(fs_calls, "sync_directory", synced.append)
     (tmp_path / "file").touch()
@@ -78,7 +92,9 @@ def test_a_file_where_a_directory_should_be_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.EIO])
-def test_a_file_system_that_cannot_sync_directories_is_taken_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+def test_a_file_system_that_cannot_sync_directories_is_taken_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
     """EINVAL says that there is no such thing; any other error is one."""
 
     class Refusing:

@@ -82,8 +82,13 @@ def descriptors_of(path: str) -> int:
     return sum(os.path.exists(name) and os.readlink(name) == path for name in names)
 
 
-def test_a_fork_in_the_middle_of_an_append_shares_nothing(log: AppendLog, path: str, slow: SlowDisk) -> None:
-    """While another thread of the parent syncs, the child has no descriptor, and its append waits for the parent's."""
+def test_a_fork_in_the_middle_of_an_append_shares_nothing(
+    log: AppendLog, path: str, slow: SlowDisk
+) -> None:
+    """While another thread of the parent syncs, the child has no descriptor.
+
+    Its append waits for the parent's.
+    """
     thread = threading.Thread(target=log.append, args=({"who": "parent"},))
     thread.start()
     slow.has_begun.wait(60)
@@ -130,8 +135,13 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_a_child_that_outlives_its_parent_does_not_keep_the_lock(log: AppendLog, path: str) -> None:
-    """The parent is killed with the lock held; its child lives on, and others append all the same."""
-    with subprocess.Popen([sys.executable, "-c", PARENT_DIES, path], stdout=subprocess.PIPE) as parent:
+    """The parent is killed with the lock held.
+
+    Its child lives on, and others append all the same.
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", PARENT_DIES, path], stdout=subprocess.PIPE
+    ) as parent:
         assert parent.stdout is not None
         child = int(parent.stdout.readline())
         try:
@@ -170,7 +180,9 @@ def test_children_append_while_threads_of_the_parent_do(log: AppendLog) -> None:
     assert all(numbers == sorted(numbers) for numbers in seen.values())
 
 
-def test_a_child_forked_while_others_wait_in_the_queue_starts_afresh(log: AppendLog, path: str, slow: SlowDisk, wait: Waiting) -> None:
+def test_a_child_forked_while_others_wait_in_the_queue_starts_afresh(
+    log: AppendLog, path: str, slow: SlowDisk, wait: Waiting
+) -> None:
     """Threads that waited in the parent are not there in the child, and neither are their lines."""
     threads = [threading.Thread(target=log.append, args=({"n": n},)) for n in range(4)]
     threads[0].start()
@@ -192,8 +204,13 @@ def test_a_child_forked_while_others_wait_in_the_queue_starts_afresh(log: Append
     assert sorted(record["n"] for record in log.read()) == [0, 1, 2, 3]
 
 
-def test_a_signal_handler_that_forks_in_mid_append_leaves_the_append_to_the_parent(log: AppendLog, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The child comes out of the handler into an append that is the parent's: there it is an error, and writes nothing."""
+def test_a_signal_handler_that_forks_in_mid_append_leaves_the_append_to_the_parent(
+    log: AppendLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The child comes out of the handler into an append that is the parent's.
+
+    There it is an error, and writes nothing.
+    """
     status: list[int] = []
     real = fs_calls.sync_file
 
@@ -246,9 +263,19 @@ print(*sorted(name for name in set(sys.modules) - before if not name.startswith(
 
 
 @pytest.mark.parametrize("kind", ["plain", "rotating"])
-def test_what_the_methods_need_is_imported_when_the_appender_is_made(tmp_path: Path, kind: str) -> None:
-    """A child that is forked while another thread imports would find that module's lock held, for ever."""
-    done = subprocess.run([sys.executable, "-c", IMPORTS_OF_CALLS, str(tmp_path), kind], check=True, capture_output=True, text=True)
+def test_what_the_methods_need_is_imported_when_the_appender_is_made(
+    tmp_path: Path, kind: str
+) -> None:
+    """A child that is forked while another thread imports would find that module's lock held.
+
+    For ever.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTS_OF_CALLS, str(tmp_path), kind],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     assert done.stdout.split() == []
 
 
@@ -264,7 +291,10 @@ def test_threads_that_fork_at_once_keep_no_log_locked(tmp_path: Path) -> None:
         except BaseException as error:  # noqa: BLE001 - looked at below
             errors.append(error)
 
-    logs = [AppendLog(tmp_path / str(number), durability="os", lock_timeout=HANG_SECONDS) for number in range(2)]
+    logs = [
+        AppendLog(tmp_path / str(number), durability="os", lock_timeout=HANG_SECONDS)
+        for number in range(2)
+    ]
     counts = [0, 0]
 
     def append(number: int) -> None:
@@ -324,10 +354,16 @@ os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 
 
 @pytest.mark.parametrize("order", ["first", "last"])
-def test_a_log_is_made_while_logging_holds_its_lock_and_another_thread_forks(tmp_path: Path, order: str) -> None:
+def test_a_log_is_made_while_logging_holds_its_lock_and_another_thread_forks(
+    tmp_path: Path, order: str
+) -> None:
     """A fork holds that lock too, before or after ours, as it was imported."""
     path = str(tmp_path / "events.ndjson")
-    subprocess.run([sys.executable, "-c", LOGGING_HOLDS_ITS_LOCK, path, order], check=True, timeout=HANG_SECONDS)
+    subprocess.run(
+        [sys.executable, "-c", LOGGING_HOLDS_ITS_LOCK, path, order],
+        check=True,
+        timeout=HANG_SECONDS,
+    )
     assert {record["who"] for record in AppendLog(path).read()} == {"handler", "child"}
 
 
@@ -362,7 +398,9 @@ def test_a_handler_that_forks_while_its_thread_opens_the_file_leaves_the_append_
     assert log.read() == [{"n": 1}]
 
 
-def test_an_open_that_hangs_holds_up_neither_another_file_nor_a_fork_for_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_open_that_hangs_holds_up_neither_another_file_nor_a_fork_for_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its file has a lease, or a server that is gone; in the child the file can be opened anew."""
     hanging, others = (AppendLog(tmp_path / name) for name in ("hanging", "others"))
     has_begun, may_end = threading.Event(), threading.Event()
@@ -393,7 +431,9 @@ def test_an_open_that_hangs_holds_up_neither_another_file_nor_a_fork_for_good(tm
     assert hanging.read() == [{"who": "child"}, {"who": "parent"}]
 
 
-def test_a_close_that_fails_in_the_child_keeps_no_other_lock(tmp_path: Path, slow: SlowDisk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_close_that_fails_in_the_child_keeps_no_other_lock(
+    tmp_path: Path, slow: SlowDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As that of a network's file may; the parent's other locks are forgotten all the same."""
     logs = [AppendLog(tmp_path / str(number)) for number in range(3)]
     threads = [threading.Thread(target=log.append, args=({"who": "parent"},)) for log in logs]
@@ -434,7 +474,10 @@ class Interrupted(BaseException):
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_exception_anywhere_in_the_hooks_of_a_fork_keeps_no_log_locked(log: AppendLog) -> None:
-    """Ctrl-C that came during the fork: Python looks for it at the door of the first hook, and swallows what is raised there."""
+    """Ctrl-C that came during the fork.
+
+    Python looks for it at the door of the first hook, and swallows what is raised there.
+    """
     log.append({"who": "parent"})
 
     def append_in_a_thread() -> None:

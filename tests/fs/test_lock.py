@@ -68,11 +68,15 @@ def test_who_waited_for_a_file_that_was_rotated_gets_the_new_one(path: str, meth
     holder.release()
     thread.join()
     assert os.path.samestat(os.fstat(waiting.fd), os.stat(path))
-    assert method == "remove" or not os.path.samestat(old, os.stat(path))  # a removed file's number may be used again
+    assert method == "remove" or not os.path.samestat(
+        old, os.stat(path)
+    )  # a removed file's number may be used again
     waiting.release()
 
 
-def test_a_file_that_never_keeps_its_name_is_told(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_never_keeps_its_name_is_told(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """On a file system where no open file is the named one, trying ends with an error, not never."""
     real = os.lstat
 

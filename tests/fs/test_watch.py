@@ -43,7 +43,11 @@ def test_a_write_a_rename_and_a_removal_wake(path: str) -> None:
         assert is_woken_by(watcher, lambda: file.write(b"x"))
         file.write(b"y")
         watcher.sleep()
-        for act in (lambda: os.rename(path, path + ".1"), lambda: open(path, "x").close(), lambda: os.unlink(path)):
+        for act in (
+            lambda: os.rename(path, path + ".1"),
+            lambda: open(path, "x").close(),
+            lambda: os.unlink(path),
+        ):
             assert is_woken_by(watcher, act)
         assert is_woken_by(watcher, lambda: file.write(b"z"))  # it is renamed, and watched still
         watcher.close()

@@ -28,15 +28,34 @@ def cursor_at(data: bytes, offset: int) -> Cursor:
     return Trail(reader(data), offset, start=0, inode=7, generation=3).cursor()
 
 
-@given(st.integers(0, 10**18), st.integers(0, 10**18), st.integers(0, 2**64 - 1), HEX, HEX, st.integers(0, 2**64 - 1))
-def test_a_cursor_is_read_back_from_its_text(start: int, offset: int, inode: int, generation: int, line: int, content: int) -> None:
+@given(
+    st.integers(0, 10**18),
+    st.integers(0, 10**18),
+    st.integers(0, 2**64 - 1),
+    HEX,
+    HEX,
+    st.integers(0, 2**64 - 1),
+)
+def test_a_cursor_is_read_back_from_its_text(
+    start: int, offset: int, inode: int, generation: int, line: int, content: int
+) -> None:
     """Whatever its parts."""
     cursor = Cursor(start, offset, inode, generation, f"{line:08x}", f"{content:016x}")
     assert Cursor.parse(str(cursor), "start") == cursor
 
 
 @pytest.mark.parametrize(
-    "text", ["", "1", "end", "1.1.1.1.1.0123abcd.0123456789abcdeg", "1.-1.1.1.1.0123abcd.0123456789abcdef", 5, None, b"1"]
+    "text",
+    [
+        "",
+        "1",
+        "end",
+        "1.1.1.1.1.0123abcd.0123456789abcdeg",
+        "1.-1.1.1.1.0123abcd.0123456789abcdef",
+        5,
+        None,
+        b"1",
+    ],
 )
 def test_what_is_no_cursor_is_refused_with_the_name_of_the_field(text: Any) -> None:
     """A text of another library, of another version, or none."""
@@ -86,7 +105,9 @@ def test_where_the_file_is_certain_a_blanked_line_is_no_reason_to_refuse() -> No
 
 
 @pytest.mark.parametrize("newline", [b" ", b"\n"])
-def test_where_the_file_is_certain_the_spaces_of_the_record_itself_are_enough(newline: bytes) -> None:
+def test_where_the_file_is_certain_the_spaces_of_the_record_itself_are_enough(
+    newline: bytes,
+) -> None:
     """A repair may have put it aside; its newline is a space too, where a line follows."""
     begin, offset = len(b"".join(LINES[:9])), len(b"".join(LINES[:10]))
     cursor = cursor_at(DATA, offset)
@@ -108,7 +129,9 @@ def test_where_the_file_is_certain_the_spaces_of_the_record_itself_are_enough(ne
         (b'    {"n":0}\n{"n":1}{"n":2}\n', False),
     ],
 )
-def test_where_the_file_is_likely_the_record_is_enough_beside_the_spaces_of_a_repair(now: bytes, is_enough: bool) -> None:
+def test_where_the_file_is_likely_the_record_is_enough_beside_the_spaces_of_a_repair(
+    now: bytes, is_enough: bool
+) -> None:
     """Other bytes without any are another file's."""
     cursor = cursor_at(b'{"n":0}\noop\n{"n":1}\n', 20)
     assert cursor.fits(reader(now), is_certain=False, is_likely=True) == is_enough
@@ -119,5 +142,10 @@ def test_the_error_of_a_gone_cursor_survives_pickling() -> None:
     """With its facts and its words."""
     error = CursorGoneError("/var/log/events.ndjson", "1.0.0", "gone")
     again = pickle.loads(pickle.dumps(error))
-    assert (again.path, again.cursor, again.reason, str(again)) == (error.path, error.cursor, error.reason, str(error))
+    assert (again.path, again.cursor, again.reason, str(again)) == (
+        error.path,
+        error.cursor,
+        error.reason,
+        str(error),
+    )
     assert isinstance(again, LookupError)

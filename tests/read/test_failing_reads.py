@@ -12,7 +12,14 @@ import pytest
 from followers import shift
 from system_calls import OneFault, fail_with, intercepted
 
-from metrics_appender import AppendLog, CorruptSegmentError, CursorGoneError, Rotation, check, repair
+from metrics_appender import (
+    AppendLog,
+    CorruptSegmentError,
+    CursorGoneError,
+    Rotation,
+    check,
+    repair,
+)
 from metrics_appender.read.follower import Follower
 from metrics_appender.segment.segments import list_segments
 
@@ -25,7 +32,11 @@ _FAULTS: Final = [errno.EACCES, errno.EMFILE, errno.EIO]
 def open_files() -> list[str]:
     """Return what this process has open."""
     directory = "/proc/self/fd"
-    return sorted(os.readlink(f"{directory}/{fd}") for fd in os.listdir(directory) if os.path.lexists(f"{directory}/{fd}"))
+    return sorted(
+        os.readlink(f"{directory}/{fd}")
+        for fd in os.listdir(directory)
+        if os.path.lexists(f"{directory}/{fd}")
+    )
 
 
 def lay_out(path: str) -> str:
@@ -62,13 +73,19 @@ WAYS: Final[dict[str, Callable[[str, str], object]]] = {
 
 @pytest.mark.parametrize("number", _FAULTS, ids=lambda number: errno.errorcode[number])
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
-def test_whichever_call_fails_no_file_stays_open(path: str, way: Callable[[str, str], object], number: int) -> None:
+def test_whichever_call_fails_no_file_stays_open(
+    path: str, way: Callable[[str, str], object], number: int
+) -> None:
     """None of those that were opened before it. A file that was only read can be closed."""
     cursor = lay_out(path)
     way(path, cursor)
     before = open_files()
     for k in itertools.count(1):
-        disk = OneFault(k, lambda call: call.perform() if call.name == "close" else fail_with(number)(call), lambda call: call.perform())
+        disk = OneFault(
+            k,
+            lambda call: call.perform() if call.name == "close" else fail_with(number)(call),
+            lambda call: call.perform(),
+        )
         with intercepted(disk):
             disk.is_armed = True
             with contextlib.suppress(OSError):  # some files can be done without

@@ -1,4 +1,7 @@
-"""Following through rotation: renamed, compressed, copied and cut, removed, sealed; alive, and from a stored cursor."""
+"""Following through rotation: renamed, compressed, copied and cut, removed, sealed.
+
+Alive, and from a stored cursor.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +31,12 @@ if TYPE_CHECKING:
 
     from conftest import Waiting
 
-NOTIFIED = pytest.mark.parametrize("notify", NOTIFY, ids=lambda notify: "notified" if notify else "polling")
-EVERY_WAY = pytest.mark.parametrize("rotate", [*WAYS.values(), lambda path: AppendLog(path).rotate()], ids=[*WAYS, "seal"])
+NOTIFIED = pytest.mark.parametrize(
+    "notify", NOTIFY, ids=lambda notify: "notified" if notify else "polling"
+)
+EVERY_WAY = pytest.mark.parametrize(
+    "rotate", [*WAYS.values(), lambda path: AppendLog(path).rotate()], ids=[*WAYS, "seal"]
+)
 
 
 def fill(log: AppendLog, start: int, end: int) -> None:
@@ -47,7 +54,9 @@ def test_a_follower_goes_through_every_rotation(
     with Listening(path, notify=notify, poll_seconds=0.01) as listening:
         for round_number in range(6):
             fill(log, round_number * 3, round_number * 3 + 3)
-            if rotate is cut or round_number % 2:  # else the next rotation comes right behind; of copies only one is kept
+            if (
+                rotate is cut or round_number % 2
+            ):  # else the next rotation comes right behind; of copies only one is kept
                 wait.until(lambda: len(listening.followed) == round_number * 3 + 3)  # noqa: B023 - asked within the round
             rotate(path)
         fill(log, 18, 20)
@@ -57,7 +66,9 @@ def test_a_follower_goes_through_every_rotation(
 
 
 @EVERY_WAY
-def test_every_stored_cursor_goes_on_after_rotations(path: str, log: AppendLog, rotate: Callable[[str], object]) -> None:
+def test_every_stored_cursor_goes_on_after_rotations(
+    path: str, log: AppendLog, rotate: Callable[[str], object]
+) -> None:
     """Of every record of every file, when all of them are rotated away."""
     expected: list[int] = []
     count = 2 if rotate is cut else 4
@@ -75,14 +86,21 @@ def test_every_stored_cursor_goes_on_after_rotations(path: str, log: AppendLog, 
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_restarts_at_random_points_with_rotations_in_between_leave_no_gap(path: str, seed: int) -> None:
-    """Records, rotations of every kind that keeps its files, and followers that begin again where the last one was."""
+def test_restarts_at_random_points_with_rotations_in_between_leave_no_gap(
+    path: str, seed: int
+) -> None:
+    """Records, rotations of every kind that keeps its files.
+
+    Followers that begin again where the last one was.
+    """
     chance = random.Random(seed)
     log = AppendLog(path, durability="os")
     got: list[int] = []
     cursor = "beginning"
     count = 0
-    ways: list[Callable[[], object]] = [AppendLog(path).rotate] if seed % 2 else [lambda: shift(path), lambda: shift(path, ".gz")]
+    ways: list[Callable[[], object]] = (
+        [AppendLog(path).rotate] if seed % 2 else [lambda: shift(path), lambda: shift(path, ".gz")]
+    )
     for _ in range(60):
         fill(log, count, count + (new := chance.randrange(5)))
         count += new
@@ -96,8 +114,13 @@ def test_restarts_at_random_points_with_rotations_in_between_leave_no_gap(path: 
 
 
 @NOTIFIED
-def test_writers_and_rotations_all_the_while_leave_a_follower_exact(path: str, wait: Waiting, notify: bool) -> None:
-    """A thread appends, another one renames as logrotate does, and the follower is begun anew again and again."""
+def test_writers_and_rotations_all_the_while_leave_a_follower_exact(
+    path: str, wait: Waiting, notify: bool
+) -> None:
+    """A thread appends, another one renames as logrotate does.
+
+    The follower is begun anew again and again.
+    """
     log = AppendLog(path, durability="os")
     count = 3000
     writer = threading.Thread(target=fill, args=(log, 0, count))
@@ -111,7 +134,8 @@ def test_writers_and_rotations_all_the_while_leave_a_follower_exact(path: str, w
     rotator = threading.Thread(target=rotate)
     writer.start()
     with Follower(path, "beginning", notify=notify, poll_seconds=0.01) as follower:
-        got = take(follower, 1)  # else the first file may be rotated away before, and what it held is none of the beginning
+        got = take(follower, 1)
+        # Else the first file may be rotated away before, and what it held is none of the beginning.
         start = follower.cursor or ""
     rotator.start()
     try:
@@ -126,8 +150,13 @@ def test_writers_and_rotations_all_the_while_leave_a_follower_exact(path: str, w
     assert got == list(range(count))
 
 
-def test_a_writer_that_still_holds_the_renamed_file_is_waited_for(path: str, log: AppendLog, wait: Waiting) -> None:
-    """It took the lock before the rename: what it writes to the old file comes before the new file."""
+def test_a_writer_that_still_holds_the_renamed_file_is_waited_for(
+    path: str, log: AppendLog, wait: Waiting
+) -> None:
+    """It took the lock before the rename.
+
+    What it writes to the old file comes before the new file.
+    """
     fill(log, 0, 1)
     with Listening(path, "beginning", notify=False, poll_seconds=0.01) as listening:
         wait.until(lambda: listening.records() == [0])
@@ -140,7 +169,9 @@ def test_a_writer_that_still_holds_the_renamed_file_is_waited_for(path: str, log
         wait.until(lambda: listening.records() == [0, 1, 2])
 
 
-def test_a_line_that_comes_between_the_last_look_and_the_rename_is_not_missed(path: str, log: AppendLog) -> None:
+def test_a_line_that_comes_between_the_last_look_and_the_rename_is_not_missed(
+    path: str, log: AppendLog
+) -> None:
     """The old file is read once more when it has lost its name and its lock is free."""
     fill(log, 0, 1)
     rotations = iter([1])
@@ -153,12 +184,20 @@ def test_a_line_that_comes_between_the_last_look_and_the_rename_is_not_missed(pa
             fill(log, number + 1, number + 2)
         return real(file, name)
 
-    with Follower(path, "beginning", notify=False, poll_seconds=0.01) as follower, mock.patch.object(LogFile, "has_name", has_name):
+    with (
+        Follower(path, "beginning", notify=False, poll_seconds=0.01) as follower,
+        mock.patch.object(LogFile, "has_name", has_name),
+    ):
         assert take(follower, 3) == [0, 1, 2]
 
 
-def test_a_late_write_to_the_old_file_does_not_make_it_the_newest(path: str, log: AppendLog) -> None:
-    """Which file came next is told by the names; the times would have the follower pass over one."""
+def test_a_late_write_to_the_old_file_does_not_make_it_the_newest(
+    path: str, log: AppendLog
+) -> None:
+    """Which file came next is told by the names.
+
+    The times would have the follower pass over one.
+    """
     fill(log, 0, 1)
     with Follower(path, "beginning", notify=False, poll_seconds=0.01) as follower:
         assert take(follower, 1) == [0]
@@ -169,7 +208,9 @@ def test_a_late_write_to_the_old_file_does_not_make_it_the_newest(path: str, log
         assert take(follower, 2) == [1, 2]
 
 
-def test_half_a_line_in_a_file_that_is_renamed_is_given_up_with_its_writer(path: str, log: AppendLog, wait: Waiting) -> None:
+def test_half_a_line_in_a_file_that_is_renamed_is_given_up_with_its_writer(
+    path: str, log: AppendLog, wait: Waiting
+) -> None:
     """Its writer was killed: nobody will end it."""
     fill(log, 0, 1)
     with open(path, "ab") as file:
@@ -181,7 +222,9 @@ def test_half_a_line_in_a_file_that_is_renamed_is_given_up_with_its_writer(path:
 
 
 @NOTIFIED
-def test_a_file_that_is_removed_and_made_again_is_followed(path: str, log: AppendLog, wait: Waiting, notify: bool) -> None:
+def test_a_file_that_is_removed_and_made_again_is_followed(
+    path: str, log: AppendLog, wait: Waiting, notify: bool
+) -> None:
     """What was in the removed file is read to its end, for it is open."""
     with Listening(path, notify=notify, poll_seconds=0.01) as listening:
         for number in range(5):
@@ -194,7 +237,9 @@ def test_a_file_that_is_removed_and_made_again_is_followed(path: str, log: Appen
     assert listening.records() == list(range(11))
 
 
-def test_old_rotated_files_are_not_followed_anew_when_the_file_is_removed(path: str, log: AppendLog, wait: Waiting) -> None:
+def test_old_rotated_files_are_not_followed_anew_when_the_file_is_removed(
+    path: str, log: AppendLog, wait: Waiting
+) -> None:
     """The removed file is not among them; what was written before it is not behind it."""
     fill(log, 0, 1)
     shift(path)
@@ -231,9 +276,15 @@ def test_a_compressed_file_is_unpacked_once_while_nothing_comes(path: str, log: 
 
 @pytest.mark.parametrize(
     ("failing", "code"),
-    [("tempfile.TemporaryFile", errno.ENOENT), ("tempfile.TemporaryFile", errno.ENOSPC), ("shutil.copyfileobj", errno.ENOSPC)],
+    [
+        ("tempfile.TemporaryFile", errno.ENOENT),
+        ("tempfile.TemporaryFile", errno.ENOSPC),
+        ("shutil.copyfileobj", errno.ENOSPC),
+    ],
 )
-def test_a_compressed_file_that_there_is_no_room_to_unpack_is_told(path: str, log: AppendLog, failing: str, code: int) -> None:
+def test_a_compressed_file_that_there_is_no_room_to_unpack_is_told(
+    path: str, log: AppendLog, failing: str, code: int
+) -> None:
     """And nothing stays open."""
     fill(log, 0, 2)
     with Follower(path, "beginning") as follower:
@@ -241,7 +292,9 @@ def test_a_compressed_file_that_there_is_no_room_to_unpack_is_told(path: str, lo
     shift(path, ".gz")
     count = len(os.listdir("/proc/self/fd"))
     with (
-        mock.patch(failing, side_effect=[OSError(code, os.strerror(code))]),  # once: it is not tried again
+        mock.patch(
+            failing, side_effect=[OSError(code, os.strerror(code))]
+        ),  # once: it is not tried again
         pytest.raises(OSError, match="TMPDIR" if code == errno.ENOENT else os.strerror(code)),
     ):
         Follower(path, cursor)
@@ -249,7 +302,9 @@ def test_a_compressed_file_that_there_is_no_room_to_unpack_is_told(path: str, lo
     assert rest(path, cursor) == [1]
 
 
-def test_a_file_that_came_and_was_rotated_before_the_first_look_is_not_missed(path: str, log: AppendLog) -> None:
+def test_a_file_that_came_and_was_rotated_before_the_first_look_is_not_missed(
+    path: str, log: AppendLog
+) -> None:
     """There was none when following began; what had been rotated away before then is not given."""
     fill(log, 0, 1)
     shift(path)
@@ -263,7 +318,10 @@ def test_a_file_that_came_and_was_rotated_before_the_first_look_is_not_missed(pa
 
 
 def seal(log: AppendLog, path: str, *, are_packed: bool) -> None:
-    """Seal what there is; with another segment behind it, if it is to be compressed, for the newest stays as it is."""
+    """Seal what there is.
+
+    With another segment behind it, if it is to be compressed, for the newest stays as it is.
+    """
     log.rotate()
     if are_packed:
         log.append({"n": 99})
@@ -291,7 +349,9 @@ def test_a_file_that_was_removed_is_not_taken_for_the_one_that_was_sealed_in_its
 
 
 @PACKED
-def test_a_file_that_is_sealed_when_it_was_read_is_not_read_again(path: str, log: AppendLog, are_packed: bool) -> None:
+def test_a_file_that_is_sealed_when_it_was_read_is_not_read_again(
+    path: str, log: AppendLog, are_packed: bool
+) -> None:
     """Before the follower looks for it by its name."""
     fill(log, 0, 2)
     with Follower(path, "beginning", notify=False, poll_seconds=0.01) as follower:
@@ -322,7 +382,9 @@ def test_a_cursor_does_not_go_on_in_another_file_that_was_sealed_in_place_of_its
         Follower(path, cursor)
 
 
-def test_what_others_rotated_away_before_the_log_was_sealed_is_not_followed(path: str, log: AppendLog) -> None:
+def test_what_others_rotated_away_before_the_log_was_sealed_is_not_followed(
+    path: str, log: AppendLog
+) -> None:
     """And what they rotate away behind a segment comes between that and the active file."""
     fill(log, 0, 1)
     shift(path)
@@ -338,13 +400,17 @@ def test_what_others_rotated_away_before_the_log_was_sealed_is_not_followed(path
         assert take(follower, 5) == [1, 2, 3, 4, 5]
 
 
-def test_a_segment_that_cannot_be_unpacked_is_told_and_not_left_open(path: str, log: AppendLog) -> None:
+def test_a_segment_that_cannot_be_unpacked_is_told_and_not_left_open(
+    path: str, log: AppendLog
+) -> None:
     """By whoever looks for a cursor in it."""
     fill(log, 0, 1)
     with Follower(path, "beginning") as follower:
         cursor = next(follower).cursor
     seal(log, path, are_packed=True)
-    (packed,) = (entry.path for entry in os.scandir(os.path.dirname(path)) if entry.name.endswith(".gz"))
+    (packed,) = (
+        entry.path for entry in os.scandir(os.path.dirname(path)) if entry.name.endswith(".gz")
+    )
     os.truncate(packed, 30)
     count = len(os.listdir("/proc/self/fd"))
     with pytest.raises(CorruptSegmentError):
@@ -353,7 +419,10 @@ def test_a_segment_that_cannot_be_unpacked_is_told_and_not_left_open(path: str, 
 
 
 def remake_with_same_inode(path: str, data: bytes) -> bool:
-    """Remove a file and write another one until it has the number of the first; whether that came about."""
+    """Remove a file and write another one until it has the number of the first.
+
+    Whether that came about.
+    """
     inode = os.stat(path).st_ino
     os.unlink(path)
     others = []
@@ -367,7 +436,9 @@ def remake_with_same_inode(path: str, data: bytes) -> bool:
     return False
 
 
-def test_a_file_with_the_same_inode_and_the_same_lines_is_another_file(path: str, log: AppendLog) -> None:
+def test_a_file_with_the_same_inode_and_the_same_lines_is_another_file(
+    path: str, log: AppendLog
+) -> None:
     """Its generation tells them apart; without one, what stands in front of the cursor does."""
     fill(log, 0, 3)
     with Follower(path, "beginning") as follower:
@@ -394,7 +465,9 @@ def test_equal_first_lines_do_not_make_a_file_the_same(path: str, log: AppendLog
     assert [rest(path, cursor)[:2] for cursor in cursors] == [[1, 2], [11, 12], [21, 22]]
 
 
-def test_a_compressed_file_that_could_be_one_of_several_is_not_guessed(path: str, log: AppendLog) -> None:
+def test_a_compressed_file_that_could_be_one_of_several_is_not_guessed(
+    path: str, log: AppendLog
+) -> None:
     """Both hold the same in front of the cursor, and compression has given both another inode."""
     log.append({"n": 0})
     with Follower(path, "beginning") as follower:
@@ -455,8 +528,13 @@ def test_a_cut_file_is_read_on_in_its_copy(path: str, log: AppendLog) -> None:
 
 
 @pytest.mark.parametrize("numbers", [[99], [99, 4], [99, 4, 99], [99, 4, 99, 5]], ids=repr)
-def test_a_cut_file_is_read_on_in_its_copy_though_it_begins_with_the_same_lines(path: str, log: AppendLog, numbers: list[int]) -> None:
-    """And though the line that was passed last stands in its place, too: it does not look as if lines were taken back."""
+def test_a_cut_file_is_read_on_in_its_copy_though_it_begins_with_the_same_lines(
+    path: str, log: AppendLog, numbers: list[int]
+) -> None:
+    """And though the line that was passed last stands in its place, too.
+
+    It does not look as if lines were taken back.
+    """
     for number in (99, 1, 99):
         log.append({"n": number})
     with Follower(path, "beginning", notify=False, poll_seconds=0.01) as follower:
@@ -469,7 +547,9 @@ def test_a_cut_file_is_read_on_in_its_copy_though_it_begins_with_the_same_lines(
         assert take(follower, 2 + len(numbers)) == [2, 3, *numbers]
 
 
-def test_lines_that_are_taken_back_are_not_looked_for_in_an_older_copy(path: str, log: AppendLog) -> None:
+def test_lines_that_are_taken_back_are_not_looked_for_in_an_older_copy(
+    path: str, log: AppendLog
+) -> None:
     """Which begins with the same lines, but was made before they were written."""
     for number in range(2):
         log.append({"n": number})
@@ -503,7 +583,9 @@ def test_a_cursor_is_found_in_the_copy_though_the_same_record_ends_at_its_place_
     assert [number for number in rest(path, cursor) if number < 99] == [1, 2, 3, 4, 5, 6, 7]
 
 
-def test_a_cursor_is_found_in_the_copy_though_a_repair_left_spaces_at_its_place_of_the_cut_file(path: str, log: AppendLog) -> None:
+def test_a_cursor_is_found_in_the_copy_though_a_repair_left_spaces_at_its_place_of_the_cut_file(
+    path: str, log: AppendLog
+) -> None:
     """They could be what is left of its record."""
     fill(log, 0, 5)
     with Follower(path, "beginning") as follower:
@@ -517,7 +599,9 @@ def test_a_cursor_is_found_in_the_copy_though_a_repair_left_spaces_at_its_place_
     assert rest(path, cursor) == [5, 6, 7, 8]
 
 
-def test_a_copy_that_was_made_before_a_repair_is_not_read_in_place_of_the_file(path: str, log: AppendLog) -> None:
+def test_a_copy_that_was_made_before_a_repair_is_not_read_in_place_of_the_file(
+    path: str, log: AppendLog
+) -> None:
     """It has the bytes of the cursor, and the file has not any more; but nothing was cut."""
     fill(log, 0, 1)
     with open(path, "ab") as file:
@@ -536,7 +620,10 @@ def test_a_copy_that_was_made_before_a_repair_is_not_read_in_place_of_the_file(p
 def test_a_cursor_of_before_a_repair_holds_wherever_the_file_is(
     path: str, log: AppendLog, steps: int, has_generation: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Compression gives the file another inode, and some file systems have no generations: its place and the spaces tell."""
+    """Compression gives the file another inode, and some file systems have no generations.
+
+    Its place and the spaces tell.
+    """
     if not has_generation:
         monkeypatch.setattr(fs_calls, "generation_of", lambda _: 0)
     with open(path, "ab") as file:
@@ -565,7 +652,10 @@ def test_a_follower_goes_through_sealed_and_compressed_segments(path: str) -> No
 
 
 def test_segments_that_were_deleted_before_they_were_read_are_told(path: str) -> None:
-    """A live follower raises; a stored cursor is gone; one that is registered keeps its segments."""
+    """A live follower raises; a stored cursor is gone.
+
+    One that is registered keeps its segments.
+    """
     log = AppendLog(path)
     fill(log, 0, 2)
     with Follower(path, "beginning", notify=False) as follower:
@@ -584,7 +674,9 @@ def test_segments_that_were_deleted_before_they_were_read_are_told(path: str) ->
         Follower(path, first)
 
 
-def test_a_cursor_at_the_end_of_a_deleted_segment_has_missed_nothing(path: str, log: AppendLog) -> None:
+def test_a_cursor_at_the_end_of_a_deleted_segment_has_missed_nothing(
+    path: str, log: AppendLog
+) -> None:
     """The next segment begins where it stands."""
     fill(log, 0, 2)
     with Follower(path, "beginning") as follower:

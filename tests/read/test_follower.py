@@ -11,7 +11,14 @@ from unittest import mock
 import pytest
 from followers import NOTIFY, SECONDS, Listening, put, rest, take
 
-from metrics_appender import AppendLog, CorruptLineError, InvalidRecordError, MetricsAppender, SkippedLines, repair
+from metrics_appender import (
+    AppendLog,
+    CorruptLineError,
+    InvalidRecordError,
+    MetricsAppender,
+    SkippedLines,
+    repair,
+)
 from metrics_appender.fs import calls as fs_calls
 from metrics_appender.fs.watch import FileWatcher
 from metrics_appender.read.follower import Follower
@@ -22,11 +29,15 @@ if TYPE_CHECKING:
 
     from conftest import Waiting
 
-NOTIFIED = pytest.mark.parametrize("notify", NOTIFY, ids=lambda notify: "notified" if notify else "polling")
+NOTIFIED = pytest.mark.parametrize(
+    "notify", NOTIFY, ids=lambda notify: "notified" if notify else "polling"
+)
 
 
 @NOTIFIED
-def test_a_record_comes_when_it_is_appended(path: str, log: AppendLog, wait: Waiting, notify: bool) -> None:
+def test_a_record_comes_when_it_is_appended(
+    path: str, log: AppendLog, wait: Waiting, notify: bool
+) -> None:
     """Those from before are not given, those from now on are, each once and in order."""
     log.append({"n": 0})
     with Listening(path, notify=notify) as listening:
@@ -37,9 +48,14 @@ def test_a_record_comes_when_it_is_appended(path: str, log: AppendLog, wait: Wai
 
 
 @NOTIFIED
-def test_a_file_that_is_not_there_yet_is_followed_from_its_first_line(path: str, log: AppendLog, wait: Waiting, notify: bool) -> None:
+def test_a_file_that_is_not_there_yet_is_followed_from_its_first_line(
+    path: str, log: AppendLog, wait: Waiting, notify: bool
+) -> None:
     """Wherever following starts."""
-    with Listening(path, "end", notify=notify) as first, Listening(path, "beginning", notify=notify) as second:
+    with (
+        Listening(path, "end", notify=notify) as first,
+        Listening(path, "beginning", notify=notify) as second,
+    ):
         log.append({"n": 0})
         wait.until(lambda: first.records() == second.records() == [0])
 
@@ -65,7 +81,9 @@ def test_half_a_line_is_not_there_yet(path: str, wait: Waiting, notify: bool) ->
         wait.until(lambda: listening.records() == [1, 2, 3])
 
 
-def test_a_first_line_that_is_half_there_is_followed_from_its_beginning(path: str, log: AppendLog) -> None:
+def test_a_first_line_that_is_half_there_is_followed_from_its_beginning(
+    path: str, log: AppendLog
+) -> None:
     """Whether it is ended after the follower began, or put aside because its writer died."""
     put(path, b'{"n"')
     with Follower(path, "end") as one, Follower(path, "end") as other:
@@ -86,7 +104,9 @@ def test_a_follower_may_begin_some_lines_in_front_of_the_end(path: str, log: App
         assert rest(path, "end", last=count) == list(range(max(0, 9 - count), 9))
 
 
-def test_a_log_is_followed_through_a_link(tmp_path: Path, path: str, log: AppendLog, wait: Waiting) -> None:
+def test_a_log_is_followed_through_a_link(
+    tmp_path: Path, path: str, log: AppendLog, wait: Waiting
+) -> None:
     """As it is read through one."""
     link = tmp_path / "link"
     link.symlink_to(path)
@@ -146,7 +166,9 @@ def test_stop_ends_a_follower_that_waits(path: str, log: AppendLog, notify: bool
 
 
 @NOTIFIED
-def test_close_ends_a_follower_that_waits_in_another_thread(path: str, log: AppendLog, notify: bool) -> None:
+def test_close_ends_a_follower_that_waits_in_another_thread(
+    path: str, log: AppendLog, notify: bool
+) -> None:
     """With a `poll_seconds` beyond all patience: it is rung, not polled."""
     log.append({"n": 0})
     listening = Listening(path, notify=notify, poll_seconds=2 * SECONDS)
@@ -175,7 +197,9 @@ class _LockWithGuest:
         self.release()
 
 
-def test_a_follower_that_is_closed_while_a_thread_leaves_it_keeps_nothing_open(path: str, log: AppendLog) -> None:
+def test_a_follower_that_is_closed_while_a_thread_leaves_it_keeps_nothing_open(
+    path: str, log: AppendLog
+) -> None:
     """Who closes it finds the thread inside, which has everything but to let go."""
     log.append({"n": 0})
     follower = Follower(path, "beginning")
@@ -209,7 +233,11 @@ def test_a_corrupt_line_is_raised_once_and_the_next_record_can_be_asked_for(path
         assert take(follower, 1) == [0]
         with pytest.raises(CorruptLineError) as caught:
             next(follower)
-        assert (caught.value.path, caught.value.line_number, caught.value.byte_offset) == (path, 2, 8)
+        assert (caught.value.path, caught.value.line_number, caught.value.byte_offset) == (
+            path,
+            2,
+            8,
+        )
         assert take(follower, 1) == [1]
 
 
@@ -227,7 +255,9 @@ def test_records_in_front_of_a_corrupt_line_are_given_first(path: str) -> None:
             put(path, lines)
 
 
-def test_a_line_that_is_read_while_it_is_written_anew_is_read_again(path: str, log: AppendLog) -> None:
+def test_a_line_that_is_read_while_it_is_written_anew_is_read_again(
+    path: str, log: AppendLog
+) -> None:
     """A read may meet a line being taken back and another one taking its place."""
     log.append({"n": 0})
     log.append({"n": 1})
@@ -238,24 +268,46 @@ def test_a_line_that_is_read_while_it_is_written_anew_is_read_again(path: str, l
         block = real(file, length, offset)
         return next(blocks, block) if length > 1000 and block else block
 
-    with Follower(path, "beginning", notify=False) as follower, mock.patch.object(PlainFile, "read_at", read_at):
+    with (
+        Follower(path, "beginning", notify=False) as follower,
+        mock.patch.object(PlainFile, "read_at", read_at),
+    ):
         assert take(follower, 2) == [0, 1]
 
 
 @pytest.mark.parametrize("most", [1, 512])
-@pytest.mark.parametrize("on_error", ["raise", "skip", SkippedLines()], ids=["raised", "skipped", "collected"])
-def test_what_is_read_to_follow_past_damage_grows_with_the_file_alone(path: str, on_error: Any, most: int) -> None:
-    """A corrupt line is read twice, and never with it what is around it, though each has its number."""
-    put(path, b"".join(b'{"n":%d,"text":"%s"}\nbad\n' % (number, b"x" * 1000) for number in range(600)) + b"bad\n" * 600)
+@pytest.mark.parametrize(
+    "on_error", ["raise", "skip", SkippedLines()], ids=["raised", "skipped", "collected"]
+)
+def test_what_is_read_to_follow_past_damage_grows_with_the_file_alone(
+    path: str, on_error: Any, most: int
+) -> None:
+    """A corrupt line is read twice.
+
+    Never with it what is around it, though each has its number.
+    """
+    put(
+        path,
+        b"".join(b'{"n":%d,"text":"%s"}\nbad\n' % (number, b"x" * 1000) for number in range(600))
+        + b"bad\n" * 600,
+    )
     put(path, b'{"n":"end"}\n')
-    real, lengths, errors, given = fs_calls.read_at, list[int](), list[CorruptLineError](), list[Any]()
+    real, lengths, errors, given = (
+        fs_calls.read_at,
+        list[int](),
+        list[CorruptLineError](),
+        list[Any](),
+    )
 
     def read_at(fd: int, length: int, offset: int) -> bytes:
         data = real(fd, length, offset)
         lengths.append(len(data))
         return data
 
-    with Follower(path, "beginning", on_error=on_error, notify=False) as follower, mock.patch.object(fs_calls, "read_at", read_at):
+    with (
+        Follower(path, "beginning", on_error=on_error, notify=False) as follower,
+        mock.patch.object(fs_calls, "read_at", read_at),
+    ):
         while given[-1:] != ["end"]:
             try:
                 given += [followed.record["n"] for followed in follower.take(most)]
@@ -268,8 +320,15 @@ def test_what_is_read_to_follow_past_damage_grows_with_the_file_alone(path: str,
 
 
 def test_lines_are_numbered_anew_where_some_were_taken_back(path: str) -> None:
-    """The number of a corrupt line is that in its file as it is, and as it was where that was cut to nothing."""
-    states = [b'{"n":0}\n{"n":1}\nbad\n', b'{"n":0}\n{"n":2}\n{"n":3}\n{"n":4}\nbad\n', b'bad\n{"n":5}\n']
+    """The number of a corrupt line is that in its file as it is.
+
+    As it was where that was cut to nothing.
+    """
+    states = [
+        b'{"n":0}\n{"n":1}\nbad\n',
+        b'{"n":0}\n{"n":2}\n{"n":3}\n{"n":4}\nbad\n',
+        b'bad\n{"n":5}\n',
+    ]
     numbers = []
     put(path, states[0])
     with Follower(path, "beginning", notify=False, poll_seconds=0.01) as follower:
@@ -295,7 +354,10 @@ def test_corrupt_lines_can_be_skipped_and_counted(path: str) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *(("start", value) for value in ("", "middle", 0, None, "1.0.0.0.0", "2.0.5.1.1.00000000.0000000000000000")),
+        *(
+            ("start", value)
+            for value in ("", "middle", 0, None, "1.0.0.0.0", "2.0.5.1.1.00000000.0000000000000000")
+        ),
         *(("poll_seconds", value) for value in (0, -1, float("nan"), float("inf"), True, "1")),
         ("on_error", "ignore"),
     ],
@@ -329,8 +391,13 @@ def test_both_doors_follow_and_keep_cursors_by_name(tmp_path: Path) -> None:
 
 
 @NOTIFIED
-def test_a_line_that_is_taken_back_and_written_again_is_given_once(path: str, wait: Waiting, notify: bool) -> None:
-    """A writer whose sync failed cuts its lines off; the next one writes the same again, and then another one in their place."""
+def test_a_line_that_is_taken_back_and_written_again_is_given_once(
+    path: str, wait: Waiting, notify: bool
+) -> None:
+    """A writer whose sync failed cuts its lines off.
+
+    The next one writes the same again, and then another one in their place.
+    """
     put(path, b'{"n":0}\n{"n":1}\n{"n":2}\n')
     with Listening(path, "beginning", notify=notify) as listening:
         wait.until(lambda: listening.records() == [0, 1, 2])
@@ -346,7 +413,9 @@ def test_a_line_that_is_taken_back_and_written_again_is_given_once(path: str, wa
 
 
 @pytest.mark.parametrize("length", [0, 1, 100, 1 << 16, 1 << 18])
-def test_a_longer_line_may_come_in_place_of_one_that_is_taken_back(path: str, log: AppendLog, length: int) -> None:
+def test_a_longer_line_may_come_in_place_of_one_that_is_taken_back(
+    path: str, log: AppendLog, length: int
+) -> None:
     """It is waited for until it is whole, however long it is."""
     put(path, b'{"n":0}\n{"n":1}\n')
     with Follower(path, "beginning", notify=False, poll_seconds=0.01) as follower:
@@ -373,7 +442,10 @@ def follow_while(path: str, *states: bytes) -> list[int]:
             Path(path).write_bytes(state)
 
     Path(path).write_bytes(states[0])
-    with Follower(path, "beginning", notify=False) as follower, mock.patch.object(FileWatcher, "sleep", sleep):
+    with (
+        Follower(path, "beginning", notify=False) as follower,
+        mock.patch.object(FileWatcher, "sleep", sleep),
+    ):
         return [followed.record["n"] for followed in follower]
 
 
@@ -387,16 +459,26 @@ def test_a_line_that_a_repair_is_overwriting_is_waited_for(path: str) -> None:
 def test_a_repair_of_what_was_given_already_gives_nothing_twice(
     path: str, numbers: tuple[int, ...], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whichever lines it puts aside, the first, the last or all, and whenever the follower looks."""
+    """Whichever lines it puts aside, the first, the last or all.
+
+    Whenever the follower looks.
+    """
     lines = [b'{"n":%d}\n' % number for number in range(4)]
-    marked = [b"\x18" + line[1:] if number in numbers else line for number, line in enumerate(lines)]
-    blank = [b" " * 7 + (b"\n" if number == 3 else b" ") if number in numbers else line for number, line in enumerate(lines)]
+    marked = [
+        b"\x18" + line[1:] if number in numbers else line for number, line in enumerate(lines)
+    ]
+    blank = [
+        b" " * 7 + (b"\n" if number == 3 else b" ") if number in numbers else line
+        for number, line in enumerate(lines)
+    ]
     states = [b"".join(state) for state in (lines, marked, blank, [*blank, b'{"n":4}\n'])]
     assert follow_while(path, *states) == [0, 1, 2, 3, 4]
     assert caplog.text == ""
 
 
-@pytest.mark.parametrize("glued", [b'{"a": 1}{"b": 2}\n', b'{"a":1} {"b":2}\n', b'{"a":1}{"b":2}\n'])
+@pytest.mark.parametrize(
+    "glued", [b'{"a": 1}{"b": 2}\n', b'{"a":1} {"b":2}\n', b'{"a":1}{"b":2}\n']
+)
 @pytest.mark.parametrize("place", [0, 1])
 def test_a_repair_that_splits_a_line_that_was_passed_gives_nothing_twice(
     path: str, log: AppendLog, glued: bytes, place: int, caplog: pytest.LogCaptureFixture
@@ -414,7 +496,10 @@ def test_a_repair_that_splits_a_line_that_was_passed_gives_nothing_twice(
 
 
 def test_a_cursor_behind_a_record_that_a_repair_puts_aside_still_holds(tmp_path: Path) -> None:
-    """In a sealed segment, which is known by its start: the same event twice, of which the second goes."""
+    """In a sealed segment, which is known by its start.
+
+    The same event twice, of which the second goes.
+    """
     metrics = MetricsAppender(tmp_path)
     name = "s_promotion_log.json"
     for _ in range(2):
@@ -431,8 +516,13 @@ def test_a_cursor_behind_a_record_that_a_repair_puts_aside_still_holds(tmp_path:
 
 
 @pytest.mark.parametrize("place", [0, 1, 289, 292])
-def test_a_follower_that_lives_over_a_repair_has_the_cursors_of_one_that_begins_there(path: str, log: AppendLog, place: int) -> None:
-    """What the repair changes may stand far behind it, at the beginning of the file, which its cursors cover too."""
+def test_a_follower_that_lives_over_a_repair_has_the_cursors_of_one_that_begins_there(
+    path: str, log: AppendLog, place: int
+) -> None:
+    """What the repair changes may stand far behind it, at the beginning of the file.
+
+    Which its cursors cover too.
+    """
     lines = [b'{"n":%d,"text":"%s"}\n' % (number, b"x" * 60) for number in range(300)]
     put(path, b"".join([*lines[:place], b"oops\n", *lines[place:]]))
     with Follower(path, "beginning", on_error=SkippedLines(), notify=False) as follower:
@@ -448,7 +538,9 @@ def test_a_follower_that_lives_over_a_repair_has_the_cursors_of_one_that_begins_
 def test_a_repair_in_place_disturbs_no_follower_and_no_cursor(path: str, wait: Waiting) -> None:
     """A bad line is blanked, its newline too; the lines around it stay where they are."""
     put(path, b'bad\n{"n":0}\nworse\n{"n":1}\n')
-    with Listening(path, "beginning", on_error="skip", notify=False, poll_seconds=0.01) as listening:
+    with Listening(
+        path, "beginning", on_error="skip", notify=False, poll_seconds=0.01
+    ) as listening:
         wait.until(lambda: listening.records() == [0, 1])
         with open(path, "r+b") as file:
             file.write(b'    {"n":0}\n      {"n":1}\n')

@@ -1,4 +1,7 @@
-"""What a reader makes of a change behind it: a repair, lines that were taken back, or another content."""
+"""What a reader makes of a change behind it.
+
+A repair, lines that were taken back, or another content.
+"""
 
 from __future__ import annotations
 
@@ -34,8 +37,13 @@ def trail_over(data: bytes) -> Trail:
 @pytest.mark.parametrize("bad", BAD.values(), ids=BAD.keys())
 @pytest.mark.parametrize("place", [0, 2, 3])
 @pytest.mark.parametrize("last", [b"", b"oops\n"], ids=["", "and the last line bad"])
-def test_at_no_moment_of_a_repair_is_a_reader_sent_back(path: str, bad: bytes, place: int, last: bytes) -> None:
-    """Whatever the repair makes of a bad line that was passed, and wherever that stands: no other moves."""
+def test_at_no_moment_of_a_repair_is_a_reader_sent_back(
+    path: str, bad: bytes, place: int, last: bytes
+) -> None:
+    """Whatever the repair makes of a bad line that was passed, and wherever that stands.
+
+    No other moves.
+    """
     data = b"".join([*LINES[:place], bad, *LINES[place:], last])
     Path(path).write_bytes(data)
     trail, overwrite = trail_over(data), fs_calls.overwrite
@@ -60,7 +68,10 @@ def test_at_no_moment_of_a_repair_is_a_reader_sent_back(path: str, bad: bytes, p
     ],
 )
 def test_what_no_repair_makes_of_a_line_is_another_line(passed: bytes, now: bytes) -> None:
-    """A bad line has only its own bytes left, and an object none: a reader goes back to read the new one."""
+    """A bad line has only its own bytes left, and an object none.
+
+    A reader goes back to read the new one.
+    """
     trail = trail_over(passed)
 
     def read_at(length: int, offset: int) -> Any:

@@ -1,4 +1,7 @@
-"""A file to whole lines to records: forwards and backwards, whole lines only, each line in its place."""
+"""A file to whole lines to records.
+
+Forwards and backwards, whole lines only, each line in its place.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from metrics_appender import AppendLog, CorruptLineError, InvalidRecordError, MetricsAppender, SkippedLines, repair
+from metrics_appender import (
+    AppendLog,
+    CorruptLineError,
+    InvalidRecordError,
+    MetricsAppender,
+    SkippedLines,
+    repair,
+)
 from metrics_appender.fs import calls as fs_calls
 from metrics_appender.read import lines as line_reader
 from metrics_appender.read import reader
@@ -60,11 +70,16 @@ def write(path: str, data: bytes) -> None:
 
 
 @given(TEXTS, st.data(), st.integers(1, 64))
-@settings(deadline=None, max_examples=150, database=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(
+    deadline=None, max_examples=150, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
 def test_every_prefix_of_a_valid_file_reads_as_its_longest_run_of_whole_lines(
     path: str, texts: list[str], data: st.DataObject, block: int
 ) -> None:
-    """Wherever a file ends, and whatever the blocks, both directions give the lines that are whole in it."""
+    """Wherever a file ends.
+
+    Whatever the blocks, both directions give the lines that are whole in it.
+    """
     lines = lines_of(texts)
     whole = b"".join(lines)
     prefix = whole[: data.draw(st.integers(0, len(whole)), label="length")]
@@ -88,7 +103,9 @@ def test_every_prefix_with_every_small_block_reads_the_same(path: str) -> None:
 
 @pytest.mark.parametrize("block", [line_reader._FORWARD_BYTES, line_reader._BACKWARD_BYTES])
 @pytest.mark.parametrize("shift", [-1, 0, 1])
-def test_a_newline_at_the_boundary_of_a_real_block_ends_a_line(path: str, block: int, shift: int) -> None:
+def test_a_newline_at_the_boundary_of_a_real_block_ends_a_line(
+    path: str, block: int, shift: int
+) -> None:
     """The byte before, at and behind a boundary may be the newline, counted from either end of the file."""
     filler = b'{"text":"%s"}\n'
     first = filler % (b"a" * (block + shift - len(filler) + 2))
@@ -109,7 +126,10 @@ def test_a_line_longer_than_every_block_is_read_whole(path: str) -> None:
         assert_reads(path, [json.loads(line) for line in lines])
 
 
-@pytest.mark.parametrize("tail", [b"{", b'{"n":3}', b"\xc3", b"\0" * 100, b"\0" * 5000, b"garbage", b" ", b'{"text":"\xe6\x8a'])
+@pytest.mark.parametrize(
+    "tail",
+    [b"{", b'{"n":3}', b"\xc3", b"\0" * 100, b"\0" * 5000, b"garbage", b" ", b'{"text":"\xe6\x8a'],
+)
 def test_bytes_behind_the_last_newline_are_no_record_and_no_error(path: str, tail: bytes) -> None:
     """Half a line, half a character, or the NUL bytes of a power cut: not a record yet."""
     lines = lines_of(["a", "b", "c"])
@@ -132,14 +152,26 @@ def test_a_file_that_is_not_there_or_empty_has_no_records(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("kind", ["pipe", "device", "directory", "link to a pipe"])
 def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path, kind: str) -> None:
-    """As by an append: nobody waits for the writer of a pipe, and nothing is never taken for no records."""
+    """As by an append.
+
+    Nobody waits for the writer of a pipe, and nothing is never taken for no records.
+    """
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "directory").mkdir()
     (tmp_path / "link to a pipe").symlink_to("pipe")
     log = AppendLog("/dev/null" if kind == "device" else tmp_path / kind)
     before = os.listdir("/proc/self/fd") if os.path.isdir("/proc") else []
-    for read in (log.read, lambda: log.read(1), lambda: next(log.iter_records()), lambda: log.follow("beginning"), log.follow, log.rotate):
-        with pytest.raises(OSError, match=r"not a regular file|Is a directory|symbolic links") as caught:
+    for read in (
+        log.read,
+        lambda: log.read(1),
+        lambda: next(log.iter_records()),
+        lambda: log.follow("beginning"),
+        log.follow,
+        log.rotate,
+    ):
+        with pytest.raises(
+            OSError, match=r"not a regular file|Is a directory|symbolic links"
+        ) as caught:
             read()
         assert caught.value.filename == log.path
     assert len(before) == len(os.listdir("/proc/self/fd") if before else [])
@@ -152,13 +184,20 @@ def test_a_link_to_a_regular_file_is_read(tmp_path: Path) -> None:
     assert_reads(str(tmp_path / "link"), [{"n": 1}])
 
 
-@pytest.mark.parametrize("limit", [-1, -(2**70), True, False, 1.0, np.float64(1), "1", b"1", []], ids=repr)
+@pytest.mark.parametrize(
+    "limit", [-1, -(2**70), True, False, 1.0, np.float64(1), "1", b"1", []], ids=repr
+)
 @pytest.mark.parametrize("is_there", [True, False])
-def test_a_limit_that_is_no_count_is_a_value_error(tmp_path: Path, limit: Any, is_there: bool) -> None:
+def test_a_limit_that_is_no_count_is_a_value_error(
+    tmp_path: Path, limit: Any, is_there: bool
+) -> None:
     """Negative or not whole: refused, whether the file is there or not."""
     if is_there:
         write(str(tmp_path / "any.json"), b"{}\n")
-    for read in (AppendLog(tmp_path / "any.json").read, lambda limit: MetricsAppender(tmp_path).read_metrics("any.json", limit)):
+    for read in (
+        AppendLog(tmp_path / "any.json").read,
+        lambda limit: MetricsAppender(tmp_path).read_metrics("any.json", limit),
+    ):
         with pytest.raises(ValueError, match="limit") as caught:
             read(limit)
         assert isinstance(caught.value, InvalidRecordError)
@@ -171,10 +210,17 @@ def test_a_limit_may_be_any_whole_number(path: str) -> None:
     assert [record["n"] for record in reader.read_last(path, 2**70)] == [0, 1, 2]
 
 
-@pytest.mark.parametrize("bad", [b"", b"\t", b"[]", b"{", b"\xff\xfe", b"\0\0\0", b'{"a":NaN}', b"null", b"\r"])
+@pytest.mark.parametrize(
+    "bad", [b"", b"\t", b"[]", b"{", b"\xff\xfe", b"\0\0\0", b'{"a":NaN}', b"null", b"\r"]
+)
 @pytest.mark.parametrize("position", [0, 1, 4, 9])
-def test_a_whole_line_that_is_no_object_is_named_by_its_place(path: str, bad: bytes, position: int) -> None:
-    """File, line number and byte offset are told, forwards, and backwards with whatever limit reaches it."""
+def test_a_whole_line_that_is_no_object_is_named_by_its_place(
+    path: str, bad: bytes, position: int
+) -> None:
+    """File, line number and byte offset are told, forwards.
+
+    Backwards with whatever limit reaches it.
+    """
     lines = lines_of(["é" * 5] * 10)
     lines[position] = bad + b"\n"
     write(path, b"".join(lines) + b"unfinished")
@@ -189,19 +235,29 @@ def test_a_whole_line_that_is_no_object_is_named_by_its_place(path: str, bad: by
 
 @pytest.mark.parametrize("block", [1, 7, 64, line_reader._BACKWARD_BYTES])
 def test_a_line_of_nothing_but_spaces_is_no_record(path: str, block: int) -> None:
-    """It is passed over both ways, and not counted to the limit; spaces before and behind a record belong to its line."""
+    """It is passed over both ways, and not counted to the limit.
+
+    Spaces before and behind a record belong to its line.
+    """
     blank = [b" \n", b" " * 40 + b"\n"]
     a, b, c = lines_of(["a", "b", "c"])
     records = [json.loads(line) for line in (a, b, c)]
     with blocks_of(block):
-        for lines in ([a, b, c, *blank], [*blank, a, b, c], [a, *blank, b, *blank, c], [a, b"   " + b, c[:-1] + b"   \n"]):
+        for lines in (
+            [a, b, c, *blank],
+            [*blank, a, b, c],
+            [a, *blank, b, *blank, c],
+            [a, b"   " + b, c[:-1] + b"   \n"],
+        ):
             write(path, b"".join(lines))
             assert_reads(path, records)
         write(path, b"".join(blank))
         assert_reads(path, [])
 
 
-def test_a_corrupt_line_before_the_last_records_stays_out_of_sight_beside_blank_ones(path: str) -> None:
+def test_a_corrupt_line_before_the_last_records_stays_out_of_sight_beside_blank_ones(
+    path: str,
+) -> None:
     """More lines are read for blank ones, but none that the limit does not reach."""
     write(path, b'bad\n{"n":1}\n  \n{"n":2}\n \n')
     assert reader.read_last(path, 2) == [{"n": 1}, {"n": 2}]
@@ -217,7 +273,12 @@ def test_a_corrupt_line_is_a_json_decode_error_that_survives_pickling(tmp_path: 
     error = caught.value
     again = pickle.loads(pickle.dumps(error))
     assert isinstance(again, CorruptLineError)
-    assert (again.doc.rstrip(), again.pos, again.line_number, again.byte_offset) == ('{"n":]}', 5, 2, 8)
+    assert (again.doc.rstrip(), again.pos, again.line_number, again.byte_offset) == (
+        '{"n":]}',
+        5,
+        2,
+        8,
+    )
     assert str(again) == str(error)
 
 
@@ -261,7 +322,10 @@ def test_the_last_records_of_a_huge_file_cost_what_they_hold(tmp_path: Path) -> 
 
 
 def test_iterating_is_lazy(tmp_path: Path) -> None:
-    """Nothing is opened before the first record is asked for, and a reader may stop in the middle."""
+    """Nothing is opened before the first record is asked for.
+
+    A reader may stop in the middle.
+    """
     metrics = MetricsAppender(tmp_path, durability="os")
     records = metrics.iter_metrics("s_performance.json")
     for number in range(3):
@@ -276,7 +340,11 @@ def test_a_reader_never_changes_the_file(path: str) -> None:
     before = os.stat(path)
     assert_reads(path, [{"n": 1}])
     after = os.stat(path)
-    assert (before.st_size, before.st_mtime_ns, before.st_ino) == (after.st_size, after.st_mtime_ns, after.st_ino)
+    assert (before.st_size, before.st_mtime_ns, before.st_ino) == (
+        after.st_size,
+        after.st_mtime_ns,
+        after.st_ino,
+    )
     assert os.listdir(os.path.dirname(path)) == ["any.ndjson"]
 
 
@@ -295,8 +363,13 @@ def read_while(path: str, change: Callable[[], None], limit: int | None) -> list
 
 
 @pytest.mark.parametrize("limit", [None, 1, 3, 10])
-def test_a_tail_that_is_mended_under_the_reader_costs_no_whole_line(path: str, limit: int | None) -> None:
-    """A torn tail is cut away, and another line takes its place, between two reads: what stood before is read."""
+def test_a_tail_that_is_mended_under_the_reader_costs_no_whole_line(
+    path: str, limit: int | None
+) -> None:
+    """A torn tail is cut away, and another line takes its place, between two reads.
+
+    What stood before is read.
+    """
     lines = lines_of(["a" * 10, "b" * 30, "c" * 50])
     whole = b"".join(lines)
     for tail in (b"{" * 5, b'{"torn":"' + b"x" * 100, b'{"torn":"' + b"x" * 300):
@@ -310,7 +383,10 @@ def test_a_tail_that_is_mended_under_the_reader_costs_no_whole_line(path: str, l
 
 @pytest.mark.parametrize("limit", [None, 1, 10])
 def test_halves_of_two_lines_never_meet(path: str, limit: int | None) -> None:
-    """A line is taken back by a failed sync and another one takes its place between two reads: one of them is read."""
+    """A line is taken back by a failed sync and another one takes its place between two reads.
+
+    One of them is read.
+    """
     taken_back = {"first": 1, "text": "x" * 100, "last": 1}
     taking_its_place = {"first": 2, "text": "x" * 100, "last": 2}
     write(path, encode_line(taken_back))
@@ -320,8 +396,13 @@ def test_halves_of_two_lines_never_meet(path: str, limit: int | None) -> None:
 
 @pytest.mark.parametrize("text", ["x" * 8, "y" * 8, "y" * 3, "y" * 70])
 @pytest.mark.parametrize("passed", [11, 15, 19])
-def test_a_reader_goes_on_with_what_takes_the_place_of_lines_that_it_has_passed(path: str, text: str, passed: int) -> None:
-    """A pass whose sync failed is taken back under it: the next one is read from its first line, and nothing is read twice."""
+def test_a_reader_goes_on_with_what_takes_the_place_of_lines_that_it_has_passed(
+    path: str, text: str, passed: int
+) -> None:
+    """A pass whose sync failed is taken back under it.
+
+    The next one is read from its first line, and nothing is read twice.
+    """
 
     def lines(start: int, end: int, text: str) -> bytes:
         return b"".join(encode_line({"n": number, "text": text}) for number in range(start, end))
@@ -342,9 +423,15 @@ def test_a_reader_goes_on_with_what_takes_the_place_of_lines_that_it_has_passed(
 def test_a_repair_under_the_reader_neither_doubles_nor_hides_a_record(
     path: str, place: int, moment: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whatever it has passed by then: glued objects, which are split, or a line that is put aside."""
+    """Whatever it has passed by then.
+
+    Glued objects, which are split, or a line that is put aside.
+    """
     lines = [encode_line({"n": number}) for number in range(30)]
-    write(path, b"".join([*lines[:place], b'{"a": 1}{"b": 2}\n', *lines[place:20], b"oops\n", *lines[20:]]))
+    write(
+        path,
+        b"".join([*lines[:place], b'{"a": 1}{"b": 2}\n', *lines[place:20], b"oops\n", *lines[20:]]),
+    )
     got = []
     with blocks_of(64):
         for record in reader.iter_records(path, SkippedLines()):
@@ -384,22 +471,33 @@ def test_the_records_before_a_corrupt_line_are_given_first(tmp_path: Path) -> No
 UNDER_REPAIR = {
     "in the middle": (b'{"n":1}\n\x18"n":1}\n{"n":2}\n', b'{"n":1}\n        {"n":2}\n', [1, 2]),
     "the last": (b'{"n":1}\n{"n":2}\n\x18"n":2}\n', b'{"n":1}\n{"n":2}        \n', [1, 2]),
-    "to be split": (b'{"n":1}\n\x18"n": 2}{"n":3}\n{"n":4}\n', b'{"n":1}\n{"n":2}\n{"n":3}\n{"n":4}\n', [1, 2, 3, 4]),
+    "to be split": (
+        b'{"n":1}\n\x18"n": 2}{"n":3}\n{"n":4}\n',
+        b'{"n":1}\n{"n":2}\n{"n":3}\n{"n":4}\n',
+        [1, 2, 3, 4],
+    ),
 }
 
 
 @pytest.mark.parametrize("limit", [None, 10])
-@pytest.mark.parametrize(("meanwhile", "then", "numbers"), UNDER_REPAIR.values(), ids=UNDER_REPAIR.keys())
+@pytest.mark.parametrize(
+    ("meanwhile", "then", "numbers"), UNDER_REPAIR.values(), ids=UNDER_REPAIR.keys()
+)
 def test_a_line_that_a_repair_is_overwriting_is_waited_for(
     path: str, meanwhile: bytes, then: bytes, numbers: list[int], limit: int | None
 ) -> None:
-    """It is marked for a moment, whatever it was before: a record that stands twice is one that was read until then."""
+    """It is marked for a moment, whatever it was before.
+
+    A record that stands twice is one that was read until then.
+    """
     write(path, meanwhile)
     with mock.patch.object(time, "sleep", side_effect=lambda _: write(path, then)):
         assert reader.read_last(path, limit) == [{"n": number} for number in numbers]
 
 
-def test_a_repair_that_was_killed_is_not_waited_for_for_ever(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_repair_that_was_killed_is_not_waited_for_for_ever(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The line is corrupt then, as any other; and the lines behind it are not waited for again."""
     naps: list[float] = []
     monkeypatch.setattr(time, "monotonic", lambda: sum(naps))
@@ -423,4 +521,7 @@ def test_a_line_that_is_blanked_under_the_reader_is_passed_over(path: str) -> No
     """A repair turns it to spaces, and its newline too: the record behind it is read once."""
     before, bad, after = b'{"n":1}\n', b"oops\n", b'{"n":2}\n'
     write(path, before + bad + after)
-    assert read_while(path, lambda: write(path, before + b"     " + after), None) == [{"n": 1}, {"n": 2}]
+    assert read_while(path, lambda: write(path, before + b"     " + after), None) == [
+        {"n": 1},
+        {"n": 2},
+    ]

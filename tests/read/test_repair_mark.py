@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     import pytest
 
 
-def test_every_repair_is_waited_for_until_one_was_waited_for_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_repair_is_waited_for_until_one_was_waited_for_in_vain(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The marks of one that was killed cost two seconds a minute, however many they are."""
     now = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: now)

@@ -78,14 +78,22 @@ def test_a_cursor_is_synced_before_it_has_its_name(log: AppendLog) -> None:
     calls = mock.Mock()
     with contextlib.ExitStack() as patches:
         for name in ("sync_file", "rename", "sync_directory"):
-            calls.attach_mock(patches.enter_context(mock.patch.object(fs_calls, name, wraps=getattr(fs_calls, name))), name)
+            calls.attach_mock(
+                patches.enter_context(
+                    mock.patch.object(fs_calls, name, wraps=getattr(fs_calls, name))
+                ),
+                name,
+            )
         log.save_cursor("a", CURSOR.format(1))
     assert [call[0] for call in calls.mock_calls] == ["sync_file", "rename", "sync_directory"]
 
 
 def test_many_who_store_under_one_name_leave_one_whole_cursor(log: AppendLog) -> None:
     """Each a cursor of its own."""
-    threads = [threading.Thread(target=log.save_cursor, args=("a", CURSOR.format(number))) for number in range(20)]
+    threads = [
+        threading.Thread(target=log.save_cursor, args=("a", CURSOR.format(number)))
+        for number in range(20)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -97,7 +105,10 @@ def test_many_who_store_under_one_name_leave_one_whole_cursor(log: AppendLog) ->
 def test_a_stored_cursor_that_cannot_be_read_keeps_the_segments_and_not_the_upkeep(
     path: str, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nothing is deleted, for it may need the very first; they are compressed, and the cursor is named."""
+    """Nothing is deleted, for it may need the very first.
+
+    They are compressed, and the cursor is named.
+    """
     log = AppendLog(path, durability="os")
     for _ in range(3):
         log.append({})
@@ -112,7 +123,9 @@ def test_a_stored_cursor_that_cannot_be_read_keeps_the_segments_and_not_the_upke
     assert "billing" in caplog.text
 
 
-def test_storing_in_a_signal_handler_in_the_middle_of_storing_is_refused(log: AppendLog, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_storing_in_a_signal_handler_in_the_middle_of_storing_is_refused(
+    log: AppendLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Under the same name it could only wait for its own thread; under another one it goes well."""
     log.append({"n": 0})
     with log.follow("beginning", notify=False) as records:
@@ -136,8 +149,13 @@ def test_storing_in_a_signal_handler_in_the_middle_of_storing_is_refused(log: Ap
     log.save_cursor("name", cursor)
 
 
-def test_an_exception_at_the_door_of_the_release_leaves_no_file_open(log: AppendLog, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Python looks for signals when a function is entered; whoever stores next is not kept waiting."""
+def test_an_exception_at_the_door_of_the_release_leaves_no_file_open(
+    log: AppendLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python looks for signals when a function is entered.
+
+    Whoever stores next is not kept waiting.
+    """
     log.append({"n": 0})
     with log.follow("beginning", notify=False) as records:
         cursor = next(records).cursor

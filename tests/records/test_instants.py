@@ -42,7 +42,9 @@ def metrics(tmp_path: Path) -> MetricsAppender:
     return MetricsAppender(tmp_path, durability="os")
 
 
-def append_and_read(metrics: MetricsAppender, kind: Kind, skill_name: str = "s", **changed: Any) -> dict[str, Any]:
+def append_and_read(
+    metrics: MetricsAppender, kind: Kind, skill_name: str = "s", **changed: Any
+) -> dict[str, Any]:
     """Append a record of a kind, and return it as read back."""
     method, suffix, arguments = kind
     getattr(metrics, method)(skill_name, *arguments, **changed)
@@ -53,11 +55,17 @@ def append_and_read(metrics: MetricsAppender, kind: Kind, skill_name: str = "s",
 
 @each_kind
 def test_a_timestamp_after_the_year_9999_is_refused(metrics: MetricsAppender, kind: Kind) -> None:
-    """ISO 8601 has four digits for the year; milliseconds that were passed for seconds are caught by it too."""
+    """ISO 8601 has four digits for the year.
+
+    Milliseconds that were passed for seconds are caught by it too.
+    """
     for timestamp in (LAST_SECOND + 1, 1760970309143.0):
         with pytest.raises(InvalidRecordError, match="timestamp"):
             append_and_read(metrics, kind, timestamp=timestamp)
-    assert append_and_read(metrics, kind, timestamp=LAST_SECOND)["timestamp_iso"] == "9999-12-31T23:59:59+00:00"
+    assert (
+        append_and_read(metrics, kind, timestamp=LAST_SECOND)["timestamp_iso"]
+        == "9999-12-31T23:59:59+00:00"
+    )
 
 
 @given(st.floats(0, LAST_SECOND))
@@ -70,14 +78,18 @@ def test_a_timestamp_after_the_year_9999_is_refused(metrics: MetricsAppender, ki
 @example(951782399.9999998)
 @example(253402300798.99997)
 @example(float(LAST_SECOND))
-@settings(deadline=None, max_examples=400, database=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(
+    deadline=None, max_examples=400, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
 def test_timestamp_iso_is_the_instant_as_datetime_writes_it(timestamp: float) -> None:
     """For every instant the text is that of Python's own datetime in UTC."""
     assert iso_utc(timestamp) == datetime.fromtimestamp(timestamp, UTC).isoformat()
 
 
 @each_kind
-def test_the_two_timestamps_of_a_record_are_one_instant(metrics: MetricsAppender, kind: Kind) -> None:
+def test_the_two_timestamps_of_a_record_are_one_instant(
+    metrics: MetricsAppender, kind: Kind
+) -> None:
     """`timestamp` is the float that was passed, `timestamp_iso` the same instant in UTC with its offset."""
     for timestamp in (0, 1760970309, INSTANT, np.float64(INSTANT), 1760970309.9999999):
         record = append_and_read(metrics, kind, timestamp=timestamp)
@@ -102,13 +114,21 @@ def test_an_event_id_holds_the_skill_the_second_and_eight_hex_digits(
 ) -> None:
     """The id reads `promo_{skill}_{whole seconds}_{8 hex}`, or `rollback_…`."""
     record = append_and_read(metrics, kind, skill_name, timestamp=1760970309.99)
-    assert re.fullmatch(f"{prefix}_{re.escape(skill_name)}_1760970309_[0-9a-f]{{8}}", record["event_id"])
+    assert re.fullmatch(
+        f"{prefix}_{re.escape(skill_name)}_1760970309_[0-9a-f]{{8}}", record["event_id"]
+    )
 
 
 def test_events_of_one_second_never_share_an_id(tmp_path: Path) -> None:
     """Two thousand promotions of one second, by two appenders, have two thousand ids."""
-    for metrics in (MetricsAppender(tmp_path, durability="os"), MetricsAppender(tmp_path, durability="os")):
+    for metrics in (
+        MetricsAppender(tmp_path, durability="os"),
+        MetricsAppender(tmp_path, durability="os"),
+    ):
         for _ in range(1000):
             metrics.append_promotion_event("s", "f", "t", "p", "k", "r", {}, timestamp=INSTANT)
-    ids = {record["event_id"] for record in MetricsAppender(tmp_path).read_metrics("s_promotion_log.json")}
+    ids = {
+        record["event_id"]
+        for record in MetricsAppender(tmp_path).read_metrics("s_promotion_log.json")
+    }
     assert len(ids) == 2000

@@ -33,7 +33,9 @@ def kind_of(method: str, suffix: str, **arguments: Any) -> Kind:
     return Kind(method, f"s_{suffix}.json", {"skill_name": "s", **arguments})
 
 
-PERFORMANCE = kind_of("append_performance_metric", "performance", execution_id="e", execution_time_ms=25, agent="a")
+PERFORMANCE = kind_of(
+    "append_performance_metric", "performance", execution_id="e", execution_time_ms=25, agent="a"
+)
 OUTCOME = kind_of(
     "append_outcome_metric",
     "outcomes",
@@ -65,7 +67,14 @@ PROMOTION = kind_of(
     reason="r",
     automated_checks={},
 )
-ROLLBACK = kind_of("append_rollback_event", "promotion_log", from_state="f", to_state="t", trigger_reason="r", trigger_metric="m")
+ROLLBACK = kind_of(
+    "append_rollback_event",
+    "promotion_log",
+    from_state="f",
+    to_state="t",
+    trigger_reason="r",
+    trigger_metric="m",
+)
 KINDS = [PERFORMANCE, OUTCOME, FIDELITY, PROMOTION, ROLLBACK]
 
 TEXTS = [
@@ -76,12 +85,20 @@ TEXTS = [
     (ROLLBACK, ["from_state", "to_state", "trigger_reason", "trigger_metric"]),
 ]
 TEXT_FIELDS = [(kind, field) for kind, fields in TEXTS for field in fields]
-COUNT_FIELDS = [(PERFORMANCE, "execution_time_ms"), (FIDELITY, "patterns_followed"), (FIDELITY, "patterns_missed")]
+COUNT_FIELDS = [
+    (PERFORMANCE, "execution_time_ms"),
+    (FIDELITY, "patterns_followed"),
+    (FIDELITY, "patterns_missed"),
+]
 FLAG_FIELDS = [(PERFORMANCE, "exception_occurred"), (OUTCOME, "correct"), (ROLLBACK, "automated")]
 FRACTION_FIELDS = [(OUTCOME, "confidence"), (FIDELITY, "pattern_fidelity")]
 TIMESTAMP_FIELDS = [(kind, "timestamp") for kind in KINDS]
 NUMBER_FIELDS = [*FRACTION_FIELDS, *TIMESTAMP_FIELDS, (PERFORMANCE, "memory_usage_mb")]
-OPTIONAL_FIELDS = [(PERFORMANCE, "exception_type"), (PERFORMANCE, "memory_usage_mb"), (OUTCOME, "expected_decision")]
+OPTIONAL_FIELDS = [
+    (PERFORMANCE, "exception_type"),
+    (PERFORMANCE, "memory_usage_mb"),
+    (OUTCOME, "expected_decision"),
+]
 
 fields_of = pytest.mark.parametrize
 
@@ -128,13 +145,17 @@ def append_and_read(metrics: MetricsAppender, kind: Kind, **changed: Any) -> dic
     return record
 
 
-def assert_written_as(metrics: MetricsAppender, kind: Kind, field: str, value: Any, expected: Any) -> None:
+def assert_written_as(
+    metrics: MetricsAppender, kind: Kind, field: str, value: Any, expected: Any
+) -> None:
     """Assert which value a field has in the file, and of which type."""
     found = append_and_read(metrics, kind, **{field: value})[field]
     assert (found, type(found)) == (expected, type(expected))
 
 
-def assert_refused(metrics: MetricsAppender, kind: Kind, *wrong: str, **changed: Any) -> InvalidRecordError:
+def assert_refused(
+    metrics: MetricsAppender, kind: Kind, *wrong: str, **changed: Any
+) -> InvalidRecordError:
     """Assert that just the wrong fields are named, and that no file came to be."""
     with pytest.raises(InvalidRecordError) as caught:
         getattr(metrics, kind.method)(**{**kind.arguments, **changed})
@@ -145,22 +166,51 @@ def assert_refused(metrics: MetricsAppender, kind: Kind, *wrong: str, **changed:
 
 
 @fields_of(("kind", "field"), TEXT_FIELDS)
-def test_text_of_every_sort_is_written_as_the_text_it_is(metrics: MetricsAppender, kind: Kind, field: str) -> None:
+def test_text_of_every_sort_is_written_as_the_text_it_is(
+    metrics: MetricsAppender, kind: Kind, field: str
+) -> None:
     """A text, a subclass of it, a text enum and a NumPy text are written by their characters."""
-    for value in ("", "Zoë", LyingText("production"), np.str_("production"), TextState.PRODUCTION, MixedState.PRODUCTION):
+    for value in (
+        "",
+        "Zoë",
+        LyingText("production"),
+        np.str_("production"),
+        TextState.PRODUCTION,
+        MixedState.PRODUCTION,
+    ):
         assert_written_as(metrics, kind, field, value, str.__str__(value))
 
 
 @fields_of(("kind", "field"), TEXT_FIELDS)
-def test_what_is_no_text_is_refused_in_a_text_field(metrics: MetricsAppender, kind: Kind, field: str) -> None:
+def test_what_is_no_text_is_refused_in_a_text_field(
+    metrics: MetricsAppender, kind: Kind, field: str
+) -> None:
     """A text field takes text only, without lone surrogates, and guesses nothing."""
-    for value in (5, True, 1.5, b"x", np.bytes_(b"x"), np.int64(1), Path("x"), ["x"], Decimal(1), object(), "\ud800", "a\udfffb"):
+    for value in (
+        5,
+        True,
+        1.5,
+        b"x",
+        np.bytes_(b"x"),
+        np.int64(1),
+        Path("x"),
+        ["x"],
+        Decimal(1),
+        object(),
+        "\ud800",
+        "a\udfffb",
+    ):
         assert_refused(metrics, kind, field, **{field: value})
 
 
 @fields_of(("kind", "field"), COUNT_FIELDS)
-def test_whole_numbers_of_every_sort_are_written_as_integers(metrics: MetricsAppender, kind: Kind, field: str) -> None:
-    """Counts take integers, whole floats and decimals, NumPy's numbers, subclasses and enums, and are written as integers."""
+def test_whole_numbers_of_every_sort_are_written_as_integers(
+    metrics: MetricsAppender, kind: Kind, field: str
+) -> None:
+    """Counts take integers, whole floats and decimals, NumPy's numbers, subclasses and enums.
+
+    Are written as integers.
+    """
     numbers: list[Any] = [
         25,
         25.0,
@@ -172,25 +222,59 @@ def test_whole_numbers_of_every_sort_are_written_as_integers(metrics: MetricsApp
     ]
     for value in [*numbers, np.float16(25), np.float32(25), np.float64(25)]:
         assert_written_as(metrics, kind, field, value, 25)
-    for value, expected in [(0, 0), (-0.0, 0), (Level.THREE, 3), (2**53 + 1, 2**53 + 1), (2**64, 2**64), (1e20, 10**20)]:
+    for value, expected in [
+        (0, 0),
+        (-0.0, 0),
+        (Level.THREE, 3),
+        (2**53 + 1, 2**53 + 1),
+        (2**64, 2**64),
+        (1e20, 10**20),
+    ]:
         assert_written_as(metrics, kind, field, value, expected)
-    for value, expected in [(Decimal("-0"), 0), (Decimal(2**53 + 1), 2**53 + 1), (Decimal("1e300"), 10**300)]:
+    for value, expected in [
+        (Decimal("-0"), 0),
+        (Decimal(2**53 + 1), 2**53 + 1),
+        (Decimal("1e300"), 10**300),
+    ]:
         assert_written_as(metrics, kind, field, value, expected)
 
 
 @fields_of(("kind", "field"), COUNT_FIELDS)
 def test_what_is_no_count_is_refused(metrics: MetricsAppender, kind: Kind, field: str) -> None:
     """A bool, a fraction, a negative or infinite number, a text and an array are no counts."""
-    for value in (True, np.bool_(True), 25.5, np.float32(25.5), -1, -1.0, np.int64(-1), math.nan, np.float64("inf")):
+    for value in (
+        True,
+        np.bool_(True),
+        25.5,
+        np.float32(25.5),
+        -1,
+        -1.0,
+        np.int64(-1),
+        math.nan,
+        np.float64("inf"),
+    ):
         assert_refused(metrics, kind, field, **{field: value})
     for other in ("5", b"5", None, Fraction(5), 5j, np.array(5), np.array([5])):
         assert_refused(metrics, kind, field, **{field: other})
-    for text in ("25.5", f"{2**53}.5", "-1", "NaN", "sNaN", "Infinity", "1e400", "1e999999", "1e-999999"):
+    for text in (
+        "25.5",
+        f"{2**53}.5",
+        "-1",
+        "NaN",
+        "sNaN",
+        "Infinity",
+        "1e400",
+        "1e999999",
+        "1e-999999",
+    ):
         assert_refused(metrics, kind, field, **{field: Decimal(text)})
 
 
 def test_a_count_of_more_digits_than_a_reader_converts_is_refused(metrics: MetricsAppender) -> None:
-    """Python neither writes nor reads integers of more than 4300 digits: they are named like any wrong field."""
+    """Python neither writes nor reads integers of more than 4300 digits.
+
+    They are named like any wrong field.
+    """
     assert_refused(metrics, PERFORMANCE, "execution_time_ms", execution_time_ms=10**5000)
 
 
@@ -203,9 +287,25 @@ def test_numpy_spans_and_instants_are_no_numbers(metrics: MetricsAppender) -> No
 
 
 @fields_of(("kind", "field"), NUMBER_FIELDS)
-def test_numbers_of_every_sort_are_written_as_floats(metrics: MetricsAppender, kind: Kind, field: str) -> None:
-    """Measured values take integers, floats, decimals, and NumPy's numbers, and are written as floats."""
-    for number in (int, float, Decimal, LyingInt, np.int8, np.uint64, np.int64, np.float16, np.float32, np.float64):
+def test_numbers_of_every_sort_are_written_as_floats(
+    metrics: MetricsAppender, kind: Kind, field: str
+) -> None:
+    """Measured values take integers, floats, decimals, and NumPy's numbers.
+
+    Are written as floats.
+    """
+    for number in (
+        int,
+        float,
+        Decimal,
+        LyingInt,
+        np.int8,
+        np.uint64,
+        np.int64,
+        np.float16,
+        np.float32,
+        np.float64,
+    ):
         assert_written_as(metrics, kind, field, number(1), 1.0)
     assert_written_as(metrics, kind, field, np.float32(0.9), float(np.float32(0.9)))
     assert_written_as(metrics, kind, field, np.float64(0.1), 0.1)
@@ -214,7 +314,9 @@ def test_numbers_of_every_sort_are_written_as_floats(metrics: MetricsAppender, k
 
 
 @fields_of(("kind", "field"), NUMBER_FIELDS)
-def test_what_is_no_finite_number_of_0_or_more_is_refused(metrics: MetricsAppender, kind: Kind, field: str) -> None:
+def test_what_is_no_finite_number_of_0_or_more_is_refused(
+    metrics: MetricsAppender, kind: Kind, field: str
+) -> None:
     """A bool, a negative number, NaN, an infinity, a text and a date are no measured values."""
     for value in (
         True,
@@ -230,7 +332,15 @@ def test_what_is_no_finite_number_of_0_or_more_is_refused(metrics: MetricsAppend
         10**5000,
     ):
         assert_refused(metrics, kind, field, **{field: value})
-    for other in ("0.5", b"1", [1], 1j, np.complex128(1), np.array(0.5), datetime(1970, 1, 1, tzinfo=UTC)):
+    for other in (
+        "0.5",
+        b"1",
+        [1],
+        1j,
+        np.complex128(1),
+        np.array(0.5),
+        datetime(1970, 1, 1, tzinfo=UTC),
+    ):
         assert_refused(metrics, kind, field, **{field: other})
 
 
@@ -249,7 +359,9 @@ def test_a_long_double_is_written_as_the_float_it_is_nearest_to(metrics: Metrics
 
 
 @fields_of(("kind", "field"), FRACTION_FIELDS)
-def test_fractions_are_taken_from_0_to_1_and_not_beyond(metrics: MetricsAppender, kind: Kind, field: str) -> None:
+def test_fractions_are_taken_from_0_to_1_and_not_beyond(
+    metrics: MetricsAppender, kind: Kind, field: str
+) -> None:
     """0 and 1 themselves are fractions, the next float above 1 is not, and `None` is not."""
     for value in (1.0 + 2**-52, 2, np.float32(1.5), None):
         assert_refused(metrics, kind, field, **{field: value})
@@ -258,7 +370,9 @@ def test_fractions_are_taken_from_0_to_1_and_not_beyond(metrics: MetricsAppender
 
 
 @fields_of(("kind", "field"), FLAG_FIELDS)
-def test_flags_take_bools_and_nothing_that_resembles_them(metrics: MetricsAppender, kind: Kind, field: str) -> None:
+def test_flags_take_bools_and_nothing_that_resembles_them(
+    metrics: MetricsAppender, kind: Kind, field: str
+) -> None:
     """Python's and NumPy's bools are flags; 0, 1, texts and `None` are not."""
     resembling: list[Any] = [0, 1, 1.0, np.int64(1), "true", "", None, [], np.array(True)]
     for wrong in resembling:
@@ -268,22 +382,43 @@ def test_flags_take_bools_and_nothing_that_resembles_them(metrics: MetricsAppend
 
 
 @fields_of(("kind", "field"), OPTIONAL_FIELDS)
-def test_a_field_that_is_none_is_written_as_null(metrics: MetricsAppender, kind: Kind, field: str) -> None:
+def test_a_field_that_is_none_is_written_as_null(
+    metrics: MetricsAppender, kind: Kind, field: str
+) -> None:
     """`None` stands in the line as `null`, it is not left out."""
     append_and_read(metrics, kind, **{field: None})
     assert f'"{field}":null'.encode() in (metrics.metrics_dir / kind.filename).read_bytes()
 
 
 def test_patterns_detail_takes_numpy_keys_and_flags(metrics: MetricsAppender) -> None:
-    """The dict of a fidelity metric may come from NumPy, keys and values, and be a subclass of dict."""
-    for detail in ({np.str_("p"): np.bool_(True), TextState.PRODUCTION: False}, OrderedDict(p=np.bool_(True), production=False)):
-        assert_written_as(metrics, FIDELITY, "patterns_detail", detail, {"p": True, "production": False})
+    """The dict of a fidelity metric may come from NumPy, keys and values.
+
+    Be a subclass of dict.
+    """
+    for detail in (
+        {np.str_("p"): np.bool_(True), TextState.PRODUCTION: False},
+        OrderedDict(p=np.bool_(True), production=False),
+    ):
+        assert_written_as(
+            metrics, FIDELITY, "patterns_detail", detail, {"p": True, "production": False}
+        )
     assert_written_as(metrics, FIDELITY, "patterns_detail", {}, {})
 
 
 def test_patterns_detail_refuses_what_is_no_dict_of_flags(metrics: MetricsAppender) -> None:
     """Each pattern has a text key and a bool."""
-    for value in (None, [], "p", {"p": 1}, {"p": None}, {"p": "yes"}, {1: True}, {"\ud800": True}, {"p": {"q": True}}, [("p", True)]):
+    for value in (
+        None,
+        [],
+        "p",
+        {"p": 1},
+        {"p": None},
+        {"p": "yes"},
+        {1: True},
+        {"\ud800": True},
+        {"p": {"q": True}},
+        [("p", True)],
+    ):
         assert_refused(metrics, FIDELITY, "patterns_detail", patterns_detail=value)
 
 
@@ -294,21 +429,61 @@ def test_automated_checks_have_to_be_an_object(metrics: MetricsAppender) -> None
 
 
 WRONG_FIELDS: list[tuple[Kind, dict[str, Any]]] = [
-    (PERFORMANCE, {"execution_id": 5, "execution_time_ms": -1, "exception_occurred": 1, "memory_usage_mb": math.nan, "agent": None}),
-    (OUTCOME, {"decision": None, "correct": "yes", "confidence": 1.5, "reasoning": b"r", "timestamp": -1, "skill_name": "a/b"}),
-    (FIDELITY, {"pattern_fidelity": math.inf, "patterns_followed": True, "patterns_missed": 0.5, "patterns_detail": None}),
-    (PROMOTION, {"from_state": 1, "reason": "\ud800", "automated_checks": None, "timestamp": math.nan, "skill_name": ""}),
+    (
+        PERFORMANCE,
+        {
+            "execution_id": 5,
+            "execution_time_ms": -1,
+            "exception_occurred": 1,
+            "memory_usage_mb": math.nan,
+            "agent": None,
+        },
+    ),
+    (
+        OUTCOME,
+        {
+            "decision": None,
+            "correct": "yes",
+            "confidence": 1.5,
+            "reasoning": b"r",
+            "timestamp": -1,
+            "skill_name": "a/b",
+        },
+    ),
+    (
+        FIDELITY,
+        {
+            "pattern_fidelity": math.inf,
+            "patterns_followed": True,
+            "patterns_missed": 0.5,
+            "patterns_detail": None,
+        },
+    ),
+    (
+        PROMOTION,
+        {
+            "from_state": 1,
+            "reason": "\ud800",
+            "automated_checks": None,
+            "timestamp": math.nan,
+            "skill_name": "",
+        },
+    ),
     (ROLLBACK, {"trigger_metric": None, "automated": 1, "timestamp": True, "skill_name": 5}),
 ]
 
 
 @fields_of(("kind", "wrong"), WRONG_FIELDS)
-def test_every_wrong_field_is_named_in_one_error(metrics: MetricsAppender, kind: Kind, wrong: dict[str, Any]) -> None:
+def test_every_wrong_field_is_named_in_one_error(
+    metrics: MetricsAppender, kind: Kind, wrong: dict[str, Any]
+) -> None:
     """A caller learns of all wrong fields at once, and nothing was opened."""
     assert_refused(metrics, kind, *wrong, **wrong)
 
 
-def test_wrong_values_in_automated_checks_are_named_by_their_place_beside_other_fields(metrics: MetricsAppender) -> None:
+def test_wrong_values_in_automated_checks_are_named_by_their_place_beside_other_fields(
+    metrics: MetricsAppender,
+) -> None:
     """A nested fault is told with the path to it, together with the faults of other fields."""
     checks = {"ok": 1, "tests": [{"loss": math.nan}, {"raw": b"x"}]}
     places = ["automated_checks.tests[0].loss", "automated_checks.tests[1].raw", "approver"]
@@ -340,7 +515,16 @@ builtins.last = Last(metrics)
 
 def test_all_kinds_are_checked_while_the_interpreter_ends(metrics: MetricsAppender) -> None:
     """What is mended and what is refused too, when the modules have been emptied already."""
-    done = subprocess.run([sys.executable, "-c", AT_THE_END, str(metrics.metrics_dir)], check=True, capture_output=True)
+    done = subprocess.run(
+        [sys.executable, "-c", AT_THE_END, str(metrics.metrics_dir)],
+        check=True,
+        capture_output=True,
+    )
     assert done.stdout == b"execution_time_ms, 1", done.stderr.decode()
-    assert [record["execution_time_ms"] for record in metrics.read_metrics("s_performance.json")] == [0, 1]
-    assert [event["event_type"] for event in metrics.read_metrics("s_promotion_log.json")] == ["promotion", "rollback"]
+    assert [
+        record["execution_time_ms"] for record in metrics.read_metrics("s_performance.json")
+    ] == [0, 1]
+    assert [event["event_type"] for event in metrics.read_metrics("s_promotion_log.json")] == [
+        "promotion",
+        "rollback",
+    ]

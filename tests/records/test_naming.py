@@ -74,7 +74,9 @@ def test_a_persons_text_of_any_script_names_a_file_just_as_it_is(tmp_path: Path,
 
 
 @pytest.mark.parametrize("name", [*REFUSED, "a\ud800", *WRONG_TYPES], ids=repr)
-def test_a_name_that_could_leave_the_directory_is_refused_before_anything_is_opened(tmp_path: Path, name: str) -> None:
+def test_a_name_that_could_leave_the_directory_is_refused_before_anything_is_opened(
+    tmp_path: Path, name: str
+) -> None:
     """Every method names `skill_name`, and the directory stays as it was."""
     metrics = MetricsAppender(tmp_path / "metrics")
     calls: list[Callable[[], None]] = [
@@ -92,8 +94,14 @@ def test_a_name_that_could_leave_the_directory_is_refused_before_anything_is_ope
     assert [found.name for found in tmp_path.rglob("*")] == ["metrics"]
 
 
-@pytest.mark.parametrize("name", [*REFUSED, "a\ud800", "a" * 256, "é" * 128, *WRONG_TYPES], ids=lambda name: repr(name)[:20])
-def test_a_file_name_that_leaves_the_directory_is_refused_when_the_reader_is_called(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    "name",
+    [*REFUSED, "a\ud800", "a" * 256, "é" * 128, *WRONG_TYPES],
+    ids=lambda name: repr(name)[:20],
+)
+def test_a_file_name_that_leaves_the_directory_is_refused_when_the_reader_is_called(
+    tmp_path: Path, name: str
+) -> None:
     """Both readers refuse at the call; the iterating one does not wait for its first record."""
     metrics = MetricsAppender(tmp_path)
     for read in (metrics.read_metrics, metrics.iter_metrics):
@@ -124,7 +132,9 @@ def test_a_subclass_of_text_names_what_its_characters_name(tmp_path: Path) -> No
     metrics = MetricsAppender(Markup(directory), durability="os")
     for _ in range(2):
         metrics.append_performance_metric(skill, "e", 1, "a")
-    metrics.append_many([PerformanceMetric(skill_name=skill, execution_id="e", execution_time_ms=1, agent="a")])
+    metrics.append_many(
+        [PerformanceMetric(skill_name=skill, execution_id="e", execution_time_ms=1, agent="a")]
+    )
 
     async def main() -> None:
         async with AsyncMetricsAppender(Markup(directory)) as appender:
@@ -133,12 +143,18 @@ def test_a_subclass_of_text_names_what_its_characters_name(tmp_path: Path) -> No
 
     asyncio.run(main())
     AppendLog(Markup(directory / name)).append({})
-    for records in (metrics.read_metrics(filename), list(metrics.iter_metrics(filename)), AppendLog(Markup(directory / name)).read()):
+    for records in (
+        metrics.read_metrics(filename),
+        list(metrics.iter_metrics(filename)),
+        AppendLog(Markup(directory / name)).read(),
+    ):
         assert len(records) == 6
     with metrics.follow(filename, "beginning") as follower:
         _, cursor = next(follower)
     metrics.save_cursor(filename, cursor_name, cursor)
-    assert metrics.load_cursor(filename, cursor_name) == metrics.cursors(filename)["&here"] == cursor
+    assert (
+        metrics.load_cursor(filename, cursor_name) == metrics.cursors(filename)["&here"] == cursor
+    )
     assert metrics.rotate(filename) is not None
     assert [found.name for found in tmp_path.iterdir()] == ["R&D's"]
     assert {found.name[: len(name)] for found in directory.iterdir()} == {name}
@@ -146,7 +162,9 @@ def test_a_subclass_of_text_names_what_its_characters_name(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("character", ["x", "é", "技", "👩"])
-def test_a_file_name_of_255_bytes_is_taken_and_of_256_is_refused(suffix: str, character: str) -> None:
+def test_a_file_name_of_255_bytes_is_taken_and_of_256_is_refused(
+    suffix: str, character: str
+) -> None:
     """The limit is that of file systems: bytes of UTF-8 with the suffix, not characters."""
     room = 255 - len(suffix)
     width = len(character.encode())
@@ -172,27 +190,52 @@ def test_the_longest_name_is_written_and_read(tmp_path: Path, character: str) ->
 @given(st.text(max_size=80))
 @example("a\x9f")
 @example("/")
-@settings(deadline=None, max_examples=200, database=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(
+    deadline=None, max_examples=200, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
 def test_a_name_is_either_a_plain_file_name_or_refused(name: str) -> None:
     """Whatever text comes, what is taken is one path component without control characters."""
     try:
         filename = naming.file_name(name, naming.PERFORMANCE)
     except InvalidRecordError:
-        is_odd = name in {"", ".", ".."} or not {"/", "\\"}.isdisjoint(name) or len(name.encode(errors="replace")) > 200
+        is_odd = (
+            name in {"", ".", ".."}
+            or not {"/", "\\"}.isdisjoint(name)
+            or len(name.encode(errors="replace")) > 200
+        )
         assert is_odd or any(unicodedata.category(character) in {"Cc", "Cs"} for character in name)
         return
-    assert os.path.basename(os.path.normpath(f"directory/{filename}")) == filename == f"{name}_performance.json"
+    assert (
+        os.path.basename(os.path.normpath(f"directory/{filename}"))
+        == filename
+        == f"{name}_performance.json"
+    )
     assert not any(unicodedata.category(character) == "Cc" for character in filename)
     assert len(filename.encode()) <= 255
 
 
 @pytest.mark.parametrize("kind", [MetricsAppender, AsyncMetricsAppender, AppendLog, AsyncAppendLog])
-def test_a_path_that_can_name_no_file_is_refused_before_anything_is_made(tmp_path: Path, kind: Any) -> None:
-    """A NUL, what the file system has no bytes for, and what is no path; anything else would come up in the middle of an append."""
-    for wrong in (f"{tmp_path}/a\0b", tmp_path / "a\0b", os.fsencode(tmp_path) + b"/a\0b", f"{tmp_path}/\ud800", 5, ["a"], object()):
+def test_a_path_that_can_name_no_file_is_refused_before_anything_is_made(
+    tmp_path: Path, kind: Any
+) -> None:
+    """A NUL, what the file system has no bytes for, and what is no path.
+
+    Anything else would come up in the middle of an append.
+    """
+    for wrong in (
+        f"{tmp_path}/a\0b",
+        tmp_path / "a\0b",
+        os.fsencode(tmp_path) + b"/a\0b",
+        f"{tmp_path}/\ud800",
+        5,
+        ["a"],
+        object(),
+    ):
         with pytest.raises(InvalidRecordError, match="nothing was written") as caught:
             kind(wrong)
-        assert [fault.field for fault in caught.value.faults] == ["metrics_dir" if "Metrics" in kind.__name__ else "path"]
+        assert [fault.field for fault in caught.value.faults] == [
+            "metrics_dir" if "Metrics" in kind.__name__ else "path"
+        ]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -206,7 +249,9 @@ def test_a_path_in_bytes_is_the_one_that_the_system_means(tmp_path: Path) -> Non
     assert os.listdir(tmp_path) == ["café"]
 
 
-def test_the_environment_variable_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_variable_comes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`METRICS_APPENDER_DIR` wins over the folder that is there, and is made when it is not."""
     (tmp_path / "modules/infrastructure/wre_core").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
@@ -215,8 +260,13 @@ def test_the_environment_variable_comes_first(tmp_path: Path, monkeypatch: pytes
     assert (tmp_path / "chosen" / "here").is_dir()
 
 
-def test_a_relative_path_in_the_environment_is_below_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The directory is settled when the appender is made: a later change of directory does not move it."""
+def test_a_relative_path_in_the_environment_is_below_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The directory is settled when the appender is made.
+
+    A later change of directory does not move it.
+    """
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("METRICS_APPENDER_DIR", "chosen")
     metrics = MetricsAppender()
@@ -225,7 +275,9 @@ def test_a_relative_path_in_the_environment_is_below_the_working_directory(tmp_p
 
 
 @pytest.mark.parametrize("is_empty", [True, False])
-def test_the_engines_folder_is_used_where_it_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_empty: bool) -> None:
+def test_the_engines_folder_is_used_where_it_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_empty: bool
+) -> None:
     """Without the variable, or with an empty one, `modules/infrastructure/wre_core` has the metrics below it."""
     (tmp_path / "modules/infrastructure/wre_core").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)

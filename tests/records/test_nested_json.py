@@ -1,4 +1,7 @@
-"""JSON of any depth: the same verdict and the same value as the standard library's decoder, and no end to the depth."""
+"""JSON of any depth.
+
+The same verdict and the same value as the standard library's decoder, and no end to the depth.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 TEXTS = st.text(st.sampled_from('a"\\/é😀\n\x00{}[]:, '), max_size=4)
-SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXTS
-VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3), max_leaves=12)
-FORMS: list[dict[str, Any]] = [{}, {"indent": 1}, {"separators": (",", ":")}, {"separators": (" , \t", "\r : "), "ensure_ascii": False}]
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXTS
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=12,
+)
+FORMS: list[dict[str, Any]] = [
+    {},
+    {"indent": 1},
+    {"separators": (",", ":")},
+    {"separators": (" , \t", "\r : "), "ensure_ascii": False},
+]
 
 
 @given(value=VALUES, form=st.sampled_from(FORMS))
@@ -28,7 +46,11 @@ def test_a_value_is_what_its_text_says(value: Any, form: dict[str, Any]) -> None
     assert nested_json._decode_flat(text, 0) == (value, len(text))
 
 
-@given(st.lists(st.sampled_from([*'{}[]:,"\\ x\n', "1", "-", '"a"', "null", "NaN", "\ufeff"]), max_size=9).map("".join))
+@given(
+    st.lists(
+        st.sampled_from([*'{}[]:,"\\ x\n', "1", "-", '"a"', "null", "NaN", "\ufeff"]), max_size=9
+    ).map("".join)
+)
 @example('{"a":1,}')
 @example("[1,]")
 @example("[,1]")
@@ -42,9 +64,13 @@ def test_a_value_is_what_its_text_says(value: Any, form: dict[str, Any]) -> None
 def test_what_is_no_json_is_refused(text: str) -> None:
     """Wherever the standard library refuses it, and nowhere else, with or without recursion."""
     refuse = nested_json._refuse_constant
-    assert verdict(nested_json.decode, text) == verdict(lambda text: json.loads(text, parse_constant=refuse), text)
+    assert verdict(nested_json.decode, text) == verdict(
+        lambda text: json.loads(text, parse_constant=refuse), text
+    )
     text = text.lstrip()
-    assert verdict(lambda text: nested_json._decode_flat(text, 0), text) == verdict(nested_json._DECODER.raw_decode, text)
+    assert verdict(lambda text: nested_json._decode_flat(text, 0), text) == verdict(
+        nested_json._DECODER.raw_decode, text
+    )
 
 
 def verdict(decode: Callable[[str], Any], text: str) -> str:
@@ -55,7 +81,9 @@ def verdict(decode: Callable[[str], Any], text: str) -> str:
         return "refused"
 
 
-@pytest.mark.parametrize(("opening", "closing"), [('{"a":', "}"), ("[", "]"), ('[{"b":2,"a":[0,', "]}]")])
+@pytest.mark.parametrize(
+    ("opening", "closing"), [('{"a":', "}"), ("[", "]"), ('[{"b":2,"a":[0,', "]}]")]
+)
 def test_there_is_no_end_to_the_depth(opening: str, closing: str) -> None:
     """Far below any stack, and what is wrong down there."""
     depth = 30_000

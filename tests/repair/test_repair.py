@@ -118,12 +118,19 @@ GLUED = {
 
 
 @pytest.mark.parametrize(("glued", "split", "moved"), GLUED.values(), ids=GLUED.keys())
-def test_glued_objects_get_lines_of_their_own(path: str, glued: bytes, split: bytes, moved: bytes) -> None:
-    """In place where a byte is to spare, else at the end of the log; every other line stays where it is."""
+def test_glued_objects_get_lines_of_their_own(
+    path: str, glued: bytes, split: bytes, moved: bytes
+) -> None:
+    """In place where a byte is to spare, else at the end of the log.
+
+    Every other line stays where it is.
+    """
     write(path, GOOD[0], glued, GOOD[1])
     assert actions(path) == ["moved" if moved else "split"]
     assert read(path) == GOOD[0] + b"\n" + split + b"\n" + GOOD[1] + b"\n" + moved
-    assert read(torn_path(path)) == (b"" if glued.translate(None, b" \t\r") == glued and not moved else read(torn_path(path)))
+    assert read(torn_path(path)) == (
+        b"" if glued.translate(None, b" \t\r") == glued and not moved else read(torn_path(path))
+    )
     assert actions(path) == []
     assert check(path).is_clean
 
@@ -133,7 +140,10 @@ def test_a_deep_line_is_never_moved(path: str) -> None:
     deep = b'{"a":' * 3000 + b"{}" + b"}" * 3000
     write(path, GOOD[0], deep, b'{"a":' * 300 + b"{}" + b"}" * 300, b"bad", deep + b" " + deep)
     before = read(path)
-    assert deep_in_the_stack(sys.getrecursionlimit() - 300, lambda: actions(path)) == ["put_aside", "split"]
+    assert deep_in_the_stack(sys.getrecursionlimit() - 300, lambda: actions(path)) == [
+        "put_aside",
+        "split",
+    ]
     assert read(torn_path(path)) == b"bad\n"
     assert read(path) == before.replace(b"bad\n", b"    ").replace(b"} {", b"}\n{")
     assert check(path).is_clean
@@ -148,7 +158,13 @@ def test_kinds_to_keep_are_left_and_told(tmp_path: Path) -> None:
     odd = b'{"some": "record"}'
     write(path, event(1), odd, event(1), b"bad", odd + event(2))
     assert actions(path, keep={"schema", "duplicate_id"}) == ["left", "left", "put_aside", "split"]
-    assert [line.strip() for line in read(path).splitlines()] == [event(1), odd, event(1), odd.replace(b": ", b":"), event(2)]
+    assert [line.strip() for line in read(path).splitlines()] == [
+        event(1),
+        odd,
+        event(1),
+        odd.replace(b": ", b":"),
+        event(2),
+    ]
     assert repair(path, keep={"schema", "duplicate_id"}).exit_status == 1
     assert actions(path) == ["put_aside"] * 3
     assert [line.strip() for line in read(path).splitlines()] == [event(1), event(2)]
@@ -172,12 +188,18 @@ def test_a_dry_run_tells_all_and_changes_nothing(path: str) -> None:
     assert report.exit_status == 1
     assert json.loads(json.dumps(report.as_dict()))["changes"][0]["fault"]["line_number"] == 2
     after = os.stat(path)
-    assert (before.st_size, before.st_mtime_ns, before.st_ino) == (after.st_size, after.st_mtime_ns, after.st_ino)
+    assert (before.st_size, before.st_mtime_ns, before.st_ino) == (
+        after.st_size,
+        after.st_mtime_ns,
+        after.st_ino,
+    )
     assert os.listdir(os.path.dirname(path)) == [os.path.basename(path)]
     assert repair(path).exit_status == 0
 
 
-def test_a_clean_log_is_not_touched(path: str, hold: Callable[[str], AbstractContextManager[int]]) -> None:
+def test_a_clean_log_is_not_touched(
+    path: str, hold: Callable[[str], AbstractContextManager[int]]
+) -> None:
     """Not even its lock is taken."""
     write(path, *GOOD)
     with hold(path):
@@ -212,19 +234,28 @@ def test_a_log_that_cannot_be_repaired_is_told_and_the_others_are_repaired(
     late, refused, pipe = (failure.reason for failure in report.errors)
     assert late.startswith("no lock within 0.05 s")
     assert late.count("nothing was written") == 1
-    assert refused == f"{torn_path(c)}: Is a directory (every byte is in the file or in its .torn; repair again)"
+    assert (
+        refused
+        == f"{torn_path(c)}: Is a directory (every byte is in the file or in its .torn; repair again)"
+    )
     assert str(report.errors[2]) == f"{d}: {pipe}" == f"{d}: not a regular file"
     assert [read(path) for path in (a, b, c)] == [b"    {}\n", b"bad\n{}\n", b"bad\n{}\n"]
     os.rmdir(torn_path(c))
     os.unlink(d)
     report = repair(tmp_path)
-    assert (report.errors, report.exit_status, [change.fault.path for change in report.changes]) == ((), 0, [b, c])
+    assert (
+        report.errors,
+        report.exit_status,
+        [change.fault.path for change in report.changes],
+    ) == ((), 0, [b, c])
 
 
 # Locks
 
 
-def test_a_writer_that_keeps_the_lock_is_waited_for_and_no_longer(path: str, hold: Callable[[str], AbstractContextManager[int]]) -> None:
+def test_a_writer_that_keeps_the_lock_is_waited_for_and_no_longer(
+    path: str, hold: Callable[[str], AbstractContextManager[int]]
+) -> None:
     """Nothing is changed then."""
     write(path, b"bad", b"{}")
     with hold(path), pytest.raises(LockTimeoutError, match="nothing was written"):
@@ -255,7 +286,9 @@ def before_the_lock(monkeypatch: pytest.MonkeyPatch, change: Callable[[], None])
     monkeypatch.setattr(repair_log, "_maintenance_of", maintenance_of)
 
 
-def test_what_is_added_before_the_lock_is_repaired_too(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_added_before_the_lock_is_repaired_too(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What was looked at is not looked at again, but verified; the rest is."""
     write(path, b"bad", GOOD[0])
 
@@ -273,7 +306,9 @@ def test_what_is_added_before_the_lock_is_repaired_too(path: str, monkeypatch: p
 
 
 @pytest.mark.parametrize("way", ["rotated", "repaired", "replaced", "removed", "changed"])
-def test_a_file_that_is_another_before_the_lock_is_looked_at_anew(path: str, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+def test_a_file_that_is_another_before_the_lock_is_looked_at_anew(
+    path: str, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
     """Rotated by the library, repaired by somebody else, replaced, taken away, or its bad line gone."""
     write(path, b"bad", GOOD[0], b"worse")
     size = os.path.getsize(path)
@@ -300,7 +335,9 @@ def test_a_file_that_is_another_before_the_lock_is_looked_at_anew(path: str, mon
     assert check(path).is_clean
     assert len(AppendLog(path).read()) == 1
     aside = read(torn_path(path))
-    assert aside == {"changed": b"", "replaced": b"bad\n", "rotated": b"another\nbad\nworse\n"}.get(way, b"bad\nworse\n")
+    assert aside == {"changed": b"", "replaced": b"bad\n", "rotated": b"another\nbad\nworse\n"}.get(
+        way, b"bad\nworse\n"
+    )
 
 
 # Sealed segments
@@ -348,12 +385,17 @@ def test_what_moves_out_of_a_segment_stays_where_every_line_of_the_file_is_bad(p
     assert actions(path) == ["moved", "put_aside", "put_aside", "cut"]
     assert read(path) == b'{"b":2}\n{"c":3}\n'
     assert AppendLog(path).read() == [{"a": 1}, {"b": 2}, {"c": 3}]
-    assert sorted(read(torn_path(path)).split(b"\n")) == sorted([b"bad", b"worse", b'torn{"a":1}{"b":2}{"c":3}', b""])
+    assert sorted(read(torn_path(path)).split(b"\n")) == sorted(
+        [b"bad", b"worse", b'torn{"a":1}{"b":2}{"c":3}', b""]
+    )
     assert check(path).is_clean
 
 
 def test_a_segment_of_nothing_but_an_empty_line_is_left_and_told(path: str) -> None:
-    """Its one byte cannot become white space of another line; it does not go to `.torn` with every repair."""
+    """Its one byte cannot become white space of another line.
+
+    It does not go to `.torn` with every repair.
+    """
     sealed = seal(path, b"")
     assert actions(path) == ["left"]
     assert repair(path).exit_status == 1

@@ -1,6 +1,9 @@
-"""Every crash point of a repair: killed before, in the middle of, or failed by each of its calls, and the power cut between them.
+"""Every crash point of a repair.
 
-After each: no byte is lost, nothing is a record that was none, no record stands twice, and the next repair goes on.
+Killed before, in the middle of, or failed by each of its calls, and the power cut between them.
+
+After each: no byte is lost, nothing is a record that was none, no record stands twice, and the next
+repair goes on.
 """
 
 from __future__ import annotations
@@ -18,7 +21,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from damage import SUFFIX, event
-from system_calls import Call, OneFault, die, die_after_part, fail_with, intercepted, perform_unsynced, write_part
+from system_calls import (
+    Call,
+    OneFault,
+    die,
+    die_after_part,
+    fail_with,
+    intercepted,
+    perform_unsynced,
+    write_part,
+)
 
 from metrics_appender import AppendLog, check, repair
 from metrics_appender.fs.filename import sealed_path, torn_path
@@ -32,7 +44,19 @@ BAD = b'{"torn in mid-' + event(50)
 SPACED = event(60, is_compact=False) + event(61, is_compact=False)
 COMPACT = [event(70), event(71), event(72)]
 GOOD = [event(number) for number in range(5)]
-LINES = (GOOD[0], BAD, GOOD[1], SPACED, GOOD[2], b"".join(COMPACT), GOOD[3], b"\0" * 900 + GOOD[4], b"", GOOD[4], BAD + b"}")
+LINES = (
+    GOOD[0],
+    BAD,
+    GOOD[1],
+    SPACED,
+    GOOD[2],
+    b"".join(COMPACT),
+    GOOD[3],
+    b"\0" * 900 + GOOD[4],
+    b"",
+    GOOD[4],
+    BAD + b"}",
+)
 TAIL = b'{"torn'
 SEALED = (event(80), BAD + b"!", event(81), event(82) + event(83))
 RECORDS = [*GOOD, event(60), event(61), *COMPACT]
@@ -41,7 +65,10 @@ SEALED_RECORDS = [event(80), event(81), event(82), event(83)]
 
 @dataclass(frozen=True)
 class Damage:
-    """What is in the log before: a sealed segment or none, the lines and the tail of the active file; and what is good in it."""
+    """What is in the log before.
+
+    A sealed segment or none, the lines and the tail of the active file; and what is good in it.
+    """
 
     sealed: tuple[bytes, ...]
     lines: tuple[bytes, ...]
@@ -65,14 +92,20 @@ DAMAGES = {
     "objects without ids": Damage((), LINES[:7], b"", RECORDS[:4] + RECORDS[5:], "any.ndjson"),
     "a sealed segment": Damage(SEALED, (GOOD[0], GOOD[1]), b"", [*SEALED_RECORDS, *GOOD[:2]]),
     "nothing but bad lines": Damage((), (BAD, b"bad"), b"", []),
-    "a sealed segment and nothing but bad lines": Damage(SEALED, (BAD, b"bad"), TAIL, SEALED_RECORDS),
+    "a sealed segment and nothing but bad lines": Damage(
+        SEALED, (BAD, b"bad"), TAIL, SEALED_RECORDS
+    ),
 }
 of_all_damage = pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
 
 
 def content_of(directory: str) -> dict[str, bytes]:
     """Return the files that hold lines, or what was put aside, by name."""
-    return {name: Path(directory, name).read_bytes() for name in os.listdir(directory) if not name.endswith(".lock")}
+    return {
+        name: Path(directory, name).read_bytes()
+        for name in os.listdir(directory)
+        if not name.endswith(".lock")
+    }
 
 
 def canonical(line: bytes) -> str:
@@ -92,7 +125,9 @@ def judge(damage: Damage, path: str, *, is_whole: bool) -> None:
     mended = Counter(map(canonical, lines_of(path)))
     assert not mended - kept
     aside = Path(torn_path(path)).read_bytes()
-    assert all(any(form in aside for form in forms_of(record)) for record in (kept - mended).elements())
+    assert all(
+        any(form in aside for form in forms_of(record)) for record in (kept - mended).elements()
+    )
     assert not is_whole or mended == kept
     assert repair(path).changes == ()
     AppendLog(path).append_line(event(99) + b"\n")
@@ -118,7 +153,10 @@ def lines_of(path: str) -> list[bytes]:
     """Return the lines of all files of the log that have something in them, as any reader would that knows no marks."""
     found = content_of(os.path.dirname(path))
     found.pop(os.path.basename(torn_path(path)), None)
-    files = [*sorted(name for name in found if name != os.path.basename(path)), os.path.basename(path)]
+    files = [
+        *sorted(name for name in found if name != os.path.basename(path)),
+        os.path.basename(path),
+    ]
     return [line for name in files for line in found[name].split(b"\n")[:-1] if line.strip()]
 
 
@@ -150,7 +188,10 @@ class Cases:
         self.calls = self.run(0, perform_unsynced, is_fatal=False)
 
     def run(self, number: int, fault: Callable[[Call], Any], *, is_fatal: bool) -> list[Call]:
-        """Repair with a fault at one call, judge what it left; return the calls that were made in this process."""
+        """Repair with a fault at one call, judge what it left.
+
+        Return the calls that were made in this process.
+        """
         disk = OneFault(number, fault, perform_unsynced)
         path = self._damage.prepare(self._directory)
         error = None
@@ -162,8 +203,15 @@ class Cases:
                 error = repair_and_catch(path)
             disk.is_armed = False
         try:
-            if error and disk.calls[number - 1].name != "close" and any(call.name == "pwrite" for call in disk.calls[:number]):
-                assert "repair again" in error.__notes__[0] or "may be in the file" in error.__notes__[0]
+            if (
+                error
+                and disk.calls[number - 1].name != "close"
+                and any(call.name == "pwrite" for call in disk.calls[:number])
+            ):
+                assert (
+                    "repair again" in error.__notes__[0]
+                    or "may be in the file" in error.__notes__[0]
+                )
             judge(self._damage, path, is_whole=number == 0)
         except BaseException as failure:
             failure.add_note(f"{number}. {self.calls[number - 1] if self.calls else ''} {fault}")
@@ -216,7 +264,10 @@ def test_a_call_that_fails_does_no_harm_either(damage: Damage, tmp_path: Path) -
 
 
 class PowerCuts:
-    """Keeps what the files may hold if the power goes: of the writes that are not synced, any may be there, in full or by half."""
+    """Keeps what the files may hold if the power goes.
+
+    Of the writes that are not synced, any may be there, in full or by half.
+    """
 
     def __init__(self, directory: str) -> None:
         """Begin with what is on the disk."""
@@ -241,7 +292,9 @@ class PowerCuts:
     def _possible(self) -> list[dict[str, bytes]]:
         choices = []
         for name, writes in self._writes.items():
-            for chosen in itertools.product((None, slice(0, 1), slice(1, None), slice(None)), repeat=min(len(writes), 5)):
+            for chosen in itertools.product(
+                (None, slice(0, 1), slice(1, None), slice(None)), repeat=min(len(writes), 5)
+            ):
                 content = bytearray(self._synced[name])
                 for (offset, data), part in zip(writes[-5:], chosen, strict=True):
                     if part is not None:
@@ -258,7 +311,9 @@ def test_a_power_cut_in_the_middle_of_a_repair_does_no_harm(damage: Damage, tmp_
     cuts = PowerCuts(os.path.dirname(path))
     with intercepted(cuts):
         repair(path)
-    assert len(cuts.states) > (10 if damage.records else 1)  # nothing is overwritten where nothing is good: it is cut
+    assert len(cuts.states) > (
+        10 if damage.records else 1
+    )  # nothing is overwritten where nothing is good: it is cut
     again = str(tmp_path / "again")
     for state in cuts.states:
         os.mkdir(again)

@@ -16,9 +16,16 @@ from metrics_appender import AppendLog, check, repair
 from metrics_appender.fs.filename import torn_path
 
 ANY = settings(
-    deadline=None, max_examples=300, database=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+    deadline=None,
+    max_examples=300,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
-TAILS = st.one_of(st.just(b""), st.binary(min_size=1, max_size=20).filter(lambda data: b"\n" not in data), st.just(event(9999)))
+TAILS = st.one_of(
+    st.just(b""),
+    st.binary(min_size=1, max_size=20).filter(lambda data: b"\n" not in data),
+    st.just(event(9999)),
+)
 
 
 @pytest.fixture(scope="module")
@@ -51,23 +58,38 @@ def sorted_records(lines: list[bytes]) -> list[Any]:
 
 @given(damaged_lines(), TAILS)
 @ANY
-def test_a_check_finds_all_damage_and_nothing_else(path: str, lines: list[Line], tail: bytes) -> None:
+def test_a_check_finds_all_damage_and_nothing_else(
+    path: str, lines: list[Line], tail: bytes
+) -> None:
     """Each fault by its kind, line number and byte offset, in their order."""
     offsets = write(path, lines, tail)
-    expected = [(line.kind, number, offset) for number, (line, offset) in enumerate(zip(lines, offsets, strict=False), 1) if line.kind]
+    expected = [
+        (line.kind, number, offset)
+        for number, (line, offset) in enumerate(zip(lines, offsets, strict=False), 1)
+        if line.kind
+    ]
     expected += [("torn_tail", len(lines) + 1, offsets[-1])] if tail else []
     report = check(path)
-    assert [(fault.kind, fault.line_number, fault.byte_offset) for fault in report.faults] == expected
+    assert [
+        (fault.kind, fault.line_number, fault.byte_offset) for fault in report.faults
+    ] == expected
     (file,) = report.files
     assert (file.bytes, file.lines) == (len(read(path)), len(lines))
-    assert sum(file.records.values()) == sum(line.kind is None and bool(line.kept) for line in lines)
+    assert sum(file.records.values()) == sum(
+        line.kind is None and bool(line.kept) for line in lines
+    )
     assert report.exit_status == (1 if expected else 0)
 
 
 @given(damaged_lines(), TAILS)
 @ANY
-def test_a_repair_keeps_what_is_good_in_its_place_and_every_other_byte_aside(path: str, lines: list[Line], tail: bytes) -> None:
-    """Good lines stay to the byte, good objects get lines, the rest is in `.torn`; the next check is clean."""
+def test_a_repair_keeps_what_is_good_in_its_place_and_every_other_byte_aside(
+    path: str, lines: list[Line], tail: bytes
+) -> None:
+    """Good lines stay to the byte, good objects get lines, the rest is in `.torn`.
+
+    The next check is clean.
+    """
     offsets = write(path, lines, tail)
     before = read(path)
     report = repair(path, dry_run=True)
@@ -78,12 +100,18 @@ def test_a_repair_keeps_what_is_good_in_its_place_and_every_other_byte_aside(pat
     for line, offset in zip(lines, offsets, strict=False):
         if line.kind is None and line.kept:
             assert after[offset : offset + len(line.data)] == line.data
-        elif line.kind and not (line.kind == "glued" and len(line.kept) > 1 and line.data + b"\n" not in aside):
+        elif line.kind and not (
+            line.kind == "glued" and len(line.kept) > 1 and line.data + b"\n" not in aside
+        ):
             assert line.data + b"\n" in aside
     assert tail in aside
     kept = [part for line in lines for part in line.kept]
-    assert sorted_records([line for line in after.split(b"\n") if line.strip()]) == sorted_records(kept)
-    assert sorted(map(str, AppendLog(path).read())) == sorted(str(json.loads(part)) for part in kept)
+    assert sorted_records([line for line in after.split(b"\n") if line.strip()]) == sorted_records(
+        kept
+    )
+    assert sorted(map(str, AppendLog(path).read())) == sorted(
+        str(json.loads(part)) for part in kept
+    )
     assert after.endswith(b"\n") or not after
     assert check(path).is_clean
     assert repair(path).changes == ()

@@ -1,4 +1,7 @@
-"""Compressed files: any place reads as it would uncompressed, other programs read them, damage is told."""
+"""Compressed files.
+
+Any place reads as it would uncompressed, other programs read them, damage is told.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,9 @@ of_both = pytest.mark.parametrize("compression", ENDINGS)
 
 def pack(codec: Codec, data: bytes) -> bytes:
     """Pack block by block."""
-    return b"".join(codec.pack(data[start : start + BLOCK_BYTES]) for start in range(0, len(data), BLOCK_BYTES))
+    return b"".join(
+        codec.pack(data[start : start + BLOCK_BYTES]) for start in range(0, len(data), BLOCK_BYTES)
+    )
 
 
 def blocks_of(codec: Codec, packed: bytes, size: int) -> tuple[Blocks, list[int]]:
@@ -57,15 +62,24 @@ def test_other_programs_read_it(compression: Compression) -> None:
     if compression == "gzip":
         assert gzip.decompress(packed) == DATA
     else:
-        assert zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True).read() == DATA
+        assert (
+            zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True).read()
+            == DATA
+        )
 
 
 @of_both
 def test_what_another_program_compressed_is_read_too(compression: Compression) -> None:
     """Without lengths in its blocks it is one block; of several parts it is read to its end."""
     codec = codec_of(compression)
-    other: Callable[[bytes], bytes] = gzip.compress if compression == "gzip" else zstandard.ZstdCompressor().compress
-    for packed in (other(DATA), other(DATA[:5]) + other(DATA[5:]), pack(codec, DATA[:BLOCK_BYTES]) + other(DATA[BLOCK_BYTES:])):
+    other: Callable[[bytes], bytes] = (
+        gzip.compress if compression == "gzip" else zstandard.ZstdCompressor().compress
+    )
+    for packed in (
+        other(DATA),
+        other(DATA[:5]) + other(DATA[5:]),
+        pack(codec, DATA[:BLOCK_BYTES]) + other(DATA[BLOCK_BYTES:]),
+    ):
         blocks, _ = blocks_of(codec, packed, len(DATA))
         assert blocks.read_at(10, len(DATA) - 7) == DATA[-7:]
         assert blocks.read_at(len(DATA), 0) == DATA
@@ -87,7 +101,11 @@ def test_reading_the_end_unpacks_the_last_block_alone(compression: Compression) 
 def test_damage_is_told(compression: Compression, harm: str) -> None:
     """Whatever became of the bytes, nothing wrong is returned."""
     codec = codec_of(compression)
-    packed = pack(codec, DATA[: BLOCK_BYTES // 2]) if harm != "a block lost" else pack(codec, DATA[: BLOCK_BYTES // 2])[:0]
+    packed = (
+        pack(codec, DATA[: BLOCK_BYTES // 2])
+        if harm != "a block lost"
+        else pack(codec, DATA[: BLOCK_BYTES // 2])[:0]
+    )
     if harm == "cut short":
         packed = packed[:-1]
     elif harm == "a byte changed":

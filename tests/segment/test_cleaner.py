@@ -1,4 +1,7 @@
-"""The upkeep of segments: what is compressed and deleted, what is left, and what becomes of a half-done one."""
+"""The upkeep of segments.
+
+What is compressed and deleted, what is left, and what becomes of a half-done one.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from crash_operations import read
-from system_calls import OneFault, die, die_after_part, fail_with, intercepted, perform_unsynced, write_part
+from system_calls import (
+    OneFault,
+    die,
+    die_after_part,
+    fail_with,
+    intercepted,
+    perform_unsynced,
+    write_part,
+)
 
 from metrics_appender import AppendLog, MetricsAppender, Rotation
 from metrics_appender.fs.filename import UNFINISHED, maintenance_lock_path
@@ -65,7 +76,10 @@ def content(path: str) -> bytes:
 
 @of_both
 def test_all_segments_but_the_newest_are_compressed(path: str, compression: Compression) -> None:
-    """The newest keeps its name, by which the active file's beginning is known; nothing else changes."""
+    """The newest keeps its name, by which the active file's beginning is known.
+
+    Nothing else changes.
+    """
     records = fill(path, 3)
     before, base = content(path), base_of_active(path)
     times = [os.stat(segment.path).st_mtime_ns for segment in list_segments(path)]
@@ -85,7 +99,9 @@ def test_compression_tells_how_far_it_is(path: str, monkeypatch: pytest.MonkeyPa
     fill(path, 3)
     due = list_segments(path)[:-1]
     told: list[tuple[int, int]] = []
-    clean_segments(path, Rotation(compress="gzip"), progress=lambda done, total: told.append((done, total)))
+    clean_segments(
+        path, Rotation(compress="gzip"), progress=lambda done, total: told.append((done, total))
+    )
     total = sum(segment.end - segment.start for segment in due)
     assert {of for _, of in told} == {total}
     assert [done for done, _ in told] == sorted({done for done, _ in told})
@@ -104,7 +120,9 @@ def test_what_was_compressed_otherwise_stays_so(path: str) -> None:
 
 @pytest.mark.parametrize(("keep", "left"), [(1, 1), (3, 3), (9, 5)])
 @pytest.mark.parametrize("compress", [None, "gzip"])
-def test_the_oldest_are_deleted_where_there_are_too_many(path: str, keep: int, left: int, compress: Compression | None) -> None:
+def test_the_oldest_are_deleted_where_there_are_too_many(
+    path: str, keep: int, left: int, compress: Compression | None
+) -> None:
     """Compressed or not; what is left is read, and the stream goes on where it was."""
     records = fill(path, 5)
     base = base_of_active(path)
@@ -166,7 +184,10 @@ def test_a_cursor_that_cannot_be_read_keeps_everything(path: str) -> None:
 
 @of_both
 def test_what_a_killed_compressor_left_is_finished(path: str, compression: Compression) -> None:
-    """Half a temporary file is removed; of a plain and a compressed segment the plain one is, once they are the same."""
+    """Half a temporary file is removed.
+
+    Of a plain and a compressed segment the plain one is, once they are the same.
+    """
     fill(path, 3)
     before = content(path)
     first, second, _ = list_segments(path)
@@ -184,7 +205,9 @@ def test_what_a_killed_compressor_left_is_finished(path: str, compression: Compr
 
 
 @pytest.mark.parametrize("damage", ["other bytes", "cut short"])
-def test_a_compressed_segment_that_is_not_the_same_goes_instead(path: str, damage: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_compressed_segment_that_is_not_the_same_goes_instead(
+    path: str, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
     """The plain one is what was acknowledged."""
     fill(path, 2)
     first = list_segments(path)[0]
@@ -197,7 +220,9 @@ def test_a_compressed_segment_that_is_not_the_same_goes_instead(path: str, damag
     assert "did not hold what" in caplog.text
 
 
-def test_a_segment_that_somebody_wrote_to_is_not_compressed(path: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_segment_that_somebody_wrote_to_is_not_compressed(
+    path: str, caplog: pytest.LogCaptureFixture
+) -> None:
     """A writer without a lock, say, that had it open: its bytes are not thrown away."""
     fill(path, 2)
     first = list_segments(path)[0]
@@ -225,7 +250,9 @@ def test_the_upkeep_follows_an_append_that_sealed(path: str, tmp_path: Path) -> 
     with AppendLog(path, durability="os", rotation=option) as log:
         for number in range(10):
             log.append({"n": number})
-    with AppendLog(path, durability="os", rotation=option) as log:  # the last one's upkeep may have met the end of the one before
+    with AppendLog(
+        path, durability="os", rotation=option
+    ) as log:  # the last one's upkeep may have met the end of the one before
         log.append({"n": 10})
     assert endings(path) == [".gz", ".gz", ""]
     assert [record["n"] for record in AppendLog(path).read()] == [7, 8, 9, 10]
@@ -235,7 +262,9 @@ def test_the_upkeep_follows_an_append_that_sealed(path: str, tmp_path: Path) -> 
     assert len(list_segments(str(tmp_path / "s_performance.json"))) == 3
 
 
-def test_an_upkeep_that_fails_is_told_and_tried_again(path: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_upkeep_that_fails_is_told_and_tried_again(
+    path: str, caplog: pytest.LogCaptureFixture
+) -> None:
     """The appends go on; the next rotation asks again."""
     fill(path, 2)
     failing = iter([OSError(errno.ENOSPC, "No space left on device")])
@@ -257,7 +286,10 @@ def test_an_upkeep_that_fails_is_told_and_tried_again(path: str, caplog: pytest.
 
 FAULTS: dict[str, Fault] = {
     "killed": die,
-    **{errno.errorcode[number]: fail_with(number) for number in (errno.ENOSPC, errno.EIO, errno.EACCES)},
+    **{
+        errno.errorcode[number]: fail_with(number)
+        for number in (errno.ENOSPC, errno.EIO, errno.EACCES)
+    },
 }
 FAULTS_OF_A_WRITE: dict[str, Fault] = {
     "0 bytes": write_part(0),
@@ -269,7 +301,10 @@ ALL_OF_IT = Rotation(keep_segments=3, compress="gzip")
 
 
 def run_upkeep(path: str, number: int, fault: Fault) -> OneFault:
-    """Do the upkeep in a child of which one call goes wrong; whether it died or failed is no matter."""
+    """Do the upkeep in a child of which one call goes wrong.
+
+    Whether it died or failed is no matter.
+    """
     answer = OneFault(number, fault, perform_unsynced)
     with intercepted(answer):
         answer.is_armed = True
@@ -293,11 +328,18 @@ def disks(tmp_path: Path) -> Callable[[], str]:
     original.mkdir()
     fill(str(original / "events.ndjson"), 5)
     numbers = itertools.count()
-    return lambda: os.path.join(shutil.copytree(original, tmp_path / str(next(numbers))), "events.ndjson")
+    return lambda: os.path.join(
+        shutil.copytree(original, tmp_path / str(next(numbers))), "events.ndjson"
+    )
 
 
-def test_an_upkeep_that_dies_or_fails_at_any_call_loses_nothing(disks: Callable[[], str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """At each call, in each way: all that is to be kept reads as before, at once and after the next upkeep, which finishes."""
+def test_an_upkeep_that_dies_or_fails_at_any_call_loses_nothing(
+    disks: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At each call, in each way.
+
+    All that is to be kept reads as before, at once and after the next upkeep, which finishes.
+    """
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 64)
     path = disks()
     records = AppendLog(path).read()
@@ -305,7 +347,10 @@ def test_an_upkeep_that_dies_or_fails_at_any_call_loses_nothing(disks: Callable[
     names = {call.name for call in calls}
     assert {"rename", "unlink", "write", "fsync", "listdir", "pread", "open"} <= names
     for number, call in enumerate(calls, 1):
-        for name, fault in {**FAULTS, **(FAULTS_OF_A_WRITE if call.name == "write" else {})}.items():
+        for name, fault in {
+            **FAULTS,
+            **(FAULTS_OF_A_WRITE if call.name == "write" else {}),
+        }.items():
             path = disks()
             run_upkeep(path, number, fault)
             told = f"{number}. {call} | {name}"
@@ -318,7 +363,9 @@ def test_an_upkeep_that_dies_or_fails_at_any_call_loses_nothing(disks: Callable[
                 assert clean_segments(path, ALL_OF_IT), told
             assert endings(path) == [".gz", ".gz", ""], told
             assert log.read() == [*records[-8:], {"n": "more"}], told
-            assert not [name for name in os.listdir(os.path.dirname(path)) if name.endswith(UNFINISHED)], told
+            assert not [
+                name for name in os.listdir(os.path.dirname(path)) if name.endswith(UNFINISHED)
+            ], told
 
 
 class Interrupted(BaseException):
@@ -344,7 +391,10 @@ def in_the_midst(monkeypatch: pytest.MonkeyPatch, of: str, act: Callable[[], obj
 def test_a_signal_handler_may_seal_and_close_while_its_thread_begins_the_upkeep(
     path: str, moment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SIGTERM: the handler says goodbye in the log, and closes it; it does not wait for what its own thread is in the middle of."""
+    """SIGTERM: the handler says goodbye in the log, and closes it.
+
+    It does not wait for what its own thread is in the middle of.
+    """
     log = AppendLog(path, durability="os", rotation=Rotation(max_bytes=1, keep_segments=2))
 
     def say_goodbye() -> None:
@@ -359,7 +409,9 @@ def test_a_signal_handler_may_seal_and_close_while_its_thread_begins_the_upkeep(
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_an_interrupted_beginning_of_an_upkeep_is_not_the_last(path: str, moment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_beginning_of_an_upkeep_is_not_the_last(
+    path: str, moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Ctrl-C in it; closing goes well, and the next rotation begins the next upkeep."""
 
     def interrupt() -> None:
@@ -378,7 +430,10 @@ def test_an_interrupted_beginning_of_an_upkeep_is_not_the_last(path: str, moment
 
 
 def test_an_append_that_seals_while_the_interpreter_ends_comes_to_its_end(tmp_path: Path) -> None:
-    """A thread for the upkeep would never run then; the next rotation of another process does it."""
+    """A thread for the upkeep would never run then.
+
+    The next rotation of another process does it.
+    """
     code = """
 import builtins, os, sys
 from metrics_appender import AppendLog, Rotation
@@ -396,7 +451,9 @@ class Session:
 builtins.session = Session()
 """
     path = str(tmp_path / "events.ndjson")
-    done = subprocess.run([sys.executable, "-c", code, path], check=True, capture_output=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code, path], check=True, capture_output=True, timeout=60
+    )
     assert done.stdout == b"appended", done.stderr.decode()
     assert [record["session"] for record in AppendLog(path).read()] == ["begins", "ends"]
 

@@ -41,13 +41,26 @@ def test_rotated_files_are_listed_oldest_first(tmp_path: Path, oldest_first: lis
 
 def test_the_number_counts_and_not_the_time(tmp_path: Path) -> None:
     """A writer that was held up writes to an older file after a newer one was begun."""
-    assert names(tmp_path, "e.json.1", "e.json.2", "e.json.3") == ["e.json.3", "e.json.2", "e.json.1"]
+    assert names(tmp_path, "e.json.1", "e.json.2", "e.json.3") == [
+        "e.json.3",
+        "e.json.2",
+        "e.json.1",
+    ]
 
 
 def test_other_files_are_not_taken_for_rotated_ones(tmp_path: Path) -> None:
     """Sealed segments, cursors, torn bytes, other logs, directories."""
     (tmp_path / "e.json.7").mkdir()
-    others = ["e.json", "e.json.torn", "e.json.a.cursor", "e.json.1.tmp", "e.json-2", "e-1.json", "xe.json.1", "e.json.1.bak"]
+    others = [
+        "e.json",
+        "e.json.torn",
+        "e.json.a.cursor",
+        "e.json.1.tmp",
+        "e.json-2",
+        "e-1.json",
+        "xe.json.1",
+        "e.json.1.bak",
+    ]
     sealed = ["e.json.000000000000000-000000000000120", "e.json.000000000000120-000000000000900.gz"]
     assert names(tmp_path, *others, *sealed) == []
     assert list_rotated(str(tmp_path / "none" / "e.json")) == []
@@ -69,7 +82,9 @@ def test_a_listing_ends_though_a_rotated_file_is_written_to_all_the_while(tmp_pa
         return real(directory)
 
     with mock.patch.object(fs_calls, "list_names", list_names):
-        assert [os.path.basename(rotated.path) for rotated in list_rotated(str(tmp_path / "e.json"))] == expected
+        assert [
+            os.path.basename(rotated.path) for rotated in list_rotated(str(tmp_path / "e.json"))
+        ] == expected
 
 
 def test_a_listing_in_the_middle_of_a_rotation_is_repeated(tmp_path: Path) -> None:
@@ -77,5 +92,9 @@ def test_a_listing_in_the_middle_of_a_rotation_is_repeated(tmp_path: Path) -> No
     expected = names(tmp_path, "e.json.2", "e.json.1")
     listings = iter([["e.json.2"], ["e.json.1"]])
     real = fs_calls.list_names
-    with mock.patch.object(fs_calls, "list_names", lambda directory: next(listings, None) or real(directory)):
-        assert [os.path.basename(rotated.path) for rotated in list_rotated(str(tmp_path / "e.json"))] == expected
+    with mock.patch.object(
+        fs_calls, "list_names", lambda directory: next(listings, None) or real(directory)
+    ):
+        assert [
+            os.path.basename(rotated.path) for rotated in list_rotated(str(tmp_path / "e.json"))
+        ] == expected

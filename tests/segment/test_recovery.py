@@ -36,7 +36,10 @@ def read(path: str) -> bytes:
 @pytest.mark.parametrize("before", [WHOLE, b""], ids=["after lines", "the whole file"])
 @pytest.mark.parametrize("torn", TORN.values(), ids=TORN.keys())
 def test_an_append_after_a_torn_line_keeps_both(path: str, before: bytes, torn: bytes) -> None:
-    """Write, break, recover, append more, read all: the torn bytes are in `.torn`, and nothing else changed."""
+    """Write, break, recover, append more, read all.
+
+    The torn bytes are in `.torn`, and nothing else changed.
+    """
     with open(path, "wb") as file:
         file.write(before + torn)
     log = AppendLog(path)
@@ -58,7 +61,10 @@ def test_a_whole_file_is_left_as_it_is(path: str, content: bytes) -> None:
 
 
 def test_what_is_torn_later_is_added(path: str) -> None:
-    """The file beside is appended to, never overwritten; the same log sees that somebody wrote since."""
+    """The file beside is appended to, never overwritten.
+
+    The same log sees that somebody wrote since.
+    """
     log = AppendLog(path)
     for torn in (b"first", b"second"):
         log.append({})
@@ -94,7 +100,9 @@ def test_a_name_of_255_bytes_has_a_torn_file_too(tmp_path: Path) -> None:
     assert filename.torn_path(paths[0]) != filename.torn_path(paths[1])
 
 
-def test_a_torn_file_that_cannot_be_kept_is_not_cut(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_torn_file_that_cannot_be_kept_is_not_cut(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """When the bytes cannot be put aside, the append fails and both files are as before."""
     with open(path, "wb") as file:
         file.write(b"{}\ntorn")
@@ -116,8 +124,13 @@ def test_a_torn_file_that_cannot_be_kept_is_not_cut(path: str, monkeypatch: pyte
     assert read(path + ".torn") == b"earliertorn"
 
 
-def test_what_cannot_be_cut_off_is_not_put_aside_again_and_again(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that may only be appended to, as `chattr +a` makes it: once it may be cut, the torn bytes are beside it once."""
+def test_what_cannot_be_cut_off_is_not_put_aside_again_and_again(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that may only be appended to, as `chattr +a` makes it.
+
+    Once it may be cut, the torn bytes are beside it once.
+    """
     with open(path, "wb") as file:
         file.write(b'{"n":1}\n{"n":')
     log = AppendLog(path)
@@ -138,7 +151,9 @@ def test_what_cannot_be_cut_off_is_not_put_aside_again_and_again(path: str, monk
     assert read(filename.torn_path(path)) == b'{"n":'
 
 
-def test_a_file_that_was_cut_outside_and_has_grown_beyond_our_last_line_is_looked_at_whole(path: str) -> None:
+def test_a_file_that_was_cut_outside_and_has_grown_beyond_our_last_line_is_looked_at_whole(
+    path: str,
+) -> None:
     """The place where our last line ended is the middle of a torn one by now."""
     log = AppendLog(path)
     log.append({"n": 0, "text": "x" * 100})

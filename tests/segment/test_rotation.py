@@ -1,4 +1,7 @@
-"""Rotation: a file that is due is sealed before the next line, by whoever appends; every line is in one segment, once."""
+"""Rotation: a file that is due is sealed before the next line, by whoever appends.
+
+Every line is in one segment, once.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,13 @@ from unittest import mock
 
 import pytest
 
-from metrics_appender import AppendLog, InvalidRecordError, LockTimeoutError, MetricsAppender, Rotation
+from metrics_appender import (
+    AppendLog,
+    InvalidRecordError,
+    LockTimeoutError,
+    MetricsAppender,
+    Rotation,
+)
 from metrics_appender.aio import AsyncAppendLog, AsyncMetricsAppender
 from metrics_appender.errors import ClosedError
 from metrics_appender.fs import calls as fs_calls
@@ -38,7 +47,9 @@ HOUR = 3600.0
 
 def names_beside(path: str) -> list[str]:
     """Return the names in the directory without the log's own name in front, sorted."""
-    return sorted(name.removeprefix(os.path.basename(path)) for name in os.listdir(os.path.dirname(path)))
+    return sorted(
+        name.removeprefix(os.path.basename(path)) for name in os.listdir(os.path.dirname(path))
+    )
 
 
 def read(path: str) -> bytes:
@@ -52,7 +63,11 @@ def test_the_append_that_finds_the_file_full_seals_it_and_begins_the_next(path: 
     log = AppendLog(path, rotation=Rotation(max_bytes=2 * len(LINE)))
     for _ in range(5):
         log.append_line(LINE)
-    assert names_beside(path) == ["", ".000000000000000-000000000000016", ".000000000000016-000000000000032"]
+    assert names_beside(path) == [
+        "",
+        ".000000000000000-000000000000016",
+        ".000000000000016-000000000000032",
+    ]
     assert read(path) == LINE
     assert [read(segment.path) for segment in list_segments(path)] == [LINE * 2] * 2
     assert base_of_active(path) == 32
@@ -69,7 +84,9 @@ def test_without_the_option_nothing_is_ever_sealed(path: str) -> None:
 
 
 @pytest.mark.parametrize("option", [None, SMALL])
-def test_a_log_of_another_process_notices_and_loses_nothing(path: str, option: Rotation | None) -> None:
+def test_a_log_of_another_process_notices_and_loses_nothing(
+    path: str, option: Rotation | None
+) -> None:
     """Another log of the file, with the option or without it, goes on in the next file."""
     log, other = AppendLog(path, rotation=SMALL), AppendLog(path, rotation=option)
     for number in range(6):
@@ -85,10 +102,18 @@ def test_a_log_that_waits_for_the_lock_of_the_sealed_file_goes_on_in_the_next(
 
     AppendLog(path).append_line(LINE)
     with hold(path):
-        threads = [threading.Thread(target=AppendLog(path, rotation=option).append, args=({"n": 2},)) for option in (SMALL, None, SMALL)]
+        threads = [
+            threading.Thread(target=AppendLog(path, rotation=option).append, args=({"n": 2},))
+            for option in (SMALL, None, SMALL)
+        ]
         for thread in threads:
             thread.start()
-        wait.until(lambda: sum(thread.name == "metrics-appender-waiter" for thread in threading.enumerate()) == len(threads))
+        wait.until(
+            lambda: (
+                sum(thread.name == "metrics-appender-waiter" for thread in threading.enumerate())
+                == len(threads)
+            )
+        )
     for thread in threads:
         thread.join()
     assert [record["n"] for record in AppendLog(path).read()] == [1, 2, 2, 2]
@@ -118,8 +143,13 @@ def test_a_file_of_nothing_but_a_torn_tail_is_not_sealed(path: str) -> None:
 
 @pytest.mark.parametrize("age", [HOUR, timedelta(hours=1)])
 @pytest.mark.parametrize("has_birth", [True, False])
-def test_a_file_is_sealed_when_it_is_too_old(path: str, age: float | timedelta, has_birth: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By its birth time, or since it was first seen where there is none; an idle file is sealed by the next append."""
+def test_a_file_is_sealed_when_it_is_too_old(
+    path: str, age: float | timedelta, has_birth: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its birth time, or since it was first seen where there is none.
+
+    An idle file is sealed by the next append.
+    """
     if not has_birth:
         monkeypatch.setattr(fs_calls, "born_at", lambda fd: None)
     log = AppendLog(path, rotation=Rotation(max_age=age))
@@ -132,7 +162,9 @@ def test_a_file_is_sealed_when_it_is_too_old(path: str, age: float | timedelta, 
 
 
 @pytest.mark.parametrize("has_birth", [True, False])
-def test_a_file_that_lay_empty_is_no_older_than_its_first_line(path: str, has_birth: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_lay_empty_is_no_older_than_its_first_line(
+    path: str, has_birth: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As after `rotate()`: the first line is not sealed by itself."""
     if not has_birth:
         monkeypatch.setattr(fs_calls, "born_at", lambda fd: None)
@@ -147,7 +179,9 @@ def test_a_file_that_lay_empty_is_no_older_than_its_first_line(path: str, has_bi
     assert len(read(list_segments(path)[-1].path)) == 3 * len(LINE)
 
 
-def test_a_file_with_the_number_of_one_before_is_no_older_than_its_birth(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_with_the_number_of_one_before_is_no_older_than_its_birth(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An inode number is given out again once its file is gone."""
     log = AppendLog(path, rotation=Rotation(max_age=HOUR))
     log.append_line(LINE)
@@ -170,7 +204,10 @@ def test_the_birth_of_a_file_is_not_its_change(path: str) -> None:
 
 
 def test_rotating_by_hand_seals_what_is_there(path: str) -> None:
-    """With or without the option; the name of the segment is returned, and nothing where there is no line."""
+    """With or without the option.
+
+    The name of the segment is returned, and nothing where there is no line.
+    """
     log = AppendLog(path)
     assert log.rotate() is None
     assert names_beside(path) == []
@@ -185,7 +222,9 @@ def test_rotating_by_hand_seals_what_is_there(path: str) -> None:
         log.rotate()
 
 
-def test_rotating_by_hand_waits_for_the_lock_until_its_deadline(path: str, hold: Callable[[str], AbstractContextManager[int]]) -> None:
+def test_rotating_by_hand_waits_for_the_lock_until_its_deadline(
+    path: str, hold: Callable[[str], AbstractContextManager[int]]
+) -> None:
     """Then it raises as an append does, and seals nothing, then or later."""
     log = AppendLog(path, lock_timeout=0.05)
     log.append_line(LINE)
@@ -206,7 +245,9 @@ def test_an_appender_rotates_each_file_by_itself(tmp_path: Path) -> None:
         assert sealed is not None
         assert os.path.basename(sealed).startswith("s_fidelity.json.000000000000000-")
         assert metrics.rotate("none.json") is None
-        assert [record["execution_id"] for record in metrics.read_metrics("s_performance.json", 2)] == ["1", "2"]
+        assert [
+            record["execution_id"] for record in metrics.read_metrics("s_performance.json", 2)
+        ] == ["1", "2"]
         assert len(list(metrics.iter_metrics("s_performance.json"))) == 3
         with pytest.raises(InvalidRecordError):
             metrics.rotate("../other.json")
@@ -224,7 +265,11 @@ def test_the_option_is_pickled_along(path: str, tmp_path: Path) -> None:
     [
         *(("max_bytes", value) for value in (0, -1, 1.5, True, "1")),
         *(("keep_segments", value) for value in (0, 2.0)),
-        *((field, value) for field in ("max_age", "keep_age") for value in (0, -1, float("nan"), True, "1h", timedelta(0))),
+        *(
+            (field, value)
+            for field in ("max_age", "keep_age")
+            for value in (0, -1, float("nan"), True, "1h", timedelta(0))
+        ),
         *(("compress", value) for value in ("bz2", 1, True, ["gzip"])),
     ],
 )
@@ -237,7 +282,10 @@ def test_what_is_no_rotation_is_refused_by_name(field: str, value: Any) -> None:
 
 def test_something_else_than_a_rotation_is_refused(path: str, tmp_path: Path) -> None:
     """A plain number, say."""
-    for make in (lambda: AppendLog(path, rotation=5), lambda: MetricsAppender(tmp_path, rotation=5)):  # type: ignore[arg-type]  # a mistake
+    for make in (
+        lambda: AppendLog(path, rotation=5),
+        lambda: MetricsAppender(tmp_path, rotation=5),
+    ):  # type: ignore[arg-type]  # a mistake
         with pytest.raises(InvalidRecordError, match="rotation"):
             make()
 
@@ -254,7 +302,9 @@ try:
 except ValueError as error:
     print(error)
 """
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True
+    )
     assert "pip install 'metrics-appender[zstd]'" in done.stdout
 
 
@@ -263,7 +313,10 @@ def test_a_segment_is_never_overwritten(path: str) -> None:
     log = AppendLog(path, rotation=SMALL)
     log.append_line(LINE)
     os.symlink("nowhere", sealed_path(path, 0, 8))
-    with mock.patch.object(sealing, "base_of_active", return_value=0), pytest.raises(FileExistsError) as caught:
+    with (
+        mock.patch.object(sealing, "base_of_active", return_value=0),
+        pytest.raises(FileExistsError) as caught,
+    ):
         log.append_line(LINE)
     assert "nothing was written" in caught.value.__notes__[0]
     os.unlink(sealed_path(path, 0, 8))
@@ -271,7 +324,9 @@ def test_a_segment_is_never_overwritten(path: str) -> None:
     assert log.read() == [{"n": 1}] * 2
 
 
-def test_a_file_that_another_program_renames_in_mid_seal_is_not_taken_for_ours(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_another_program_renames_in_mid_seal_is_not_taken_for_ours(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The name is looked at once more right before it is given away."""
     log = AppendLog(path, rotation=SMALL)
     log.append_line(LINE)
@@ -291,8 +346,13 @@ def test_a_file_that_another_program_renames_in_mid_seal_is_not_taken_for_ours(p
     assert read(path) == b"{}\n"
 
 
-def test_a_mended_tail_is_logged_once_with_its_bytes(path: str, caplog: pytest.LogCaptureFixture) -> None:
-    """By a plain append and by one that seals, after the lock is free: the handler may append to the same log."""
+def test_a_mended_tail_is_logged_once_with_its_bytes(
+    path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By a plain append and by one that seals, after the lock is free.
+
+    The handler may append to the same log.
+    """
     log = AppendLog(path)
     seen = []
 
@@ -318,7 +378,10 @@ def test_a_mended_tail_is_logged_once_with_its_bytes(path: str, caplog: pytest.L
 def test_a_logging_handler_that_fails_makes_no_failure_of_an_append(
     path: str, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its line is durable, and an error would have it appended again; what the handler raised is printed, as `logging` does it."""
+    """Its line is durable, and an error would have it appended again.
+
+    What the handler raised is printed, as `logging` does it.
+    """
 
     def fail(_: object) -> bool:
         raise RuntimeError("the log shipper is down")
@@ -358,7 +421,11 @@ def test_the_doors_for_asyncio_rotate_too(path: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("call", ["rename", "sync_directory"])
 def test_the_disks_error_reaches_who_rotates_though_another_thread_met_it(
-    path: str, call: str, hold: Callable[[str], AbstractContextManager[int]], wait: Waiting, monkeypatch: pytest.MonkeyPatch
+    path: str,
+    call: str,
+    hold: Callable[[str], AbstractContextManager[int]],
+    wait: Waiting,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """While another process holds the lock, a thread waits in the caller's place, and seals."""
     log = AppendLog(path)
@@ -377,13 +444,19 @@ def test_the_disks_error_reaches_who_rotates_though_another_thread_met_it(
     with hold(path):
         thread = threading.Thread(target=rotate)
         thread.start()
-        wait.until(lambda: any(other.name == "metrics-appender-waiter" for other in threading.enumerate()))
+        wait.until(
+            lambda: any(other.name == "metrics-appender-waiter" for other in threading.enumerate())
+        )
         monkeypatch.setattr(fs_calls, call, fail)
     thread.join()
-    assert [(error.errno, error.filename) for error in errors if isinstance(error, OSError)] == [(errno.EIO, path)]
+    assert [(error.errno, error.filename) for error in errors if isinstance(error, OSError)] == [
+        (errno.EIO, path)
+    ]
 
 
-def test_rotating_in_a_signal_handler_in_mid_append_is_refused_at_once(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rotating_in_a_signal_handler_in_mid_append_is_refused_at_once(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It could only wait for its own thread, with the lock held."""
     log = AppendLog(path, lock_timeout=None)
     log.append({"n": 0})

@@ -1,4 +1,7 @@
-"""The model of rotation, in every interleaving: no line lost, none twice, no gap for a reader, and nobody stuck."""
+"""The model of rotation, in every interleaving.
+
+No line lost, none twice, no gap for a reader, and nobody stuck.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CASES: dict[str, World] = {
-    "two writers, a rotator that compresses": begin(writer("a1", "a2", seals=True), writer("b1", "b2"), rotator(compresses=True)),
-    "two writers, a rotator, a reader": begin(writer("a1", "a2", seals=True), writer("b1"), rotator(), reader()),
-    "two writers, a rotator, a follower": begin(writer("a1", "a2", seals=True), writer("b1"), rotator(), follower()),
+    "two writers, a rotator that compresses": begin(
+        writer("a1", "a2", seals=True), writer("b1", "b2"), rotator(compresses=True)
+    ),
+    "two writers, a rotator, a reader": begin(
+        writer("a1", "a2", seals=True), writer("b1"), rotator(), reader()
+    ),
+    "two writers, a rotator, a follower": begin(
+        writer("a1", "a2", seals=True), writer("b1"), rotator(), follower()
+    ),
     "a writer, two upkeeps": begin(writer("a1", "a2", "a3", seals=True), upkeep(), upkeep()),
-    "a writer, an upkeep, a reader": begin(writer("a1", "a2", "a3", seals=True), upkeep(), reader()),
-    "a writer, an upkeep, a follower": begin(writer("a1", "a2", "a3", seals=True), upkeep(), follower()),
+    "a writer, an upkeep, a reader": begin(
+        writer("a1", "a2", "a3", seals=True), upkeep(), reader()
+    ),
+    "a writer, an upkeep, a follower": begin(
+        writer("a1", "a2", "a3", seals=True), upkeep(), follower()
+    ),
 }
 
 
@@ -41,7 +54,10 @@ def explore(world: World) -> int:
 
 @functools.lru_cache(1 << 16)
 def judge_files(world: World) -> tuple[str, ...]:
-    """Return the stream; segments follow each other without a hole, hold what their names say, and no line is missing."""
+    """Return the stream.
+
+    Segments follow each other without a hole, hold what their names say, and no line is missing.
+    """
     place = 0
     for start, end in world.segments():
         assert start == place, "a hole between segments, or two of one stretch"
@@ -60,18 +76,27 @@ def judge(world: World) -> None:
     stream = judge_files(world._replace(locks=(), processes=(), crashes=0))
     for process in world.processes:
         if process.is_reader:
-            assert process.got == stream[: len(process.got)], "a reader saw a gap, or something twice"
-            assert process.step != DONE or process.due <= set(process.got), "a reader missed what was acknowledged before it began"
+            assert process.got == stream[: len(process.got)], (
+                "a reader saw a gap, or something twice"
+            )
+            assert process.step != DONE or process.due <= set(process.got), (
+                "a reader missed what was acknowledged before it began"
+            )
 
 
 def judge_end(world: World) -> None:
-    """What holds when nothing more can happen: all are through, each writer's lines are in its order, a follower has all."""
+    """What holds when nothing more can happen.
+
+    All are through, each writer's lines are in its order, a follower has all.
+    """
     for process in world.processes:
         assert process.step in {DONE, DEAD}, "somebody waits for ever"
         if process.follows and process.step == DONE:
             assert process.got == world.stream(), "a follower missed something"
     stream = world.stream()
-    assert [line for line in stream if line[0] == "a"] == sorted(line for line in stream if line[0] == "a")
+    assert [line for line in stream if line[0] == "a"] == sorted(
+        line for line in stream if line[0] == "a"
+    )
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -102,7 +127,9 @@ def pack_any(world: World, me: int) -> Iterator[World]:
 def unlink_first(world: World, me: int) -> Iterator[World]:
     """Remove the plain segment before the compressed one has its name."""
     ((start, end, _),) = world.processes[me].names
-    yield world.rename((start, end, model.PLAIN), None, world.means((start, end, model.PLAIN))).go(me, DONE)
+    yield world.rename((start, end, model.PLAIN), None, world.means((start, end, model.PLAIN))).go(
+        me, DONE
+    )
 
 
 def believe_the_name(world: World, me: int) -> Iterator[World]:
@@ -114,7 +141,11 @@ def list_once(world: World, me: int) -> Iterator[World]:
     """Believe one listing where there is no active file."""
     for names in model.listings(world, me):
         base = model.ends(names)
-        yield world.go(me, "same", base=base) if world.processes[me].file >= 0 else model.begin_list(world, me, "sealed", base=base)
+        yield (
+            world.go(me, "same", base=base)
+            if world.processes[me].file >= 0
+            else model.begin_list(world, me, "sealed", base=base)
+        )
 
 
 def look_no_more(world: World, me: int) -> Iterator[World]:
@@ -134,8 +165,13 @@ def look_no_more(world: World, me: int) -> Iterator[World]:
         ("two writers, a rotator, a follower", "last look", look_no_more),
     ],
 )
-def test_a_protocol_that_is_broken_is_caught(case: str, step: str, broken: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each rule is there for a reason: without it something is lost, or seen twice, or never ends."""
+def test_a_protocol_that_is_broken_is_caught(
+    case: str, step: str, broken: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each rule is there for a reason.
+
+    Without it something is lost, or seen twice, or never ends.
+    """
     monkeypatch.setitem(model.STEPS, step, broken)
     with pytest.raises(AssertionError):
         explore(CASES[case])

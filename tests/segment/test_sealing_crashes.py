@@ -1,4 +1,7 @@
-"""Every crash point of an append that seals: it dies before, fails at, or is cut short in each of its system calls."""
+"""Every crash point of an append that seals.
+
+It dies before, fails at, or is cut short in each of its system calls.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from crash_operations import LINES, TORN, read
-from system_calls import OneFault, die, die_after_part, fail_with, intercepted, perform_unsynced, write_part
+from system_calls import (
+    OneFault,
+    die,
+    die_after_part,
+    fail_with,
+    intercepted,
+    perform_unsynced,
+    write_part,
+)
 
 from metrics_appender import AppendLog, Rotation
 from metrics_appender.fs.filename import torn_path
@@ -27,10 +38,18 @@ if TYPE_CHECKING:
 
 NEW = LINES[2]
 FULL = Rotation(max_bytes=len(LINES[0]))
-BEFORE = {"the first file": (0, b""), "after a segment": (1, b""), "a torn tail": (0, TORN), "a torn tail after a segment": (1, TORN)}
+BEFORE = {
+    "the first file": (0, b""),
+    "after a segment": (1, b""),
+    "a torn tail": (0, TORN),
+    "a torn tail after a segment": (1, TORN),
+}
 FAULTS: dict[str, Fault] = {
     "killed": die,
-    **{errno.errorcode[number]: fail_with(number) for number in (errno.ENOSPC, errno.EIO, errno.EACCES, errno.EINTR)},
+    **{
+        errno.errorcode[number]: fail_with(number)
+        for number in (errno.ENOSPC, errno.EIO, errno.EACCES, errno.EINTR)
+    },
 }
 FAULTS_OF_A_WRITE: dict[str, Fault] = {
     "0 bytes": write_part(0),
@@ -72,8 +91,13 @@ def what_became_of(act: Callable[[], object]) -> str:
     return outcome
 
 
-def run(path: str, durability: Any, number: int, fault: Fault, act: Callable[[AppendLog], str]) -> tuple[OneFault, str]:
-    """Do it in a child of which one call goes wrong; return what became of the line, `""` for a death."""
+def run(
+    path: str, durability: Any, number: int, fault: Fault, act: Callable[[AppendLog], str]
+) -> tuple[OneFault, str]:
+    """Do it in a child of which one call goes wrong.
+
+    Return what became of the line, `""` for a death.
+    """
     answer = OneFault(number, fault, perform_unsynced)
     reader, writer = os.pipe()
     with intercepted(answer):
@@ -98,7 +122,10 @@ def run(path: str, durability: Any, number: int, fault: Fault, act: Callable[[Ap
 
 
 def stream(path: str) -> bytes:
-    """Return the bytes of all segments, which follow each other without a hole, and of the active file."""
+    """Return the bytes of all segments, which follow each other without a hole.
+
+    Of the active file.
+    """
     data = b""
     for segment in list_segments(path):
         assert segment.start == len(data)
@@ -108,7 +135,10 @@ def stream(path: str) -> bytes:
 
 
 def judge(path: str, said: str, torn: bytes, *, is_late: bool) -> None:
-    """What was there is there, the new line whole, or torn, or not at all, as was said of it; and the log goes on."""
+    """What was there is there, the new line whole, or torn, or not at all, as was said of it.
+
+    And the log goes on.
+    """
     found = stream(path)
     whole = LINES[0] + LINES[1]
     assert found.startswith(whole)
@@ -137,8 +167,13 @@ def judge(path: str, said: str, torn: bytes, *, is_late: bool) -> None:
 @pytest.mark.parametrize("durability", ["fsync", "group", "os"])
 @pytest.mark.parametrize("before", BEFORE)
 @pytest.mark.parametrize("act", [append, rotate])
-def test_sealing_may_fail_or_end_at_any_call(tmp_path: Path, durability: Any, before: str, act: Callable[[AppendLog], str]) -> None:
-    """No line of before is lost or doubled, the new one is what was said of it, and the next appends go on."""
+def test_sealing_may_fail_or_end_at_any_call(
+    tmp_path: Path, durability: Any, before: str, act: Callable[[AppendLog], str]
+) -> None:
+    """No line of before is lost or doubled, the new one is what was said of it.
+
+    The next appends go on.
+    """
     segments, torn = BEFORE[before]
     path = str(tmp_path / "log" / "events.ndjson")
 
@@ -159,7 +194,10 @@ def test_sealing_may_fail_or_end_at_any_call(tmp_path: Path, durability: Any, be
     assert {"rename", "listdir", "fsync"} <= {call.name for call in calls}
     assert len(list_segments(path)) == segments + 1
     for number, call in enumerate(calls, 1):
-        for name, fault in {**FAULTS, **(FAULTS_OF_A_WRITE if call.name == "write" else {})}.items():
+        for name, fault in {
+            **FAULTS,
+            **(FAULTS_OF_A_WRITE if call.name == "write" else {}),
+        }.items():
             lay_out()
             said = run(path, durability, number, fault, act)[1]
             try:

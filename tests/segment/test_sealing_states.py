@@ -1,4 +1,7 @@
-"""Power cuts in the middle of a rotation: at each call of writers that seal and of their upkeep, in every way the disk may be left."""
+"""Power cuts in the middle of a rotation.
+
+At each call of writers that seal and of their upkeep, in every way the disk may be left.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,10 @@ LENGTHS = (700, 30, 580, 20, 700, 50)
 
 
 def stream_of(path: str) -> list[bytes]:
-    """Return the lines of the segments, which follow each other without a hole, and of the active file."""
+    """Return the lines of the segments, which follow each other without a hole.
+
+    Of the active file.
+    """
     data = b""
     for segment in list_segments(path):
         assert segment.start == len(data)
@@ -39,7 +45,9 @@ def stream_of(path: str) -> list[bytes]:
 
 def run(path: str, durabilities: tuple[Any, Any], recorder: Recorder) -> list[bytes]:
     """Append by turns, sealing; rotate by hand and compress in between; return the lines."""
-    logs = [AppendLog(path, durability=durability, rotation=ROTATION) for durability in durabilities]
+    logs = [
+        AppendLog(path, durability=durability, rotation=ROTATION) for durability in durabilities
+    ]
     lines = [line_of(number, length) for number, length in enumerate(LENGTHS)]
     for number, line in enumerate(lines):
         logs[number % 2].append_line(line)
@@ -51,9 +59,16 @@ def run(path: str, durabilities: tuple[Any, Any], recorder: Recorder) -> list[by
     return lines
 
 
-@pytest.mark.parametrize("durabilities", [("fsync", "fsync"), ("os", "fsync"), ("group", "os")], ids=" and ".join)
-def test_no_power_cut_in_a_rotation_loses_an_acknowledged_line(tmp_path: Path, durabilities: Any) -> None:
-    """In every state: what was acknowledged is there, nothing twice, in order; the segments have no hole; and the log goes on."""
+@pytest.mark.parametrize(
+    "durabilities", [("fsync", "fsync"), ("os", "fsync"), ("group", "os")], ids=" and ".join
+)
+def test_no_power_cut_in_a_rotation_loses_an_acknowledged_line(
+    tmp_path: Path, durabilities: Any
+) -> None:
+    """In every state: what was acknowledged is there, nothing twice, in order.
+
+    The segments have no hole; and the log goes on.
+    """
     root = str(tmp_path / "run")
     os.mkdir(root)
     recorder = Recorder(root)
@@ -78,7 +93,9 @@ def test_a_rotation_that_returned_is_on_the_disk(tmp_path: Path) -> None:
         assert state[os.path.basename(sealed)] == AFTER
 
 
-def check(root: str, state: dict[str, bytes], acknowledged: frozenset[bytes], order: list[bytes]) -> None:
+def check(
+    root: str, state: dict[str, bytes], acknowledged: frozenset[bytes], order: list[bytes]
+) -> None:
     """Put a state on a disk of its own, append, do the upkeep, and look for the lines."""
     os.mkdir(root)
     for name, content in state.items():
@@ -90,8 +107,12 @@ def check(root: str, state: dict[str, bytes], acknowledged: frozenset[bytes], or
     *lines, last = stream_of(path)
     assert last == AFTER
     assert acknowledged <= set(lines), f"an acknowledged line is lost in {state}"
-    assert is_in_order(lines, order), f"a line that nobody wrote, twice, or out of order, in {state}"
+    assert is_in_order(lines, order), (
+        f"a line that nobody wrote, twice, or out of order, in {state}"
+    )
     assert AppendLog(path).read() == list(map(json.loads, [*lines, last]))
-    torn = b"".join(content for name, content in state.items() if name == "events.ndjson").rpartition(b"\n")[2]
+    torn = b"".join(
+        content for name, content in state.items() if name == "events.ndjson"
+    ).rpartition(b"\n")[2]
     assert torn in read(torn_path(path))
     shutil.rmtree(root)

@@ -1,4 +1,7 @@
-"""Sealed segments: which there are whatever else lies beside, where the active file begins, and any of them read."""
+"""Sealed segments.
+
+Which there are whatever else lies beside, where the active file begins, and any of them read.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,13 @@ if TYPE_CHECKING:
 CONTENT = b'{"n":1}\n{"n":2}\n'
 
 
-def put(path: str, start: int, end: int, compression: Compression | None = None, content: bytes | None = None) -> Segment:
+def put(
+    path: str,
+    start: int,
+    end: int,
+    compression: Compression | None = None,
+    content: bytes | None = None,
+) -> Segment:
     """Make a segment, of NULs if nothing else is told."""
     ending = ENDINGS[compression] if compression else ""
     data = bytes(end - start) if content is None else content
@@ -38,10 +47,24 @@ def test_a_log_without_segments_begins_at_0(path: str) -> None:
 
 
 def test_segments_are_listed_oldest_first_and_once(path: str) -> None:
-    """Where a segment is there plain and compressed the plain one counts; what is unfinished or beside does not."""
-    segments = [put(path, 0, 5, "gzip"), put(path, 5, 9), put(path, 9, 30, "zstd"), put(path, 30, 31)]
+    """Where a segment is there plain and compressed the plain one counts.
+
+    What is unfinished or beside does not.
+    """
+    segments = [
+        put(path, 0, 5, "gzip"),
+        put(path, 5, 9),
+        put(path, 9, 30, "zstd"),
+        put(path, 30, 31),
+    ]
     put(path, 5, 9, "gzip")
-    for name in (path, torn_path(path), path + ".1", sealed_path(path, 31, 40, ENDINGS["gzip"] + UNFINISHED), segments[0].path + ".bak"):
+    for name in (
+        path,
+        torn_path(path),
+        path + ".1",
+        sealed_path(path, 31, 40, ENDINGS["gzip"] + UNFINISHED),
+        segments[0].path + ".bak",
+    ):
         with open(name, "wb"):
             pass
     put(path + "x", 31, 50)
@@ -60,8 +83,16 @@ def test_what_retention_took_is_no_hole(path: str) -> None:
 def test_a_segment_that_is_compressed_while_the_directory_is_listed_is_not_missed(
     path: str, missed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The listing of a large directory may see neither of its names; it is done again where there is a hole."""
-    segments = [put(path, 0, 5, "gzip"), put(path, 5, 9, "gzip"), put(path, 9, 12, "gzip"), put(path, 12, 20)]
+    """The listing of a large directory may see neither of its names.
+
+    It is done again where there is a hole.
+    """
+    segments = [
+        put(path, 0, 5, "gzip"),
+        put(path, 5, 9, "gzip"),
+        put(path, 9, 12, "gzip"),
+        put(path, 12, 20),
+    ]
     base = 12 if missed == 2 else None  # it was the newest when the listing began
     if base:
         os.unlink(segments.pop().path)
@@ -72,7 +103,9 @@ def test_a_segment_that_is_compressed_while_the_directory_is_listed_is_not_misse
 
 
 @pytest.mark.parametrize("compression", [None, *ENDINGS])
-def test_a_segment_reads_the_same_compressed_or_not(path: str, compression: Compression | None) -> None:
+def test_a_segment_reads_the_same_compressed_or_not(
+    path: str, compression: Compression | None
+) -> None:
     """Its size is the one of its stretch, and offsets are those before the compression."""
     segment = put(path, 100, 100 + len(CONTENT), compression, CONTENT)
     with open_segment(segment) as source:
@@ -85,7 +118,9 @@ def test_a_segment_reads_the_same_compressed_or_not(path: str, compression: Comp
 
 
 @pytest.mark.parametrize("compression", ENDINGS)
-def test_a_segment_that_was_compressed_since_it_was_listed_is_found(path: str, compression: Compression) -> None:
+def test_a_segment_that_was_compressed_since_it_was_listed_is_found(
+    path: str, compression: Compression
+) -> None:
     """Under its new name."""
     listed = put(path, 0, len(CONTENT), None, CONTENT)
     put(path, 0, len(CONTENT), compression, CONTENT)
@@ -106,11 +141,15 @@ def test_a_segment_that_was_deleted_since_it_was_listed_is_not_found(path: str) 
 
 
 @pytest.mark.parametrize("most", [1, 3, 4, 8, 16, 17])
-def test_a_file_is_read_to_its_end_though_one_read_returns_less(path: str, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_read_to_its_end_though_one_read_returns_less(
+    path: str, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As pread(2) does beyond 2 GiB."""
     segment = put(path, 0, len(CONTENT), None, CONTENT)
     monkeypatch.setattr(segments, "_MOST_BYTES", most)
-    monkeypatch.setattr(fs_calls, "read_at", lambda fd, length, offset: os.pread(fd, min(length, most), offset))
+    monkeypatch.setattr(
+        fs_calls, "read_at", lambda fd, length, offset: os.pread(fd, min(length, most), offset)
+    )
     with open_segment(segment) as source:
         for length in range(20):
             assert source.read_at(length, 2) == CONTENT[2 : 2 + length]
@@ -121,6 +160,9 @@ def test_a_damaged_segment_is_named(path: str) -> None:
     """The error says which file, and what to do."""
     segment = put(path, 0, len(CONTENT), "gzip", CONTENT)
     os.truncate(segment.path, 30)
-    with open_segment(segment) as source, pytest.raises(CorruptSegmentError, match="put back a copy") as caught:
+    with (
+        open_segment(segment) as source,
+        pytest.raises(CorruptSegmentError, match="put back a copy") as caught,
+    ):
         source.read_at(5, 0)
     assert caught.value.filename == segment.path

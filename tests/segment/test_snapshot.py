@@ -1,4 +1,7 @@
-"""Reading through segments: what is cut, sealed and compressed reads as the one file that it was."""
+"""Reading through segments.
+
+What is cut, sealed and compressed reads as the one file that it was.
+"""
 
 from __future__ import annotations
 
@@ -35,12 +38,17 @@ BAD = b"no object\n"
 def seal(path: str, start: int, lines: list[bytes], compression: Compression | None = None) -> int:
     """Make a sealed segment of these lines, and return where it ends in the stream."""
     data = b"".join(lines)
-    with open(sealed_path(path, start, start + len(data), ENDINGS[compression] if compression else ""), "wb") as file:
+    with open(
+        sealed_path(path, start, start + len(data), ENDINGS[compression] if compression else ""),
+        "wb",
+    ) as file:
         file.write(codec_of(compression).pack(data) if compression else data)
     return start + len(data)
 
 
-def lay_out(path: str, parts: list[tuple[list[bytes], Compression | None]], active: bytes | None) -> None:
+def lay_out(
+    path: str, parts: list[tuple[list[bytes], Compression | None]], active: bytes | None
+) -> None:
     """Make a log of these sealed segments and this active file."""
     for name in os.listdir(os.path.dirname(path)):
         os.unlink(os.path.join(os.path.dirname(path), name))
@@ -65,13 +73,25 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> str:
     block=st.sampled_from([1, 7, 64, 1 << 14]),
     bad=st.sets(st.integers(0, len(LINES) - 1), max_size=3),
 )
-@settings(deadline=None, max_examples=150, database=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(
+    deadline=None, max_examples=150, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
 def test_a_log_in_segments_reads_as_one_file(
-    shared: str, cuts: list[int], forms: list[Compression | None], tail: bytes | None, block: int, bad: set[int]
+    shared: str,
+    cuts: list[int],
+    forms: list[Compression | None],
+    tail: bytes | None,
+    block: int,
+    bad: set[int],
 ) -> None:
-    """However it is cut and compressed, with whatever limit, with corrupt lines too; also what is told of those."""
+    """However it is cut and compressed, with whatever limit, with corrupt lines too.
+
+    Also what is told of those.
+    """
     lines = [BAD if number in bad else line for number, line in enumerate(LINES)]
-    parts = [(lines[start:end], form) for start, end, form in zip([0, *cuts], cuts, forms, strict=False)]
+    parts = [
+        (lines[start:end], form) for start, end, form in zip([0, *cuts], cuts, forms, strict=False)
+    ]
     rest = lines[cuts[-1] if cuts else 0 :]
     lay_out(shared, parts, b"".join(rest) + (tail or b"") if rest or tail is not None else None)
     log = AppendLog(shared)
@@ -81,7 +101,10 @@ def test_a_log_in_segments_reads_as_one_file(
 
 
 def assert_reads(log: AppendLog, expected: list[dict[str, Any]], bad: set[int]) -> None:
-    """Read all and every number of last records; the corrupt lines among them are skipped and counted."""
+    """Read all and every number of last records.
+
+    The corrupt lines among them are skipped and counted.
+    """
     skipped = SkippedLines()
     assert list(log.iter_records(on_error=skipped)) == expected
     assert skipped.count == len(bad)
@@ -101,17 +124,27 @@ def assert_reads(log: AppendLog, expected: list[dict[str, Any]], bad: set[int]) 
 
 def test_a_corrupt_line_in_a_segment_is_named_by_its_file_and_place(path: str) -> None:
     """The file is the sealed one, and line and offset are those within it."""
-    lay_out(path, [(LINES[:3], "gzip"), ([*LINES[3:5], BAD, LINES[5]], "zstd")], b"".join(LINES[6:]))
+    lay_out(
+        path, [(LINES[:3], "gzip"), ([*LINES[3:5], BAD, LINES[5]], "zstd")], b"".join(LINES[6:])
+    )
     log = AppendLog(path)
     for limit in (None, 8):
         with pytest.raises(CorruptLineError) as caught:
             log.read(limit)
         assert caught.value.path.endswith(".zst")
-        assert (caught.value.line_number, caught.value.byte_offset) == (3, len(b"".join(LINES[3:5])))
+        assert (caught.value.line_number, caught.value.byte_offset) == (
+            3,
+            len(b"".join(LINES[3:5])),
+        )
 
 
-def test_skipping_says_how_many_and_where_the_first_is(path: str, caplog: pytest.LogCaptureFixture) -> None:
-    """One warning for a reading, backwards and forwards; none where nothing was skipped or the caller collects it."""
+def test_skipping_says_how_many_and_where_the_first_is(
+    path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One warning for a reading, backwards and forwards.
+
+    None where nothing was skipped or the caller collects it.
+    """
     lay_out(path, [([LINES[0], BAD], None), (LINES[1:3], None)], BAD + LINES[3])
     log = AppendLog(path)
     ways: list[Callable[[OnError], Any]] = [
@@ -122,7 +155,9 @@ def test_skipping_says_how_many_and_where_the_first_is(path: str, caplog: pytest
     for read in ways:
         caplog.clear()
         assert len(read("skip")) == 4
-        (message,) = (record.getMessage() for record in caplog.records if record.name == "metrics_appender")
+        (message,) = (
+            record.getMessage() for record in caplog.records if record.name == "metrics_appender"
+        )
         assert message.startswith("2 corrupt lines skipped, the first: ")
         assert f"{len(LINES[0] + BAD):015d}, line 2 (byte {len(LINES[0])})" in message
         read(SkippedLines())
@@ -148,7 +183,9 @@ def test_a_line_of_spaces_is_no_record(path: str) -> None:
     assert [record["n"] for record in log.read(2)] == [0, 1]
 
 
-def test_the_segments_are_not_listed_where_the_active_file_has_enough(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_segments_are_not_listed_where_the_active_file_has_enough(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The cost of the last records does not grow with the directory."""
     lay_out(path, [(LINES[:3], None)], b"".join(LINES[3:]))
     monkeypatch.delattr(fs_calls, "list_names")
@@ -202,7 +239,9 @@ CHANGES = (seal_active, begin_anew, compress_first, all_of_it)
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("call", ["open_read", "list_names", "read_at", "close", "stat_followed"])
 @pytest.mark.parametrize("limit", [None, 3, 5, 8, 100])
-def test_a_rotation_in_mid_read_makes_no_gap_and_no_repeat(path: str, limit: int | None, call: str, change: Callable[[str], None]) -> None:
+def test_a_rotation_in_mid_read_makes_no_gap_and_no_repeat(
+    path: str, limit: int | None, call: str, change: Callable[[str], None]
+) -> None:
     """Whenever it comes, what is read is a run of the stream that reaches at least to where it was at the beginning."""
     lay_out(path, [(LINES[:2], None), (LINES[2:5], None)], b"".join(LINES[5:8]))
     with during(call, lambda: change(path)):
@@ -258,13 +297,20 @@ def test_a_log_of_sealed_segments_alone_is_read(path: str, tmp_path: Path) -> No
     assert [record["n"] for record in AppendLog(path).read(2)] == [1, 2]
 
 
-def test_what_one_listing_misses_without_an_active_file_the_next_one_shows(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Found by the model of rotation: the newest segment may be sealed over and compressed while a directory is listed."""
+def test_what_one_listing_misses_without_an_active_file_the_next_one_shows(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by the model of rotation.
+
+    The newest segment may be sealed over and compressed while a directory is listed.
+    """
     lay_out(path, [(LINES[:2], None), (LINES[2:3], "zstd")], None)
     names = os.listdir(os.path.dirname(path))
     for limit in (None, 2):
         listings: Iterator[list[str]] = iter([[]])
-        monkeypatch.setattr(fs_calls, "list_names", lambda directory, listings=listings: next(listings, names))
+        monkeypatch.setattr(
+            fs_calls, "list_names", lambda directory, listings=listings: next(listings, names)
+        )
         assert [record["n"] for record in AppendLog(path).read(limit)] == [0, 1, 2][-(limit or 3) :]
 
 
@@ -280,7 +326,10 @@ def test_a_log_is_read_through_a_link(path: str) -> None:
 def test_where_the_directory_cannot_be_listed_what_may_be_left_out_is_an_error(
     path: str, log: AppendLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The last records are those of the active file, whatever was sealed; for more, and where it is not there, nobody can tell."""
+    """The last records are those of the active file, whatever was sealed.
+
+    For more, and where it is not there, nobody can tell.
+    """
     log.append({"n": 0})
     log.append({"n": 1})
 
@@ -291,7 +340,13 @@ def test_where_the_directory_cannot_be_listed_what_may_be_left_out_is_an_error(
     assert log.read(0) == []
     assert log.read(2) == [{"n": 0}, {"n": 1}]
     missing = AppendLog(f"{path}.missing")
-    for read in (lambda: log.read(3), log.read, lambda: list(log.iter_records()), log.follow, lambda: missing.read(1)):
+    for read in (
+        lambda: log.read(3),
+        log.read,
+        lambda: list(log.iter_records()),
+        log.follow,
+        lambda: missing.read(1),
+    ):
         with pytest.raises(PermissionError, match=r"chmod \+r") as caught:
             read()
         assert (caught.value.errno, caught.value.filename) == (errno.EACCES, os.path.dirname(path))

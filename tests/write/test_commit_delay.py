@@ -1,4 +1,7 @@
-"""Threads that were served by one pass are likely to be back at once: the next pass waits for them a moment."""
+"""Threads that were served by one pass are likely to be back at once.
+
+The next pass waits for them a moment.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,10 @@ STRANGER, *TOGETHER = range(4)
 
 
 class Passes:
-    """A queue whose passes write nothing, how many lines each of them had, and four threads that append to it."""
+    """A queue whose passes write nothing, how many lines each of them had.
+
+    Four threads that append to it.
+    """
 
     def __init__(self, path: str, wait: Waiting, gather: float) -> None:
         """Have three threads served together, and not the fourth."""
@@ -40,14 +46,19 @@ class Passes:
         assert self.lines == [1, 3]
 
     def meet(self) -> None:
-        """Have a pass of the stranger last until three others wait, so that the next one serves them together."""
+        """Have a pass of the stranger last until three others wait.
+
+        So that the next one serves them together.
+        """
         self._is_meeting = True
         first = self._begin(STRANGER)
         self._wait.until(self.appends._lead.locked)
         self.append(*TOGETHER)
         first.result(HANG_SECONDS / 2)
 
-    def _write(self, lock: FileLock, block: bytes, lines: Sequence[bytes] = (), /) -> Sequence[OSError | None]:
+    def _write(
+        self, lock: FileLock, block: bytes, lines: Sequence[bytes] = (), /
+    ) -> Sequence[OSError | None]:
         if self._is_meeting:
             self._wait.until(lambda: self.count_queued() == 3)
             self._is_meeting = False
@@ -59,7 +70,10 @@ class Passes:
         return len(self.appends._queue)
 
     def append(self, *numbers: int) -> None:
-        """Let each of these threads append a line, and wait for them: for none that waits for threads that do not come."""
+        """Let each of these threads append a line, and wait for them.
+
+        For none that waits for threads that do not come.
+        """
         for begun in [self._begin(number) for number in numbers]:
             begun.result(HANG_SECONDS / 2)
 
@@ -122,7 +136,10 @@ def test_threads_that_come_by_chance_are_no_company() -> None:
 
 
 def test_after_waits_in_vain_nobody_waits_for_a_while(passes: Passes) -> None:
-    """Threads with a rhythm of their own meet now and then, and are held up the less, the oftener it was in vain."""
+    """Threads with a rhythm of their own meet now and then.
+
+    Are held up the less, the oftener it was in vain.
+    """
     for not_awaited in (1, 3, 7):
         passes.wait_a_moment()
         passes.append(1)
@@ -140,10 +157,14 @@ def test_a_moment_is_a_part_of_the_timeout(timeout: float) -> None:
     assert Patience(gather=HANG_SECONDS).within(timeout).gather == timeout / 4
 
 
-def test_a_signal_handler_does_not_wait_for_the_append_that_it_interrupts(path: str, wait: Waiting) -> None:
+def test_a_signal_handler_does_not_wait_for_the_append_that_it_interrupts(
+    path: str, wait: Waiting
+) -> None:
     """Which cannot go on before the handler's own append has returned."""
     passes = Passes(path, wait, gather=0.5)
-    passes.appends._company._served.add(threading.get_ident())  # as if this thread had been one of the three
+    passes.appends._company._served.add(
+        threading.get_ident()
+    )  # as if this thread had been one of the three
     before = signal.signal(signal.SIGUSR1, lambda *_: passes.appends.append(b"{}\n"))
     try:
 

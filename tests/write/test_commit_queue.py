@@ -26,7 +26,9 @@ class Queue(LineQueue):
         self.meanwhile: Callable[[], object] = list
         self.callers = [self.join(line) for line in (b"0\n", b"1\n", b"2\n")]
 
-    def write(self, lock: FileLock, block: bytes, lines: Sequence[bytes] = (), /) -> Sequence[OSError | None]:
+    def write(
+        self, lock: FileLock, block: bytes, lines: Sequence[bytes] = (), /
+    ) -> Sequence[OSError | None]:
         """Write nothing."""
         assert lock.is_held
         assert block == b"".join(lines)
@@ -41,7 +43,11 @@ class Queue(LineQueue):
 
     def awake(self) -> list[int]:
         """Return which callers have been roused since the last time."""
-        return [number for number, caller in enumerate(self.callers) if caller.wake.acquire(blocking=False)]
+        return [
+            number
+            for number, caller in enumerate(self.callers)
+            if caller.wake.acquire(blocking=False)
+        ]
 
 
 @pytest.fixture
@@ -89,7 +95,9 @@ def test_who_leaves_once_its_line_is_written_rouses_the_next(queue: Queue) -> No
     assert queue.awake() == [2]
 
 
-def test_an_interruption_while_they_are_told_leaves_nobody_asleep(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interruption_while_they_are_told_leaves_nobody_asleep(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whoever runs the pass gets it, and the others their outcome, all of them at once."""
     assert queue.lock.acquire(TRY)
     release = queue.lock.release
@@ -105,8 +113,13 @@ def test_an_interruption_while_they_are_told_leaves_nobody_asleep(queue: Queue, 
     assert all(caller.is_settled and caller.error is None for caller in queue.callers)
 
 
-def test_who_comes_back_is_not_told_of_its_line_before(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One caller has been told, and waits with its next line, when a signal comes before the others are told."""
+def test_who_comes_back_is_not_told_of_its_line_before(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One caller has been told.
+
+    Waits with its next line, when a signal comes before the others are told.
+    """
     told = queue.callers[2]
     queue.callers[1].is_left = True  # so that the next step is a call
     back: list[Entry] = []

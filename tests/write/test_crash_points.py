@@ -1,7 +1,9 @@
-"""Every crash point: each operation dies before, fails at, or is cut short in each of its system calls.
+"""Every crash point.
 
-After each: reopen, append, read. `CRASH_TABLE=1 pytest -s tests/test_crash_points.py` prints the table of
-(operation, durability, call, fault, outcome).
+Each operation dies before, fails at, or is cut short in each of its system calls.
+
+After each: reopen, append, read. `CRASH_TABLE=1 pytest -s tests/test_crash_points.py` prints the
+table of (operation, durability, call, fault, outcome).
 """
 
 from __future__ import annotations
@@ -17,7 +19,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from crash_operations import OPERATIONS, Operation, read
-from system_calls import OneFault, die, die_after_part, fail_with, intercepted, perform_unsynced, write_part
+from system_calls import (
+    OneFault,
+    die,
+    die_after_part,
+    fail_with,
+    intercepted,
+    perform_unsynced,
+    write_part,
+)
 
 from metrics_appender import AppendLog
 from metrics_appender.fs import calls as fs_calls
@@ -34,8 +44,15 @@ DURABILITIES = ("fsync", "group", "os")
 # All of them at every call: a network file system gives back more than a call's manual lists.
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EINTR, errno.EFBIG, errno.ENOLCK)
 FAILURES = {errno.errorcode[number]: fail_with(number) for number in ERRORS}
-SHORT_WRITES = {"0 bytes written": write_part(0), "1 byte written": write_part(1), "n-1 bytes written": write_part(-1)}
-DEATHS_IN_A_WRITE = {"killed after 1 byte": die_after_part(1), "killed after n-1 bytes": die_after_part(-1)}
+SHORT_WRITES = {
+    "0 bytes written": write_part(0),
+    "1 byte written": write_part(1),
+    "n-1 bytes written": write_part(-1),
+}
+DEATHS_IN_A_WRITE = {
+    "killed after 1 byte": die_after_part(1),
+    "killed after n-1 bytes": die_after_part(-1),
+}
 # What may fail when the line is in the file already, and to take it back is too late or fails too.
 LATE_CALLS = {"flock", "close", "ftruncate"}
 
@@ -79,7 +96,10 @@ class Case:
         assert descriptors() == before
 
     def run_in_child(self) -> None:
-        """Do the operation in a child that may die of it; what it acknowledged comes through a pipe."""
+        """Do the operation in a child that may die of it.
+
+        What it acknowledged comes through a pipe.
+        """
         reader, writer = os.pipe()
 
         def report(line: bytes, error: OSError | None) -> None:
@@ -111,7 +131,10 @@ class Case:
 
     def outcome(self) -> str:
         """Say what was told of the lines, and what the file holds of them."""
-        said = [f"{errno.errorcode[error.errno or 0]}: {error.__notes__[0].partition(': ')[2]}" for error in self.errors.values()]
+        said = [
+            f"{errno.errorcode[error.errno or 0]}: {error.__notes__[0].partition(': ')[2]}"
+            for error in self.errors.values()
+        ]
         said += ["killed"] * self.is_killed + ["acknowledged"] * len(self.acknowledged)
         whole, torn = self.split()
         return f"{', '.join(said)} ({len(whole)} whole{' and a torn tail' * bool(torn)})"
@@ -123,12 +146,17 @@ def descriptors() -> int:
 
 
 def judge(case: Case) -> None:
-    """Check the file as the fault left it, the errors, and the file after it was reopened and appended to."""
+    """Check the file as the fault left it, the errors.
+
+    The file after it was reopened and appended to.
+    """
     whole, torn = case.split()
     lines = case.operation.lines
     assert case.acknowledged <= set(whole) <= set(lines)
     assert len(whole) == len(set(whole))
-    refused = {line for line, error in case.errors.items() if MAY_BE_WRITTEN not in error.__notes__[0]}
+    refused = {
+        line for line, error in case.errors.items() if MAY_BE_WRITTEN not in error.__notes__[0]
+    }
     assert not refused & set(whole)
     is_mended = bool(whole) or torn != case.operation.torn
     if is_mended and torn:
@@ -136,30 +164,49 @@ def judge(case: Case) -> None:
         assert any(line.startswith(torn) for line in lines)
     judge_errors(case)
     judge_next_appends(case, whole)
-    judge_torn_file(case.operation.torn, torn, read(filename.torn_path(case.path)), is_mended=is_mended)
+    judge_torn_file(
+        case.operation.torn, torn, read(filename.torn_path(case.path)), is_mended=is_mended
+    )
 
 
 def judge_errors(case: Case) -> None:
-    """Each error is the one of the call that failed, names a file, and says what became of its line."""
+    """Each error is the one of the call that failed, names a file.
+
+    Says what became of its line.
+    """
     failed = case.disk.calls[case.number - 1] if 0 < case.number <= len(case.disk.calls) else None
     for error in case.errors.values():
         assert error.errno is not None
-        assert errno.errorcode[error.errno] == case.fault or error.errno in case.operation.own_errors
+        assert (
+            errno.errorcode[error.errno] == case.fault or error.errno in case.operation.own_errors
+        )
         assert error.filename
         (note,) = error.__notes__
         assert NOTHING_WRITTEN in note or (MAY_BE_WRITTEN in note and is_late(failed, case))
     if failed and failed.name in {"flock", "close"} and case.fault in FAILURES:
-        is_release = any(call.name == "write" and call.path == failed.path == case.path for call in case.disk.calls[: case.number])
-        assert not (is_release and case.acknowledged), "a failed release was not told to all whom it concerns"
+        is_release = any(
+            call.name == "write" and call.path == failed.path == case.path
+            for call in case.disk.calls[: case.number]
+        )
+        assert not (is_release and case.acknowledged), (
+            "a failed release was not told to all whom it concerns"
+        )
     if failed and failed.name == "fsync":
         later = case.disk.calls[case.number :]
-        assert not [call for call in later if call.name == "fsync" and call.path == failed.path], "a failed sync was tried again"
+        assert not [call for call in later if call.name == "fsync" and call.path == failed.path], (
+            "a failed sync was tried again"
+        )
 
 
 def is_late(failed: Call | None, case: Case) -> bool:
-    """Whether a line may be in the file after this failure: taking it back failed, or others may have written behind it."""
+    """Whether a line may be in the file after this failure.
+
+    Taking it back failed, or others may have written behind it.
+    """
     was_synced = any(call.name == "fsync" and call.path == case.path for call in case.disk.calls)
-    return (failed is not None and failed.name in LATE_CALLS) or (case.durability == "group" and was_synced)
+    return (failed is not None and failed.name in LATE_CALLS) or (
+        case.durability == "group" and was_synced
+    )
 
 
 def judge_next_appends(case: Case, whole: list[bytes]) -> None:
@@ -178,7 +225,10 @@ def judge_next_appends(case: Case, whole: list[bytes]) -> None:
 
 
 def judge_torn_file(before: bytes, after: bytes, aside: bytes, *, is_mended: bool) -> None:
-    """All that was torn before and after is in `.torn`, in this order; of what was put aside twice, the first time may be in part."""
+    """All that was torn before and after is in `.torn`, in this order.
+
+    Of what was put aside twice, the first time may be in part.
+    """
     expected = before + after if is_mended else before
     assert aside.endswith(expected)
     assert before.startswith(aside.removesuffix(expected))
@@ -199,12 +249,16 @@ class Table:
 
     def run(self, number: int, name: str, fault: Fault, *, is_fatal: bool = False) -> Case:
         """Run the operation with a fault at one call, and judge what it left."""
-        call = f"{number}. {self.calls[number - 1]}" if 0 < number <= len(self.calls) else f"{number}."
+        call = (
+            f"{number}. {self.calls[number - 1]}" if 0 < number <= len(self.calls) else f"{number}."
+        )
         row = f"{self._name} | {call} | {name}"
         one_fault = OneFault(number, fault, self._operation.trouble())
         try:
             with intercepted(one_fault):
-                case = Case(self._operation, self._durability, self._directory, number, name, one_fault)
+                case = Case(
+                    self._operation, self._durability, self._directory, number, name, one_fault
+                )
                 (case.run_in_child if is_fatal else case.run)()
                 row += f" | {case.outcome()}"
                 judge(case)
@@ -228,7 +282,10 @@ def table(operation: str, durability: str, tmp_path: Path) -> Iterator[Table]:
 @of_every_durability
 @of_every_operation
 def test_a_process_killed_at_any_call_loses_no_acknowledged_line(table: Table) -> None:
-    """Before every call until it completes, and in the middle of each write: lines are whole or absent, and the next append mends."""
+    """Before every call until it completes, and in the middle of each write.
+
+    Lines are whole or absent, and the next append mends.
+    """
     number = 1
     while table.run(number, "killed before", die, is_fatal=True).is_killed:
         number += 1
@@ -241,7 +298,10 @@ def test_a_process_killed_at_any_call_loses_no_acknowledged_line(table: Table) -
 @of_every_durability
 @of_every_operation
 def test_a_call_that_fails_leaves_nothing_behind_unless_the_error_says_so(table: Table) -> None:
-    """Every call, with every errno: the error is raised as it is, once synced is not synced again, no lock or descriptor stays."""
+    """Every call, with every errno.
+
+    The error is raised as it is, once synced is not synced again, no lock or descriptor stays.
+    """
     for number in range(1, len(table.calls) + 1):
         for name, fault in FAILURES.items():
             table.run(number, name, fault)
@@ -250,7 +310,10 @@ def test_a_call_that_fails_leaves_nothing_behind_unless_the_error_says_so(table:
 @of_every_durability
 @of_every_operation
 def test_a_short_write_is_continued(table: Table, operation: str) -> None:
-    """Where a write takes nothing, one byte, or all but one, the rest is written; the line is acknowledged, and whole."""
+    """Where a write takes nothing, one byte, or all but one, the rest is written.
+
+    The line is acknowledged, and whole.
+    """
     for number, call in enumerate(table.calls, 1):
         for name, fault in SHORT_WRITES.items() if call.name == "write" else ():
             case = table.run(number, name, fault)
@@ -258,6 +321,9 @@ def test_a_short_write_is_continued(table: Table, operation: str) -> None:
 
 
 def test_every_call_of_an_append_is_intercepted(tmp_path: Path) -> None:
-    """The calls that the faults are made at are those that strace shows (`test_append_log`), so none escapes."""
+    """The calls that the faults are made at are those that strace shows (`test_append_log`).
+
+    So none escapes.
+    """
     names = sorted(call.name for call in Table("plain append", "fsync", tmp_path).calls)
     assert names == ["close", "flock", "flock", "fstat", "fsync", "lstat", "open", "pread", "write"]

@@ -1,4 +1,6 @@
-"""Crash states after the fact: two writers run, and at each of their calls the power goes, in every way it can.
+"""Crash states after the fact.
+
+Two writers run, and at each of their calls the power goes, in every way it can.
 
 `CRASH_TABLE=1 pytest -s tests/test_crash_states.py` prints how many states were checked.
 """
@@ -28,15 +30,27 @@ if TYPE_CHECKING:
 SURVIVES_POWER_CUTS = ("fsync", "group")
 FIRST = b'{"n":"first"}\n'
 TORN = b'{"n":"killed in mid-line","text":"%s' % (b"t" * 700)
-# What the file holds at the start: what is sound, and what a dead writer or an earlier power cut left behind it.
+# What the file holds at the start: what is sound, and what a dead writer or an earlier power cut
+# left behind it.
 STARTS = {
     "no file": (b"", b""),
     "half a line": (FIRST, TORN),
     "NULs at the end": (FIRST, b'{"n":' + bytes(900)),
     "NULs for the first sector of a line": (FIRST, bytes(512 - len(FIRST)) + b'he rest of it"}\n'),
-    "NULs in the middle of a joined pass": (FIRST, b'{"n":"' + bytes(1024) + b'he rest"}\n{"n":"unsynced"}\n'),
+    "NULs in the middle of a joined pass": (
+        FIRST,
+        b'{"n":"' + bytes(1024) + b'he rest"}\n{"n":"unsynced"}\n',
+    ),
 }
-PAIRS = [("fsync", "fsync"), ("fsync", "os"), ("os", "fsync"), ("os", "os"), ("group", "group"), ("group", "fsync"), ("os", "group")]
+PAIRS = [
+    ("fsync", "fsync"),
+    ("fsync", "os"),
+    ("os", "fsync"),
+    ("os", "os"),
+    ("group", "group"),
+    ("group", "fsync"),
+    ("os", "group"),
+]
 
 
 def run_two_writers(path: str, durabilities: tuple[Any, Any], recorder: Recorder) -> None:
@@ -69,7 +83,10 @@ def run_two_writers(path: str, durabilities: tuple[Any, Any], recorder: Recorder
 
 
 def recover(path: str) -> tuple[bytes, bytes]:
-    """Read, append, read all, as the first writer does after the power cut; return the file and what is beside it."""
+    """Read, append, read all, as the first writer does after the power cut.
+
+    Return the file and what is beside it.
+    """
     content = read(path)
     whole = content[: content.rfind(b"\n") + 1]
     try:
@@ -83,8 +100,13 @@ def recover(path: str) -> tuple[bytes, bytes]:
     return content, read(filename.torn_path(path))
 
 
-def check(recorder: Recorder, root: str, path: str, order: list[bytes], damage: bytes = b"") -> None:
-    """Put each state on a disk of its own, recover, and look for the lines, and for the damage of before."""
+def check(
+    recorder: Recorder, root: str, path: str, order: list[bytes], damage: bytes = b""
+) -> None:
+    """Put each state on a disk of its own, recover, and look for the lines.
+
+    For the damage of before.
+    """
     with intercepted(perform_unsynced):
         for state, acknowledged in recorder.states.items():
             for name, content in state:
@@ -97,10 +119,14 @@ def check(recorder: Recorder, root: str, path: str, order: list[bytes], damage: 
             lines = after.splitlines(keepends=True)
             assert lines.pop() == AFTER
             assert acknowledged <= set(lines), f"an acknowledged line is lost in {state}"
-            assert is_in_order(lines, order), f"a line that nobody wrote, twice, or out of order, in {state}"
+            assert is_in_order(lines, order), (
+                f"a line that nobody wrote, twice, or out of order, in {state}"
+            )
             kept = b"".join(lines)
             assert before.startswith(kept), f"the mended file is not the beginning of {state}"
-            assert aside.endswith(before[len(kept) :]), f"what was cut away from {state} is not beside the file"
+            assert aside.endswith(before[len(kept) :]), (
+                f"what was cut away from {state} is not beside the file"
+            )
             assert damage in aside, f"what was damaged before is gone in {state}"
             shutil.rmtree(root)
     if "CRASH_TABLE" in os.environ:
@@ -109,8 +135,13 @@ def check(recorder: Recorder, root: str, path: str, order: list[bytes], damage: 
 
 @pytest.mark.parametrize("durabilities", PAIRS, ids=" and ".join)
 @pytest.mark.parametrize("start", STARTS)
-def test_no_power_cut_loses_an_acknowledged_line_or_leaves_a_damaged_file(tmp_path: Path, start: str, durabilities: Any) -> None:
-    """At each call of two writers, and in every state that the disk may have then; one of them mends what was left by an earlier cut."""
+def test_no_power_cut_loses_an_acknowledged_line_or_leaves_a_damaged_file(
+    tmp_path: Path, start: str, durabilities: Any
+) -> None:
+    """At each call of two writers, and in every state that the disk may have then.
+
+    One of them mends what was left by an earlier cut.
+    """
     root = str(tmp_path / "run")
     path = os.path.join(root, "events.ndjson")
     os.mkdir(root)
@@ -127,8 +158,13 @@ def test_no_power_cut_loses_an_acknowledged_line_or_leaves_a_damaged_file(tmp_pa
 
 @pytest.mark.parametrize("durability", SURVIVES_POWER_CUTS)
 @pytest.mark.parametrize("is_joined", [False, True], ids=["a block", "joined lines"])
-def test_what_was_cut_off_for_a_full_disk_does_not_come_back_behind_the_next_line(tmp_path: Path, durability: Any, is_joined: bool) -> None:
-    """The disk took a part of some lines; the power goes when the next one, which fits, is half written."""
+def test_what_was_cut_off_for_a_full_disk_does_not_come_back_behind_the_next_line(
+    tmp_path: Path, durability: Any, is_joined: bool
+) -> None:
+    """The disk took a part of some lines.
+
+    The power goes when the next one, which fits, is half written.
+    """
     root = str(tmp_path / "run")
     path = os.path.join(root, "events.ndjson")
     os.mkdir(root)
@@ -183,7 +219,10 @@ def test_nuls_are_found_far_back(tmp_path: Path, damage: bytes) -> None:
 
 
 def test_a_line_acknowledged_behind_nuls_stays_in_the_file(tmp_path: Path) -> None:
-    """NULs may come while a log lives (a server's disk, another program): what it appends then is not put aside by the next log."""
+    """NULs may come while a log lives (a server's disk, another program).
+
+    What it appends then is not put aside by the next log.
+    """
     path = str(tmp_path / "events.ndjson")
     log = AppendLog(path)
     log.append_line(FIRST)
@@ -206,7 +245,10 @@ def test_nuls_out_of_sight_do_not_hide_those_in_sight(tmp_path: Path) -> None:
 
 
 def test_a_line_with_a_nul_is_refused(tmp_path: Path) -> None:
-    """It is no JSON, and would be taken for what a power cut leaves: no line is acknowledged that is put aside later."""
+    """It is no JSON, and would be taken for what a power cut leaves.
+
+    No line is acknowledged that is put aside later.
+    """
     path = str(tmp_path / "events.ndjson")
     with pytest.raises(ValueError, match="NUL"):
         AppendLog(path).append_line(b'{"n":"\0"}\n')
@@ -214,8 +256,13 @@ def test_a_line_with_a_nul_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", range(1, 9))
-def test_a_directory_that_somebody_left_half_made_is_made_durable_by_the_next(tmp_path: Path, number: int) -> None:
-    """Killed at any call of making directories, or not yet done: the name of what is there may not be on the disk, and lines go into it."""
+def test_a_directory_that_somebody_left_half_made_is_made_durable_by_the_next(
+    tmp_path: Path, number: int
+) -> None:
+    """Killed at any call of making directories, or not yet done.
+
+    The name of what is there may not be on the disk, and lines go into it.
+    """
     root = str(tmp_path / "run")
     path = os.path.join(root, "new", "deep", "events.ndjson")
     os.mkdir(root)

@@ -38,7 +38,9 @@ class SlowDisk:
         self.ended += 1
 
 
-def test_others_write_while_one_syncs(path: str, monkeypatch: pytest.MonkeyPatch, wait: Waiting) -> None:
+def test_others_write_while_one_syncs(
+    path: str, monkeypatch: pytest.MonkeyPatch, wait: Waiting
+) -> None:
     """The lock is free from the write on, and the append returns only after its sync."""
     AppendLog(path).append({"n": 0})
     slow = SlowDisk(monkeypatch)
@@ -54,7 +56,9 @@ def test_others_write_while_one_syncs(path: str, monkeypatch: pytest.MonkeyPatch
     assert AppendLog(path).read() == [{"n": 0}, {"n": 1}, {"n": 2}]
 
 
-def test_threads_that_meet_share_a_sync(path: str, monkeypatch: pytest.MonkeyPatch, wait: Waiting) -> None:
+def test_threads_that_meet_share_a_sync(
+    path: str, monkeypatch: pytest.MonkeyPatch, wait: Waiting
+) -> None:
     """The joining of a process's threads and that of processes add up."""
     log = AppendLog(path, durability="group")
     log.append({"n": 0})
@@ -72,8 +76,13 @@ def test_threads_that_meet_share_a_sync(path: str, monkeypatch: pytest.MonkeyPat
     assert {record["n"] for record in log.read()} == set(range(9))
 
 
-def test_a_failed_sync_says_that_the_line_may_be_there(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Others may have written behind it, so it is not taken back; the sync is not tried again, and the next append goes on."""
+def test_a_failed_sync_says_that_the_line_may_be_there(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others may have written behind it, so it is not taken back.
+
+    The sync is not tried again, and the next append goes on.
+    """
     log = AppendLog(path, durability="group")
     log.append({"n": 0})
     syncs: list[int] = []
@@ -118,7 +127,10 @@ def test_a_failed_write_is_taken_back(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_what_a_failed_sync_leaves_is_looked_at_when_the_disk_is_back(
     path: str, monkeypatch: pytest.MonkeyPatch, durability: Durability
 ) -> None:
-    """The line of the failed append may be NULs then, in a file that is as long as it was: the next line must not stand behind them."""
+    """The line of the failed append may be NULs then, in a file that is as long as it was.
+
+    The next line must not stand behind them.
+    """
     log = AppendLog(path, durability=durability)
     log.append({"n": 0})
 

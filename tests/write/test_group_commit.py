@@ -1,4 +1,7 @@
-"""Appends that meet in one process, and waiting for another process's lock, fairly and with a deadline."""
+"""Appends that meet in one process.
+
+Waiting for another process's lock, fairly and with a deadline.
+"""
 
 from __future__ import annotations
 
@@ -73,8 +76,13 @@ def queued(log: AppendLog) -> int:
     return len(log._appends._queue)
 
 
-def count_syncs(monkeypatch: pytest.MonkeyPatch, log: AppendLog, wait: Waiting, *, others: int) -> list[int]:
-    """Have the first sync wait until so many others are in the queue; return what grows by one with each sync."""
+def count_syncs(
+    monkeypatch: pytest.MonkeyPatch, log: AppendLog, wait: Waiting, *, others: int
+) -> list[int]:
+    """Have the first sync wait until so many others are in the queue.
+
+    Return what grows by one with each sync.
+    """
     syncs: list[int] = []
     real = fs_calls.sync_file
 
@@ -88,7 +96,9 @@ def count_syncs(monkeypatch: pytest.MonkeyPatch, log: AppendLog, wait: Waiting, 
     return syncs
 
 
-def test_threads_that_meet_share_a_pass(log: AppendLog, wait: Waiting, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_that_meet_share_a_pass(
+    log: AppendLog, wait: Waiting, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """While one leads, the others queue; the next leads for them all: two syncs for eight lines."""
     log.append({"n": "first"})
     syncs = count_syncs(monkeypatch, log, wait, others=7)
@@ -101,7 +111,9 @@ def test_threads_that_meet_share_a_pass(log: AppendLog, wait: Waiting, monkeypat
     assert not waiters()
 
 
-def test_no_thread_is_made_before_another_process_holds_the_lock(log: AppendLog, path: str, hold: Hold, wait: Waiting) -> None:
+def test_no_thread_is_made_before_another_process_holds_the_lock(
+    log: AppendLog, path: str, hold: Hold, wait: Waiting
+) -> None:
     """Alone there is no thread; under contention one; a while after, none."""
     log.append({"n": 0})
     assert not waiters()
@@ -118,7 +130,10 @@ def test_no_thread_is_made_before_another_process_holds_the_lock(log: AppendLog,
 
 @pytest.mark.parametrize("durability", ["fsync", "group", "os"])
 def test_a_timed_out_line_never_appears(path: str, hold: Hold, durability: Any) -> None:
-    """After the deadline the line is withdrawn; the error says so; and repeating it leaves no pile."""
+    """After the deadline the line is withdrawn; the error says so.
+
+    And repeating it leaves no pile.
+    """
     with AppendLog(path, durability=durability, lock_timeout=0.05) as log:
         log.append({"n": "before"})
         with hold(path):
@@ -176,8 +191,13 @@ def test_some_time_out_and_the_others_come_through(path: str, hold: Hold, wait: 
 
 
 @pytest.mark.parametrize("method", ["rename", "remove"])
-def test_a_file_rotated_under_a_stuck_holder_frees_the_writers(path: str, hold: Hold, wait: Waiting, method: str) -> None:
-    """Who holds the old file concerns nobody: the appends go on in the new one, also those that waited already."""
+def test_a_file_rotated_under_a_stuck_holder_frees_the_writers(
+    path: str, hold: Hold, wait: Waiting, method: str
+) -> None:
+    """Who holds the old file concerns nobody.
+
+    The appends go on in the new one, also those that waited already.
+    """
     with AppendLog(path, lock_timeout=60) as log, hold(path):
         calls = Calls(log)
         calls.start(1, 2)
@@ -193,7 +213,9 @@ def test_a_file_rotated_under_a_stuck_holder_frees_the_writers(path: str, hold: 
     wait.until(lambda: not waiters())
 
 
-def test_an_error_reaches_the_callers_whose_line_it_concerns(log: AppendLog, wait: Waiting, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_reaches_the_callers_whose_line_it_concerns(
+    log: AppendLog, wait: Waiting, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of lines that met, the one too long for the disk fails; the others are written."""
     log.append({"n": "first"})
     real = os.write
@@ -219,7 +241,9 @@ def test_an_error_reaches_the_callers_whose_line_it_concerns(log: AppendLog, wai
     assert sorted(record["n"] for record in log.read()[1:]) == [0, 1, 3]
 
 
-def test_a_failed_sync_reaches_all_whom_it_should_have_covered(log: AppendLog, wait: Waiting, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_sync_reaches_all_whom_it_should_have_covered(
+    log: AppendLog, wait: Waiting, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Their lines are cut back, each gets an error of its own, and the sync is not tried again."""
     log.append({"n": "first"})
     syncs: list[int] = []
@@ -242,12 +266,16 @@ def test_a_failed_sync_reaches_all_whom_it_should_have_covered(log: AppendLog, w
     assert len(syncs) == 2
     assert sorted(calls.errors) == [1, 2, 3]
     assert len(set(map(id, calls.errors.values()))) == 3
-    assert all(isinstance(error, OSError) and error.errno == errno.EIO for error in calls.errors.values())
+    assert all(
+        isinstance(error, OSError) and error.errno == errno.EIO for error in calls.errors.values()
+    )
     assert all("nothing was written" in error.__notes__[0] for error in calls.errors.values())
     assert [record["n"] for record in log.read()] == ["first", "good"]
 
 
-def test_where_cutting_back_fails_too_the_error_says_so(log: AppendLog, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_cutting_back_fails_too_the_error_says_so(
+    log: AppendLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The caller learns that the line may be in the file; the next append goes on."""
 
     def fail(*arguments: Any) -> None:
@@ -263,8 +291,13 @@ def test_where_cutting_back_fails_too_the_error_says_so(log: AppendLog, monkeypa
     assert log.read() == [{"n": 1}, {"n": 2}]
 
 
-def test_an_interrupted_leader_takes_its_own_line_back_only(log: AppendLog, wait: Waiting, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C in the middle of a pass: the leader's line is not in the file, the others' are written by the next."""
+def test_an_interrupted_leader_takes_its_own_line_back_only(
+    log: AppendLog, wait: Waiting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C in the middle of a pass.
+
+    The leader's line is not in the file, the others' are written by the next.
+    """
     log.append({"n": "first"})
     syncs: list[int] = []
     real = fs_calls.sync_file
@@ -293,8 +326,13 @@ def test_an_interrupted_leader_takes_its_own_line_back_only(log: AppendLog, wait
     assert len(log.read()) == len(expected)
 
 
-def test_without_a_thread_to_be_had_the_lock_is_polled_for(path: str, hold: Hold, monkeypatch: pytest.MonkeyPatch, wait: Waiting) -> None:
-    """Out of threads, or at the interpreter's end, an append still waits, and still keeps its deadline."""
+def test_without_a_thread_to_be_had_the_lock_is_polled_for(
+    path: str, hold: Hold, monkeypatch: pytest.MonkeyPatch, wait: Waiting
+) -> None:
+    """Out of threads, or at the interpreter's end, an append still waits.
+
+    Still keeps its deadline.
+    """
     log = AppendLog(path, lock_timeout=60)
     refused: list[object] = []
 
@@ -315,7 +353,9 @@ def test_without_a_thread_to_be_had_the_lock_is_polled_for(path: str, hold: Hold
     assert log.read() == [{"n": 1}]
 
 
-def test_an_append_in_a_signal_handler_in_mid_append_is_refused_at_once(log: AppendLog, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_append_in_a_signal_handler_in_mid_append_is_refused_at_once(
+    log: AppendLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It could only wait for itself; the interrupted append goes on."""
     errors: list[OSError] = []
     real = fs_calls.sync_file
@@ -342,8 +382,13 @@ def test_an_append_in_a_signal_handler_in_mid_append_is_refused_at_once(log: App
     assert log.read() == [{"n": 1}]
 
 
-def test_the_deadline_is_kept_while_a_pass_of_this_process_is_slow(path: str, monkeypatch: pytest.MonkeyPatch, wait: Waiting) -> None:
-    """Waiting for one's own process's pass counts as waiting; what the pass has taken is waited for."""
+def test_the_deadline_is_kept_while_a_pass_of_this_process_is_slow(
+    path: str, monkeypatch: pytest.MonkeyPatch, wait: Waiting
+) -> None:
+    """Waiting for one's own process's pass counts as waiting.
+
+    What the pass has taken is waited for.
+    """
     log = AppendLog(path, lock_timeout=0.1)
     log.append({"n": 0})
     may_end = threading.Event()
@@ -368,7 +413,10 @@ def test_the_deadline_is_kept_while_a_pass_of_this_process_is_slow(path: str, mo
 
 
 def test_a_line_that_was_refused_while_others_waited_never_appears(tmp_path: Path) -> None:
-    """Threads that meet where the directory is missing: each line is refused, and none is written when it is there."""
+    """Threads that meet where the directory is missing.
+
+    Each line is refused, and none is written when it is there.
+    """
     directory = tmp_path / "later"
     log = AppendLog(directory / "file")
     barrier = threading.Barrier(8)

@@ -1,4 +1,7 @@
-"""Appends into which a signal comes: whatever its handler raises, others go on, and the error says what became of the line."""
+"""Appends into which a signal comes.
+
+Whatever its handler raises, others go on, and the error says what became of the line.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,10 @@ class Team:
     """Threads that append a number each to a log, all of which wait while the first leads."""
 
     def __init__(self, log: AppendLog) -> None:
-        """Append to this log; whoever sleeps until he looks around sleeps so long that the test fails."""
+        """Append to this log.
+
+        Whoever sleeps until he looks around sleeps so long that the test fails.
+        """
         self.log = log
         self.log._appends._longest_nap = HANG_SECONDS
         self.errors: dict[int, BaseException] = {}
@@ -77,8 +83,13 @@ def in_file(log: AppendLog) -> set[int]:
     return set(numbers)
 
 
-def raise_once(real: Callable[..., Any], error: BaseException, *, first: Callable[[], object] = lambda: None) -> Callable[..., Any]:
-    """Return the function, which at its first call does `first`, then raises the error in its place."""
+def raise_once(
+    real: Callable[..., Any], error: BaseException, *, first: Callable[[], object] = lambda: None
+) -> Callable[..., Any]:
+    """Return the function.
+
+    Which at its first call does `first`, then raises the error in its place.
+    """
     errors = [error]
 
     def act(*arguments: Any) -> Any:
@@ -92,7 +103,10 @@ def raise_once(real: Callable[..., Any], error: BaseException, *, first: Callabl
 
 
 def preceded(real: Callable[..., Any], *acts: Callable[[], object]) -> Callable[..., Any]:
-    """Return the function, which first does the first of the acts at its first call, the second at its second, and so on."""
+    """Return the function.
+
+    Which first does the first of the acts at its first call, the second at its second, and so on.
+    """
     left = iter(acts)
 
     def act(*arguments: Any) -> Any:
@@ -111,13 +125,21 @@ def raising(error: BaseException) -> Callable[[], object]:
     return act
 
 
-@pytest.mark.parametrize("failure", [OSError(errno.EFBIG, "too big"), TimeoutError("job took too long"), KeyboardInterrupt()], ids=repr)
+@pytest.mark.parametrize(
+    "failure",
+    [OSError(errno.EFBIG, "too big"), TimeoutError("job took too long"), KeyboardInterrupt()],
+    ids=repr,
+)
 def test_after_an_error_those_who_came_meanwhile_have_their_turn_at_once(
     log: AppendLog, wait: Waiting, monkeypatch: pytest.MonkeyPatch, failure: BaseException
 ) -> None:
     """They are not left to find out for themselves."""
     team = Team(log)
-    monkeypatch.setattr(fs_calls, "write", raise_once(fs_calls.write, failure, first=lambda: wait.until(lambda: team.queued() == 3)))
+    monkeypatch.setattr(
+        fs_calls,
+        "write",
+        raise_once(fs_calls.write, failure, first=lambda: wait.until(lambda: team.queued() == 3)),
+    )
     team.start(0)
     wait.until(log._appends._lead.locked)
     team.start(1, 2, 3)
@@ -128,18 +150,28 @@ def test_after_an_error_those_who_came_meanwhile_have_their_turn_at_once(
 
 
 @pytest.mark.parametrize(
-    ("durability", "where"), [*((durability, "write") for durability in DURABILITIES), ("fsync", "sync_file"), ("group", "sync_file")]
+    ("durability", "where"),
+    [
+        *((durability, "write") for durability in DURABILITIES),
+        ("fsync", "sync_file"),
+        ("group", "sync_file"),
+    ],
 )
 def test_what_a_handler_raises_concerns_its_own_thread_alone(
     path: str, wait: Waiting, monkeypatch: pytest.MonkeyPatch, where: str, durability: Any
 ) -> None:
-    """A `TimeoutError` of a `SIGALRM` handler is no error of the disk: the leader of a joined pass has it, the others are well."""
+    """A `TimeoutError` of a `SIGALRM` handler is no error of the disk.
+
+    The leader of a joined pass has it, the others are well.
+    """
     alarm = TimeoutError("job took too long")
     with AppendLog(path, durability=durability, lock_timeout=HANG_SECONDS) as log:
         log.append({"n": 0})
         monkeypatch.setattr(log._appends, "_patience", log._appends._patience._replace(nap=0))
         team = Team(log)
-        act = preceded(getattr(fs_calls, where), lambda: wait.until(lambda: team.queued() == 3), raising(alarm))
+        act = preceded(
+            getattr(fs_calls, where), lambda: wait.until(lambda: team.queued() == 3), raising(alarm)
+        )
         monkeypatch.setattr(fs_calls, where, act)
         team.start(1)
         wait.until(log._appends._lead.locked)
@@ -148,9 +180,13 @@ def test_what_a_handler_raises_concerns_its_own_thread_alone(
         monkeypatch.undo()
         (leader,) = [number for number, error in team.errors.items() if error is alarm]
         others = {number: error for number, error in team.errors.items() if number != leader}
-        if durability == "group" and where == "sync_file":  # written, and not known to be synced: they are told so
+        if (
+            durability == "group" and where == "sync_file"
+        ):  # written, and not known to be synced: they are told so
             assert set(others) == {2, 3, 4} - {leader}
-            assert all("may be in the file" in error.__notes__[0] for error in (alarm, *others.values()))
+            assert all(
+                "may be in the file" in error.__notes__[0] for error in (alarm, *others.values())
+            )
             assert in_file(log) == {0, 1, 2, 3, 4}
         else:
             assert not others
@@ -238,7 +274,9 @@ def test_an_append_by_a_handler_is_refused_at_every_step_of_the_one_it_interrupt
 
 
 @pytest.mark.parametrize("durability", DURABILITIES)
-def test_an_exception_at_the_door_of_the_release_leaves_nothing_locked(path: str, monkeypatch: pytest.MonkeyPatch, durability: Any) -> None:
+def test_an_exception_at_the_door_of_the_release_leaves_nothing_locked(
+    path: str, monkeypatch: pytest.MonkeyPatch, durability: Any
+) -> None:
     """Python looks for signals when a function is entered, before the first of its steps."""
     with AppendLog(path, durability=durability) as log:
         monkeypatch.setattr(FileLock, "release", raise_once(FileLock.release, KeyboardInterrupt()))
@@ -250,12 +288,21 @@ def test_an_exception_at_the_door_of_the_release_leaves_nothing_locked(path: str
         assert in_file(log) == {0, 1}
 
 
-def test_an_exception_at_the_door_of_the_unlock_doubles_nobodys_line(path: str, wait: Waiting, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With "group": the lock is held still, so that all is taken back, and the others' lines are written again."""
+def test_an_exception_at_the_door_of_the_unlock_doubles_nobodys_line(
+    path: str, wait: Waiting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With "group".
+
+    The lock is held still, so that all is taken back, and the others' lines are written again.
+    """
     with AppendLog(path, durability="group", lock_timeout=HANG_SECONDS) as log:
         log.append({"n": 0})
         team = Team(log)
-        unlock = preceded(FileLock.unlock, lambda: wait.until(lambda: team.queued() == 3), raising(KeyboardInterrupt()))
+        unlock = preceded(
+            FileLock.unlock,
+            lambda: wait.until(lambda: team.queued() == 3),
+            raising(KeyboardInterrupt()),
+        )
         monkeypatch.setattr(FileLock, "unlock", unlock)
         team.start(1)
         wait.until(log._appends._lead.locked)
@@ -270,22 +317,35 @@ def test_an_exception_at_the_door_of_the_unlock_doubles_nobodys_line(path: str, 
 def test_a_second_signal_before_anything_is_taken_back_doubles_nobodys_line(
     path: str, wait: Waiting, monkeypatch: pytest.MonkeyPatch, durability: Any
 ) -> None:
-    """Ctrl-C and SIGTERM come during one sync, which no signal interrupts: the second handler raises in the first one's way."""
+    """Ctrl-C and SIGTERM come during one sync, which no signal interrupts.
+
+    The second handler raises in the first one's way.
+    """
     with AppendLog(path, durability=durability, lock_timeout=HANG_SECONDS) as log:
         log.append({"n": 0})
         team = Team(log)
 
         def interrupt() -> None:
-            monkeypatch.setattr(WritePass, "_take_back", raise_once(WritePass._take_back, SystemExit("SIGTERM")))
+            monkeypatch.setattr(
+                WritePass, "_take_back", raise_once(WritePass._take_back, SystemExit("SIGTERM"))
+            )
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(fs_calls, "sync_file", preceded(fs_calls.sync_file, lambda: wait.until(lambda: team.queued() == 3), interrupt))
+        monkeypatch.setattr(
+            fs_calls,
+            "sync_file",
+            preceded(fs_calls.sync_file, lambda: wait.until(lambda: team.queued() == 3), interrupt),
+        )
         team.start(1)
         wait.until(log._appends._lead.locked)
         team.start(2, 3, 4)
         team.join()
         kept = in_file(log)
-        refused = {number for number, error in team.errors.items() if "nothing was written" in error.__notes__[0]}
+        refused = {
+            number
+            for number, error in team.errors.items()
+            if "nothing was written" in error.__notes__[0]
+        }
         assert any(isinstance(error, SystemExit) for error in team.errors.values())
         assert not refused & kept
         assert {0, 1, 2, 3, 4} - set(team.errors) <= kept
@@ -294,12 +354,16 @@ def test_a_second_signal_before_anything_is_taken_back_doubles_nobodys_line(
             assert kept == {0, 1, 2, 3, 4} - refused
 
 
-def test_an_exception_once_the_line_is_in_the_queue_takes_it_out_again(log: AppendLog, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_exception_once_the_line_is_in_the_queue_takes_it_out_again(
+    log: AppendLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nobody waits for it any more; it is not written whenever somebody else appends."""
     with AppendLog(log.path, lock_timeout=0) as impatient:
         impatient.append({"n": 0})
         with held(log.path):
-            monkeypatch.setattr(FileLock, "release", raise_once(FileLock.release, KeyboardInterrupt()))
+            monkeypatch.setattr(
+                FileLock, "release", raise_once(FileLock.release, KeyboardInterrupt())
+            )
             with pytest.raises(KeyboardInterrupt):
                 impatient.append({"n": 1})
         impatient.append({"n": 2})
@@ -311,7 +375,10 @@ class Interrupted(BaseException):
 
 
 class Alarm:
-    """Raises at one of the places where Python looks for signals: where a function is entered, and where a call of C returns."""
+    """Raises at one of the places where Python looks for signals.
+
+    Where a function is entered, and where a call of C returns.
+    """
 
     def __init__(self, number: int, pause_seconds: float) -> None:
         """Choose the place by its number, from 1, and how long the handler takes."""
@@ -320,7 +387,10 @@ class Alarm:
 
     def __call__(self, frame: FrameType, event: str, _: object) -> None:
         """Count the places within the library; it is called by the interpreter."""
-        if event in {"call", "c_return"} and os.path.dirname(metrics_appender.__file__) in frame.f_code.co_filename:
+        if (
+            event in {"call", "c_return"}
+            and os.path.dirname(metrics_appender.__file__) in frame.f_code.co_filename
+        ):
             self.left -= 1
             if self.left == 0:
                 sys.setprofile(None)
@@ -337,7 +407,10 @@ def held_by_another_process(log: AppendLog, _: Team) -> Iterator[Callable[[], ob
 
 @contextlib.contextmanager
 def led_by_another_thread(log: AppendLog, team: Team) -> Iterator[Callable[[], object]]:
-    """Have one of the team append its number 4 to a disk that is slow; what is yielded lets it come to its end."""
+    """Have one of the team append its number 4 to a disk that is slow.
+
+    What is yielded lets it come to its end.
+    """
     may_end = threading.Event()
     real = fs_calls.sync_file
 
@@ -363,12 +436,16 @@ def test_an_exception_anywhere_in_an_append_that_waits_keeps_nobody_waiting_and_
     for number in itertools.count(1):
         alarm = Alarm(number, pause_seconds)
         notes: list[str] | None = None
-        with AppendLog(tmp_path / str(number), durability=durability, lock_timeout=HANG_SECONDS) as log:
+        with AppendLog(
+            tmp_path / str(number), durability=durability, lock_timeout=HANG_SECONDS
+        ) as log:
             log.append({"n": 0})
             team = Team(log)
             is_over = threading.Event()
 
-            def go_on_once_all_are_there(go_on: Callable[[], object], team: Team = team, is_over: threading.Event = is_over) -> None:
+            def go_on_once_all_are_there(
+                go_on: Callable[[], object], team: Team = team, is_over: threading.Event = is_over
+            ) -> None:
                 wait.until(lambda: team.queued() == 1 or is_over.is_set())
                 team.start(1, 2)
                 wait.until(lambda: team.queued() >= 2)
@@ -405,7 +482,11 @@ class JobTimeoutError(RuntimeError):
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, JobTimeoutError])
 @pytest.mark.parametrize("made", [False, True], ids=["not made", "made"])
 def test_an_exception_while_the_waiting_thread_is_made_leaves_the_log_alive(
-    path: str, hold: Hold, monkeypatch: pytest.MonkeyPatch, made: bool, interruption: type[BaseException]
+    path: str,
+    hold: Hold,
+    monkeypatch: pytest.MonkeyPatch,
+    made: bool,
+    interruption: type[BaseException],
 ) -> None:
     """The next append does not wait for a thread that is not there."""
 
@@ -425,7 +506,9 @@ def test_an_exception_while_the_waiting_thread_is_made_leaves_the_log_alive(
         assert in_file(log) == {1}
 
 
-def test_an_append_while_the_interpreter_ends_does_not_wait_for_a_thread_that_runs_no_more(tmp_path: Path) -> None:
+def test_an_append_while_the_interpreter_ends_does_not_wait_for_a_thread_that_runs_no_more(
+    tmp_path: Path,
+) -> None:
     """Daemon threads stand still then; the append takes the lock itself."""
     code = """
 import fcntl, os, sys, threading
@@ -452,12 +535,19 @@ log._appends._waiter.goes_first = True
 last = Last(log)
 """
     path = tmp_path / "events.ndjson"
-    done = subprocess.run([sys.executable, "-c", code, str(path)], check=True, capture_output=True, timeout=HANG_SECONDS)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)],
+        check=True,
+        capture_output=True,
+        timeout=HANG_SECONDS,
+    )
     assert done.stdout == b"appended while it ends: 1", done.stderr.decode()
     assert in_file(AppendLog(path)) == {0, 1}
 
 
-def test_a_waiting_thread_does_not_make_a_file_that_nobody_wants_any_more(path: str, wait: Waiting) -> None:
+def test_a_waiting_thread_does_not_make_a_file_that_nobody_wants_any_more(
+    path: str, wait: Waiting
+) -> None:
     """It waited for an append that timed out; then the log was closed, and the file removed."""
     log = AppendLog(path, lock_timeout=0.05)
     with held(path):
@@ -465,11 +555,17 @@ def test_a_waiting_thread_does_not_make_a_file_that_nobody_wants_any_more(path: 
             log.append({"n": 0})
         log.close()
         os.unlink(path)
-    wait.until(lambda: not any(thread.name == "metrics-appender-waiter" for thread in threading.enumerate()))
+    wait.until(
+        lambda: (
+            not any(thread.name == "metrics-appender-waiter" for thread in threading.enumerate())
+        )
+    )
     assert not os.path.exists(path)
 
 
-def test_an_append_by_another_log_in_a_handler_in_mid_append_is_refused(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_append_by_another_log_in_a_handler_in_mid_append_is_refused(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It could only wait for its own thread; without a timeout, for ever."""
     log = AppendLog(path, lock_timeout=None)
     log.append({"n": 0})
@@ -495,7 +591,9 @@ def test_an_append_by_another_log_in_a_handler_in_mid_append_is_refused(path: st
 
 
 @pytest.mark.parametrize("give_up", ["rotate", "append by a log of its own"])
-def test_giving_up_again_and_again_leaves_a_few_threads_at_the_most(path: str, give_up: str, wait: Waiting) -> None:
+def test_giving_up_again_and_again_leaves_a_few_threads_at_the_most(
+    path: str, give_up: str, wait: Waiting
+) -> None:
     """A thread that waits in the kernel's queue cannot be called off while a stopped holder keeps the lock."""
 
     def count() -> int:
@@ -524,8 +622,14 @@ def test_giving_up_again_and_again_leaves_a_few_threads_at_the_most(path: str, g
 def test_an_error_that_a_handler_had_from_another_log_is_no_error_of_this_one(
     path: str, wait: Waiting, monkeypatch: pytest.MonkeyPatch, durability: Any
 ) -> None:
-    """It comes out of the append it interrupts, which says what became of its own line; those who went along are none of its business."""
-    with AppendLog(path, durability=durability, lock_timeout=HANG_SECONDS) as log, AppendLog(path + ".inner", lock_timeout=0) as inner:
+    """It comes out of the append it interrupts, which says what became of its own line.
+
+    Those who went along are none of its business.
+    """
+    with (
+        AppendLog(path, durability=durability, lock_timeout=HANG_SECONDS) as log,
+        AppendLog(path + ".inner", lock_timeout=0) as inner,
+    ):
         log.append({"n": 0})
         team = Team(log)
         real = fs_calls.sync_file
@@ -555,5 +659,8 @@ def test_an_error_that_a_handler_had_from_another_log_is_no_error_of_this_one(
         assert told.__notes__[1] == f"{path}: nothing was written"
         assert kept == {0, 1, 2, 3, 4} - {leader}
     else:
-        assert all(error.__notes__[-1] == f"{path}: the line may be in the file" for error in team.errors.values())
+        assert all(
+            error.__notes__[-1] == f"{path}: the line may be in the file"
+            for error in team.errors.values()
+        )
         assert kept == {0, 1, 2, 3, 4}

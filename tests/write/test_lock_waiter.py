@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 class Work:
     """Work for a waiter: served one piece at a time, always with the lock held."""
 
-    def __init__(self, path: str, *, keeps_queue_for: int = 2, lines_up_early: bool = False) -> None:
+    def __init__(
+        self, path: str, *, keeps_queue_for: int = 2, lines_up_early: bool = False
+    ) -> None:
         """Begin with nothing to do."""
         self.path = path
         self.pieces = 0
@@ -76,7 +78,12 @@ def threads() -> int:
 
 
 def take_turns(
-    work: Work, turns: int, hold: Callable[[str], AbstractContextManager[int]], wait: Waiting, *, while_others_write: bool
+    work: Work,
+    turns: int,
+    hold: Callable[[str], AbstractContextManager[int]],
+    wait: Waiting,
+    *,
+    while_others_write: bool,
 ) -> None:
     """Have pieces done by the waiter, each while somebody else holds the lock, and may write."""
     for turn in range(work.served + 1, work.served + turns + 1):
@@ -87,7 +94,9 @@ def take_turns(
         wait.until(lambda: work.served == turn)  # noqa: B023 - called within the round
 
 
-def serve_one(work: Work, hold: Callable[[str], AbstractContextManager[int]], wait: Waiting) -> None:
+def serve_one(
+    work: Work, hold: Callable[[str], AbstractContextManager[int]], wait: Waiting
+) -> None:
     """Have one piece done by the waiter, and return when its thread rests."""
     with hold(work.path):
         work.call()
@@ -109,7 +118,9 @@ def test_it_serves_all_work_with_the_lock_held_and_ends(
     assert not work.waiter.goes_first
 
 
-def test_it_is_called_again_while_it_lingers(path: str, hold: Callable[[str], AbstractContextManager[int]], wait: Waiting) -> None:
+def test_it_is_called_again_while_it_lingers(
+    path: str, hold: Callable[[str], AbstractContextManager[int]], wait: Waiting
+) -> None:
     """The same thread serves the next call."""
     work = Work(path)
     for round_number in range(1, 4):
@@ -118,7 +129,9 @@ def test_it_is_called_again_while_it_lingers(path: str, hold: Callable[[str], Ab
     assert threads() <= 1
 
 
-def test_close_ends_an_idle_thread_at_once(path: str, hold: Callable[[str], AbstractContextManager[int]], wait: Waiting) -> None:
+def test_close_ends_an_idle_thread_at_once(
+    path: str, hold: Callable[[str], AbstractContextManager[int]], wait: Waiting
+) -> None:
     """And a closed waiter can be called again: somebody else may still have work."""
     work = Work(path)
     serve_one(work, hold, wait)
@@ -145,9 +158,15 @@ def test_it_steps_aside_when_the_lock_cannot_be_asked_for(
 
 
 def test_it_goes_first_until_nobody_else_wrote_for_some_turns(
-    path: str, hold: Callable[[str], AbstractContextManager[int]], wait: Waiting, monkeypatch: pytest.MonkeyPatch
+    path: str,
+    hold: Callable[[str], AbstractContextManager[int]],
+    wait: Waiting,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Where the queue is kept to: while others go on writing, work is left to the thread that waits in it."""
+    """Where the queue is kept to.
+
+    While others go on writing, work is left to the thread that waits in it.
+    """
     monkeypatch.setattr(lock_waiter, "_PEACE", 30)
     work = Work(path, keeps_queue_for=1)
 
@@ -163,9 +182,15 @@ def test_it_goes_first_until_nobody_else_wrote_for_some_turns(
 
 
 def test_it_gets_in_line_again_before_there_is_work(
-    path: str, hold: Callable[[str], AbstractContextManager[int]], wait: Waiting, monkeypatch: pytest.MonkeyPatch
+    path: str,
+    hold: Callable[[str], AbstractContextManager[int]],
+    wait: Waiting,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """While others hold the lock for long: nobody has to wake it when the next piece comes, which it finds when it gets the lock."""
+    """While others hold the lock for long.
+
+    Nobody has to wake it when the next piece comes, which it finds when it gets the lock.
+    """
     others = FileLock(path)
     monkeypatch.setattr("os.sched_yield", lambda: others.acquire(TRY))
     work = Work(path, lines_up_early=True)
@@ -177,7 +202,10 @@ def test_it_gets_in_line_again_before_there_is_work(
 
 
 def test_it_makes_way_no_more_where_that_gives_the_processor_to_somebody_who_computes(
-    path: str, hold: Callable[[str], AbstractContextManager[int]], wait: Waiting, monkeypatch: pytest.MonkeyPatch
+    path: str,
+    hold: Callable[[str], AbstractContextManager[int]],
+    wait: Waiting,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Not for a good while: each time costs a turn of the scheduler's."""
     yields: list[None] = []
@@ -192,7 +220,10 @@ def test_it_makes_way_no_more_where_that_gives_the_processor_to_somebody_who_com
 def test_a_thread_that_rests_is_not_taken_for_one_that_waits_for_a_rotated_file(
     path: str, hold: Callable[[str], AbstractContextManager[int]], wait: Waiting
 ) -> None:
-    """It has no file open; two callers who look around would else let go of one thread after the other."""
+    """It has no file open.
+
+    Two callers who look around would else let go of one thread after the other.
+    """
     work = Work(path)
     serve_one(work, hold, wait)
     post = work.waiter._post
@@ -205,7 +236,10 @@ def test_a_thread_that_rests_is_not_taken_for_one_that_waits_for_a_rotated_file(
 def test_a_thread_that_was_let_go_says_nothing_of_who_goes_first(
     path: str, hold: Callable[[str], AbstractContextManager[int]], wait: Waiting
 ) -> None:
-    """It may come to its end when another one is called already, for the file that has the name now."""
+    """It may come to its end when another one is called already.
+
+    For the file that has the name now.
+    """
     work = Work(path)
     with hold(path):
         work.call()

@@ -33,9 +33,10 @@ _BLOCK_BYTES: Final = 1 << 16
 class AsyncAppendLog:
     """One NDJSON file to which the tasks of an event loop append, beside any number of threads and processes.
 
-    The promise is that of `AppendLog`: when an awaited `append` returns, the record's line is whole and on disk. Tasks that
-    append at once share one lock, one write and one sync. The event loop is never blocked, neither by a slow
-    disk nor by a lock that another process holds: threads wait in its place, made when they are needed.
+    The promise is that of `AppendLog`: when an awaited `append` returns, the record's line is whole
+    and on disk. Tasks that append at once share one lock, one write and one sync. The event loop is
+    never blocked, neither by a slow disk nor by a lock that another process holds: threads wait in
+    its place, made when they are needed.
 
         >>> import asyncio
         >>> async def main():
@@ -45,11 +46,13 @@ class AsyncAppendLog:
         >>> asyncio.run(main())
         [{'n': 999}]
 
-    `path`, `durability` and `lock_timeout` (seconds, from the call on, the time behind other tasks included) are those
-    of `AppendLog`, `durability` being `"group"` at first; so is `rotation`. Raises `InvalidRecordError` for an argument it cannot take.
+    `path`, `durability` and `lock_timeout` (seconds, from the call on, the time behind other tasks
+    included) are those of `AppendLog`, `durability` being `"group"` at first; so is `rotation`.
+    Raises `InvalidRecordError` for an argument it cannot take.
 
-    A log belongs to the event loop of its first use, and raises `RuntimeError` in another one unless the first is
-    closed; it is not for other threads. A child of fork, and a process it is pickled to, use it in a loop of their own.
+    A log belongs to the event loop of its first use, and raises `RuntimeError` in another one
+    unless the first is closed; it is not for other threads. A child of fork, and a process it is
+    pickled to, use it in a loop of their own.
     """
 
     def __init__(
@@ -61,7 +64,11 @@ class AsyncAppendLog:
         rotation: Rotation | None = None,
     ) -> None:
         """Name the file; nothing is opened before the first append or read."""
-        self._options: dict[str, Any] = {"durability": durability, "lock_timeout": lock_timeout, "rotation": rotation}
+        self._options: dict[str, Any] = {
+            "durability": durability,
+            "lock_timeout": lock_timeout,
+            "rotation": rotation,
+        }
         self._log = AppendLog(path, **self._options)
         self._threads = LoopThreads()
         self._lines = Gathering(self._log, lock_timeout, self._threads)
@@ -77,9 +84,10 @@ class AsyncAppendLog:
 
         The lines of one task stand in the order of its calls, those of calls that are gathered too.
 
-        Raises what `AppendLog.append` does, each error saying what became of the line. **Cancelled** while the line waits for
-        others to be written, it is taken back and never written. Cancelled while it is being written, or handed over to
-        be when the lock is free, the line may be in the file, whole. No lock is left held either way.
+        Raises what `AppendLog.append` does, each error saying what became of the line.
+        **Cancelled** while the line waits for others to be written, it is taken back and never
+        written. Cancelled while it is being written, or handed over to be when the lock is free,
+        the line may be in the file, whole. No lock is left held either way.
         """
         await self._lines.add(encode_line(record))
 
@@ -95,14 +103,19 @@ class AsyncAppendLog:
             await self._lines.add(block)
 
     async def append_many(self, records: Iterable[Mapping[str, Any]]) -> int:
-        """Append JSON objects, many at the price of one, as `AppendLog.append_many` does; return how many.
+        """Append JSON objects, many at the price of one, as `AppendLog.append_many` does.
 
-        Other tasks have their turns while the lines are made, so that theirs may come to stand before these. Cancelled, it is as with
-        `append` for what is under way, all or nothing; the rest is never written.
+        Return how many.
+
+        Other tasks have their turns while the lines are made, so that theirs may come to stand
+        before these. Cancelled, it is as with `append` for what is under way, all or nothing; the
+        rest is never written.
         """
         appended = 0
         try:
-            async for blocks in chunked_in_turns(encode_blocks(records, _BLOCK_BYTES), Block.count_bytes):
+            async for blocks in chunked_in_turns(
+                encode_blocks(records, _BLOCK_BYTES), Block.count_bytes
+            ):
                 await self._lines.add(b"".join(block.lines for block in blocks))
                 appended += sum(block.records for block in blocks)
         except BaseException as error:
@@ -111,15 +124,17 @@ class AsyncAppendLog:
             raise
         return appended
 
-    async def read(self, limit: int | None = None, *, on_error: OnError = "raise") -> list[dict[str, Any]]:
+    async def read(
+        self, limit: int | None = None, *, on_error: OnError = "raise"
+    ) -> list[dict[str, Any]]:
         """Return the most recent `limit` records, oldest first, as `AppendLog.read` does."""
         return await self._threads.run(self._log.read, limit, on_error=on_error)
 
     def iter_records(self, *, on_error: OnError = "raise") -> AsyncGenerator[dict[str, Any], None]:
         """Yield every record from the first on, in constant memory, as `AppendLog.iter_records` does.
 
-        The file is closed when the iteration ends, at the latest when the event loop finds it abandoned; with
-        `contextlib.aclosing` at once.
+        The file is closed when the iteration ends, at the latest when the event loop finds it
+        abandoned; with `contextlib.aclosing` at once.
         """
         return iterate_in_chunks(reader.iter_records(self.path, on_error), self._threads)
 
@@ -138,7 +153,9 @@ class AsyncAppendLog:
         on_error: OnError = "raise",
         notify: bool | None = None,
     ) -> AsyncFollower:
-        """Yield each record from `start` on, once and in order, as soon as its line is whole: `(record, cursor)`, for ever.
+        """Yield each record from `start` on, once and in order, as soon as its line is whole.
+
+        `(record, cursor)`, for ever.
 
             >>> import asyncio
             >>> async def main():
@@ -150,16 +167,22 @@ class AsyncAppendLog:
             >>> asyncio.run(main())
             {'any': 'record'}
 
-        The parameters, errors and what is followed through are those of `AppendLog.follow`; `"end"` is where the file ends when
-        `async with` is entered, or without it when the first record is asked for, and errors of the arguments come there too. It ends with
-        `stop`, with `aclose()` of what is returned or of this log, and when the task that waits is cancelled.
+        The parameters, errors and what is followed through are those of `AppendLog.follow`; `"end"`
+        is where the file ends when `async with` is entered, or without it when the first record is
+        asked for, and errors of the arguments come there too. It ends with `stop`, with `aclose()`
+        of what is returned or of this log, and when the task that waits is cancelled.
         """
         return self._followers.add(
-            lambda: self._log.follow(start, poll_seconds=poll_seconds, stop=stop, on_error=on_error, notify=notify),
+            lambda: self._log.follow(
+                start, poll_seconds=poll_seconds, stop=stop, on_error=on_error, notify=notify
+            ),
         )
 
     async def save_cursor(self, name: str, cursor: str) -> None:
-        """Store a cursor by name, durably, as `AppendLog.save_cursor` does; cancelled, it may be stored."""
+        """Store a cursor by name, durably, as `AppendLog.save_cursor` does.
+
+        Cancelled, it may be stored.
+        """
         await self._threads.run(self._log.save_cursor, name, cursor)
 
     async def load_cursor(self, name: str) -> str | None:
@@ -167,7 +190,10 @@ class AsyncAppendLog:
         return await self._threads.run(self._log.load_cursor, name)
 
     async def drop_cursor(self, name: str) -> None:
-        """Forget a stored cursor, so that retention no longer waits for it; nothing happens when there is none."""
+        """Forget a stored cursor, so that retention no longer waits for it.
+
+        Nothing happens when there is none.
+        """
         await self._threads.run(self._log.drop_cursor, name)
 
     async def cursors(self) -> dict[str, str]:
@@ -175,14 +201,19 @@ class AsyncAppendLog:
         return await self._threads.run(self._log.cursors)
 
     async def aclose(self) -> None:
-        """Refuse appends from now on, and return when those under way are durable or have their errors.
+        """Refuse appends from now on.
 
-        The upkeep of segments is finished too, and followers end. No thread is left then; save that, where another process still keeps a
-        lock that an append could not wait for any longer, one waits until that lock is free. Closing again does nothing. Reading goes on.
+        Return when those under way are durable or have their errors.
+
+        The upkeep of segments is finished too, and followers end. No thread is left then; save
+        that, where another process still keeps a lock that an append could not wait for any longer,
+        one waits until that lock is free. Closing again does nothing. Reading goes on.
         """
         await self._lines.close()
         await self._followers.close()
-        await self._threads.close()  # a `rotate()` may have been under way, whose upkeep is begun by now
+        await (
+            self._threads.close()
+        )  # a `rotate()` may have been under way, whose upkeep is begun by now
         await self._threads.run(self._lines.close_file)
         await self._threads.close()
 
@@ -190,14 +221,20 @@ class AsyncAppendLog:
         """Return the log itself."""
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         """Close it."""
         await self.aclose()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the arguments: the other process makes a log of its own for the same file.
 
-        A subclass is made of the same arguments; one that takes others has a `__reduce__` of its own.
+        A subclass is made of the same arguments; one that takes others has a `__reduce__` of its
+        own.
         """
         return functools.partial(type(self), **self._options), (self.path,)
 

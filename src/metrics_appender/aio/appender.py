@@ -8,7 +8,13 @@ import os
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec
 
-from ..append_log import DEFAULT_LOCK_TIMEOUT, AppendLog, check_durability, check_lock_timeout, import_the_rest
+from ..append_log import (
+    DEFAULT_LOCK_TIMEOUT,
+    AppendLog,
+    check_durability,
+    check_lock_timeout,
+    import_the_rest,
+)
 from ..appender import make_directory, note_acknowledged_files
 from ..errors import ClosedError
 from ..read import reader, saved_cursors
@@ -40,7 +46,10 @@ _MOST_FILES: Final = 1024
 
 
 class _LineMaker(TypedMethods):
-    """Makes the line and leaves it where its coroutine takes it up; in an event loop nothing comes in between."""
+    """Makes the line and leaves it where its coroutine takes it up.
+
+    In an event loop nothing comes in between.
+    """
 
     made: tuple[str, str, bytes]
 
@@ -86,8 +95,9 @@ def _as_coroutine(
 class AsyncMetricsAppender:
     """The metrics of many skills in one directory, appended and read by the tasks of an event loop.
 
-    The methods are those of `MetricsAppender`, as coroutines, with the same parameters, promise and errors. Tasks that append
-    to a file at once share one lock, one write and one sync; the event loop is never blocked.
+    The methods are those of `MetricsAppender`, as coroutines, with the same parameters, promise and
+    errors. Tasks that append to a file at once share one lock, one write and one sync; the event
+    loop is never blocked.
 
         >>> import asyncio
         >>> async def main():
@@ -97,8 +107,9 @@ class AsyncMetricsAppender:
         >>> asyncio.run(main())[0]["execution_time_ms"]
         25
 
-    `metrics_dir` is found as `MetricsAppender` finds it, and made by the first append. `durability`, `lock_timeout` and `rotation`,
-    cancelling a task that waits, and the one event loop that an appender belongs to: all as with `AsyncAppendLog`.
+    `metrics_dir` is found as `MetricsAppender` finds it, and made by the first append.
+    `durability`, `lock_timeout` and `rotation`, cancelling a task that waits, and the one event
+    loop that an appender belongs to: all as with `AsyncAppendLog`.
     """
 
     def __init__(
@@ -114,7 +125,11 @@ class AsyncMetricsAppender:
         check_lock_timeout(lock_timeout)
         check_rotation(rotation)
         import_the_rest(is_rotating=rotation is not None)
-        self._directory = naming.default_directory() if metrics_dir is None else naming.absolute_path("metrics_dir", metrics_dir)
+        self._directory = (
+            naming.default_directory()
+            if metrics_dir is None
+            else naming.absolute_path("metrics_dir", metrics_dir)
+        )
         self._durability: Durability = durability
         self._lock_timeout = lock_timeout
         self._rotation = rotation
@@ -132,14 +147,18 @@ class AsyncMetricsAppender:
     append_rollback_event = _as_coroutine(TypedMethods.append_rollback_event)
 
     async def append_many(self, records: Iterable[Record]) -> int:
-        """Append typed records, of any kinds and skills, as `MetricsAppender.append_many` does; return how many.
+        """Append typed records, of any kinds and skills, as `MetricsAppender.append_many` does.
 
-        Other tasks have their turns while the lines are made. Cancelled, it is as with `append_…` for the file that is being
-        written, all or nothing; the rest is never written.
+        Return how many.
+
+        Other tasks have their turns while the lines are made. Cancelled, it is as with `append_…`
+        for the file that is being written, all or nothing; the rest is never written.
         """
         acknowledged: Counter[str] = Counter()
         try:
-            async for chunk in chunked_in_turns(encode_records(records, self._maker.tokens), FiledLine.count_bytes):
+            async for chunk in chunked_in_turns(
+                encode_records(records, self._maker.tokens), FiledLine.count_bytes
+            ):
                 for name, lines in by_file(chunk).items():
                     await (self._files.get(name) or self._new_file(name)).add(b"".join(lines))
                     acknowledged[name] += len(lines)
@@ -155,16 +174,28 @@ class AsyncMetricsAppender:
 
         return Path(self._directory)
 
-    async def read_metrics(self, filename: str, limit: int | None = None, *, on_error: OnError = "raise") -> list[dict[str, Any]]:
+    async def read_metrics(
+        self, filename: str, limit: int | None = None, *, on_error: OnError = "raise"
+    ) -> list[dict[str, Any]]:
         """Return the most recent `limit` records of a file, oldest first, as `MetricsAppender.read_metrics` does."""
         return await self._readers.run(reader.read_last, self._path_of(filename), limit, on_error)
 
-    def iter_metrics(self, filename: str, *, on_error: OnError = "raise") -> AsyncGenerator[dict[str, Any], None]:
-        """Yield every record of a file, oldest first, in constant memory; ended as `AsyncAppendLog.iter_records` is."""
-        return iterate_in_chunks(reader.iter_records(self._path_of(filename), on_error), self._readers)
+    def iter_metrics(
+        self, filename: str, *, on_error: OnError = "raise"
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """Yield every record of a file, oldest first, in constant memory.
+
+        Ended as `AsyncAppendLog.iter_records` is.
+        """
+        return iterate_in_chunks(
+            reader.iter_records(self._path_of(filename), on_error), self._readers
+        )
 
     async def rotate(self, filename: str) -> str | None:
-        """Seal a file of the directory now, and return the name of the segment, as `MetricsAppender.rotate` does."""
+        """Seal a file of the directory now.
+
+        Return the name of the segment, as `MetricsAppender.rotate` does.
+        """
         path = self._path_of(filename)
         if self._is_closed:
             raise ClosedError(path)
@@ -180,14 +211,22 @@ class AsyncMetricsAppender:
         on_error: OnError = "raise",
         notify: bool | None = None,
     ) -> AsyncFollower:
-        """Yield each record of a file of the directory from `start` on, as soon as it is whole; see `AsyncAppendLog.follow`."""
+        """Yield each record of a file of the directory from `start` on, as soon as it is whole.
+
+        See `AsyncAppendLog.follow`.
+        """
         log = self._new_log(self._path_of(filename))
         return self._followers.add(
-            lambda: log.follow(start, poll_seconds=poll_seconds, stop=stop, on_error=on_error, notify=notify),
+            lambda: log.follow(
+                start, poll_seconds=poll_seconds, stop=stop, on_error=on_error, notify=notify
+            ),
         )
 
     async def save_cursor(self, filename: str, name: str, cursor: str) -> None:
-        """Store a cursor by name, durably, as `MetricsAppender.save_cursor` does; cancelled, it may be stored."""
+        """Store a cursor by name, durably, as `MetricsAppender.save_cursor` does.
+
+        Cancelled, it may be stored.
+        """
         await self._readers.run(saved_cursors.save_cursor, self._path_of(filename), name, cursor)
 
     async def load_cursor(self, filename: str, name: str) -> str | None:
@@ -195,7 +234,10 @@ class AsyncMetricsAppender:
         return await self._readers.run(saved_cursors.load_cursor, self._path_of(filename), name)
 
     async def drop_cursor(self, filename: str, name: str) -> None:
-        """Forget a stored cursor, so that retention no longer waits for it; nothing happens when there is none."""
+        """Forget a stored cursor, so that retention no longer waits for it.
+
+        Nothing happens when there is none.
+        """
         await self._readers.run(saved_cursors.drop_cursor, self._path_of(filename), name)
 
     async def cursors(self, filename: str) -> dict[str, str]:
@@ -203,10 +245,13 @@ class AsyncMetricsAppender:
         return await self._readers.run(saved_cursors.list_cursors, self._path_of(filename))
 
     async def aclose(self) -> None:
-        """Refuse appends from now on, and return when those under way are durable or have their errors.
+        """Refuse appends from now on.
 
-        The upkeep of segments is finished too, and followers end. No thread is left then; save that, where another process still keeps a
-        lock that an append could not wait for any longer, one waits until that lock is free. Closing again does nothing. Reading goes on.
+        Return when those under way are durable or have their errors.
+
+        The upkeep of segments is finished too, and followers end. No thread is left then; save
+        that, where another process still keeps a lock that an append could not wait for any longer,
+        one waits until that lock is free. Closing again does nothing. Reading goes on.
         """
         self._writers.adopt(asyncio.get_running_loop())
         self._is_closed = True
@@ -224,16 +269,29 @@ class AsyncMetricsAppender:
         """Return the appender itself."""
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         """Close it."""
         await self.aclose()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the arguments: the other process makes an appender of its own for the same directory.
+        """Pickle the arguments.
 
-        A subclass is made of the same arguments; one that takes others has a `__reduce__` of its own.
+        The other process makes an appender of its own for the same directory.
+
+        A subclass is made of the same arguments; one that takes others has a `__reduce__` of its
+        own.
         """
-        make = functools.partial(type(self), durability=self._durability, lock_timeout=self._lock_timeout, rotation=self._rotation)
+        make = functools.partial(
+            type(self),
+            durability=self._durability,
+            lock_timeout=self._lock_timeout,
+            rotation=self._rotation,
+        )
         return make, (self._directory,)
 
     def __repr__(self) -> str:
@@ -247,7 +305,9 @@ class AsyncMetricsAppender:
     async def _append(self, skill_name: str, suffix: str, line: bytes) -> None:
         if type(skill_name) is not str:
             skill_name = naming.plain_text(skill_name)
-        file = self._files.get(skill_name + suffix) or self._new_file(naming.file_name(skill_name, suffix))
+        file = self._files.get(skill_name + suffix) or self._new_file(
+            naming.file_name(skill_name, suffix)
+        )
         await file.add(line)
 
     def _new_file(self, name: str) -> Gathering:
@@ -257,14 +317,24 @@ class AsyncMetricsAppender:
         if len(self._files) >= _MOST_FILES:
             self._files = {name: file for name, file in self._files.items() if file.is_under_way}
         log = self._new_log(path)
-        file = self._files[name] = Gathering(_MetricsFile(log, self._directory), self._lock_timeout, self._writers)
+        file = self._files[name] = Gathering(
+            _MetricsFile(log, self._directory), self._lock_timeout, self._writers
+        )
         return file
 
     def _new_log(self, path: str) -> AppendLog:
-        return AppendLog(path, durability=self._durability, lock_timeout=self._lock_timeout, rotation=self._rotation)
+        return AppendLog(
+            path,
+            durability=self._durability,
+            lock_timeout=self._lock_timeout,
+            rotation=self._rotation,
+        )
 
     def _rotate(self, path: str) -> str | None:
-        """Rotate with a log of its own, in a thread: that of the appends may be in use, and waits for nobody."""
+        """Rotate with a log of its own, in a thread.
+
+        That of the appends may be in use, and waits for nobody.
+        """
         with self._new_log(path) as log:
             return log.rotate()
 

@@ -1,4 +1,7 @@
-"""An iterator that blocks becomes an asynchronous one: a thread takes a chunk of items at a time."""
+"""An iterator that blocks becomes an asynchronous one.
+
+A thread takes a chunk of items at a time.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,8 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-# A chunk is so many items, fewer where they are so large that taking them lasts: neither memory nor the interpreter's lock
-# is kept for long.
+# A chunk is so many items, fewer where they are so large that taking them lasts: neither memory nor
+# the interpreter's lock is kept for long.
 _CHUNK_ITEMS: Final = 512
 _CHUNK_SECONDS: Final = 0.002
 
@@ -29,7 +32,10 @@ class _Source(Generic[_T]):
         self._mutex = threading.Lock()
 
     def take(self) -> list[_T]:
-        """Return the next chunk, nothing at the end; an error is raised after the items that came before it."""
+        """Return the next chunk, nothing at the end.
+
+        An error is raised after the items that came before it.
+        """
         chunk: list[_T] = []
         with self._mutex:
             if self._error is not None:
@@ -52,8 +58,13 @@ class _Source(Generic[_T]):
             self._items.close()
 
 
-async def iterate_in_chunks(items: Generator[_T, None, None], threads: LoopThreads) -> AsyncGenerator[_T, None]:
-    """Yield the items. However this ends, by its end, an error, `aclose()` or being forgotten, `items` is closed."""
+async def iterate_in_chunks(
+    items: Generator[_T, None, None], threads: LoopThreads
+) -> AsyncGenerator[_T, None]:
+    """Yield the items.
+
+    However this ends, by its end, an error, `aclose()` or being forgotten, `items` is closed.
+    """
     source = _Source(items)
     try:
         while chunk := await threads.run(source.take):

@@ -1,4 +1,7 @@
-"""AsyncFollower: a log's records as they come, for a task of an event loop; a thread waits in its place."""
+"""AsyncFollower: a log's records as they come, for a task of an event loop.
+
+A thread waits in its place.
+"""
 
 from __future__ import annotations
 
@@ -19,25 +22,34 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-# A backlog is taken so many records at a time; they come from one block that was read, whose size bounds them too.
+# A backlog is taken so many records at a time; they come from one block that was read, whose size
+# bounds them too.
 _MOST_AT_ONCE: Final = 512
 
 
 class AsyncFollower:
-    """Yields `(record, cursor)` as they come, for ever; an asynchronous iterator, and a context manager that closes it.
+    """Yields `(record, cursor)` as they come, for ever.
 
-    Where it begins is settled when `async with` enters it, or else when the first record is asked for. One task at a time asks
-    for the next record; others may `aclose()` meanwhile, which ends the iteration. A task that is cancelled while it waits
-    ends it too, as it would an asynchronous generator: to go on, follow from `cursor`.
+    An asynchronous iterator, and a context manager that closes it.
 
-    While somebody waits it takes a thread of its own, which is gone a second later when nobody does. A follower that is forgotten closes.
+    Where it begins is settled when `async with` enters it, or else when the first record is asked
+    for. One task at a time asks for the next record; others may `aclose()` meanwhile, which ends
+    the iteration. A task that is cancelled while it waits ends it too, as it would an asynchronous
+    generator: to go on, follow from `cursor`.
+
+    While somebody waits it takes a thread of its own, which is gone a second later when nobody
+    does. A follower that is forgotten closes.
     """
 
     def __init__(self, make: Callable[[], Follower], owner: LoopThreads) -> None:
-        """Make nothing yet; `make`, called in a thread, opens the files. It belongs to the event loop of `owner`."""
+        """Make nothing yet; `make`, called in a thread, opens the files.
+
+        It belongs to the event loop of `owner`.
+        """
         self._make = make
         self._owner = owner
-        # Threads of its own: who waits for ever would take a reader's place for ever. One waits, and another one ends that.
+        # Threads of its own: who waits for ever would take a reader's place for ever. One waits,
+        # and another one ends that.
         self._threads = LoopThreads(most=2)
         self._follower: Follower | None = None
         self._taken: deque[Followed] = deque()
@@ -55,7 +67,9 @@ class AsyncFollower:
         return self
 
     async def __anext__(self) -> Followed:
-        """Return the next record once its line is whole; raise what the follower that blocks raises, and go on as it does.
+        """Return the next record once its line is whole.
+
+        Raise what the follower that blocks raises, and go on as it does.
 
         Raises `RuntimeError` where another task waits for the next record already.
         """
@@ -69,7 +83,10 @@ class AsyncFollower:
         return followed
 
     async def aclose(self) -> None:
-        """End it, and return when everything it had open is closed and no thread is left; closing again does nothing."""
+        """End it, and return when everything it had open is closed and no thread is left.
+
+        Closing again does nothing.
+        """
         self._threads.adopt(asyncio.get_running_loop())
         self._end()
         await self._threads.close()
@@ -81,14 +98,21 @@ class AsyncFollower:
             await self._begin()
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         """Close it."""
         await self.aclose()
 
     def _check_turn(self) -> None:
         self._owner.adopt(asyncio.get_running_loop())
         if self._is_waiting:
-            raise RuntimeError("another task waits for the next record of this follower: let each task have its own")
+            raise RuntimeError(
+                "another task waits for the next record of this follower: let each task have its own"
+            )
 
     async def _begin(self) -> None:
         try:
@@ -112,7 +136,10 @@ class AsyncFollower:
             self._taken.extend(taken)
 
     async def _run(self, function: Callable[[], _T]) -> _T:
-        """Call a function in a thread; whoever is cancelled meanwhile ends the follower, for what the function returns is lost."""
+        """Call a function in a thread.
+
+        Whoever is cancelled meanwhile ends the follower, for what the function returns is lost.
+        """
         self._is_waiting = True
         try:
             return await self._threads.run(function)
@@ -139,7 +166,10 @@ class AsyncFollower:
 
 
 class Followers:
-    """The followers of one log or appender, which end with it. They belong to the event loop of its `threads`."""
+    """The followers of one log or appender, which end with it.
+
+    They belong to the event loop of its `threads`.
+    """
 
     def __init__(self, threads: LoopThreads) -> None:
         """Begin with none."""

@@ -1,8 +1,9 @@
 """Lines of one event loop that gather while a write is under way, and are the next one.
 
-One write is under way for each file, in a thread; whoever comes meanwhile waits in the loop. When the write is over,
-its callers are told by one call into the loop, and all who have come by then, those just told among them,
-go together: one lock, one write, one sync. (Group commit, see `group_commit`, which does the same for threads.)
+One write is under way for each file, in a thread; whoever comes meanwhile waits in the loop. When
+the write is over, its callers are told by one call into the loop, and all who have come by then,
+those just told among them, go together: one lock, one write, one sync. (Group commit, see
+`group_commit`, which does the same for threads.)
 """
 
 from __future__ import annotations
@@ -47,18 +48,26 @@ class File(Protocol):
         """Append joined lines, all or nothing, as `AppendLog.append_block` does."""
 
     def close(self) -> None:
-        """Leave nothing behind, when what goes on in the background is done; no append is under way."""
+        """Leave nothing behind, when what goes on in the background is done.
+
+        No append is under way.
+        """
 
 
 class _Batch:
-    """Lines in the order of their calls, who waits for each, and when that one stops waiting for it to be written.
+    """Lines in the order of their calls, who waits for each.
 
-    Three lists rather than one of threes: so many objects less to make, and for the garbage collector to look at.
+    When that one stops waiting for it to be written.
+
+    Three lists rather than one of threes: so many objects less to make, and for the garbage
+    collector to look at.
     """
 
     __slots__ = ("deadlines", "futures", "lines")
 
-    def __init__(self, futures: list[asyncio.Future[None]], lines: list[bytes], deadlines: list[float]) -> None:
+    def __init__(
+        self, futures: list[asyncio.Future[None]], lines: list[bytes], deadlines: list[float]
+    ) -> None:
         self.futures = futures
         self.lines = lines
         self.deadlines = deadlines
@@ -67,7 +76,9 @@ class _Batch:
         return _Batch(self.futures[part], self.lines[part], self.deadlines[part])
 
     def __add__(self, other: _Batch) -> _Batch:
-        return _Batch(self.futures + other.futures, self.lines + other.lines, self.deadlines + other.deadlines)
+        return _Batch(
+            self.futures + other.futures, self.lines + other.lines, self.deadlines + other.deadlines
+        )
 
     def even_out(self) -> None:
         """Drop what is not in all three of the lists."""
@@ -109,7 +120,10 @@ class Gathering:
         self._begin(None)
 
     def _begin(self, loop: asyncio.AbstractEventLoop | None) -> None:
-        """Begin in a loop, the first or one that follows it (in a forked child too): nobody waits, and no write is under way."""
+        """Begin in a loop, the first or one that follows it (in a forked child too).
+
+        Nobody waits, and no write is under way.
+        """
         self._loop = loop
         self._waiting = _Batch([], [], [])
         self._is_under_way = False
@@ -129,7 +143,8 @@ class Gathering:
     def add(self, line: bytes) -> asyncio.Future[None]:
         """Return what is done when the line is durable, or has the error with which it is not.
 
-        Cancelled while the line waits, the line is never written; while it is being written, it may be.
+        Cancelled while the line waits, the line is never written; while it is being written, it may
+        be.
         """
         loop = get_running_loop()
         if loop is not self._loop:
@@ -146,7 +161,9 @@ class Gathering:
             waiting.even_out()
             raise
         if not self._is_under_way:
-            loop.call_soon(self._go)  # not at once: whoever is about to run in this turn of the loop comes along
+            loop.call_soon(
+                self._go
+            )  # not at once: whoever is about to run in this turn of the loop comes along
             self._is_under_way = True
         elif self._timer is None:
             self._watch_deadlines()
@@ -161,7 +178,10 @@ class Gathering:
         self._is_closed = True
 
     async def close(self) -> None:
-        """Refuse lines from now on, and return when those that wait are durable or their callers have their errors."""
+        """Refuse lines from now on.
+
+        Return when those that wait are durable or their callers have their errors.
+        """
         loop = get_running_loop()
         if loop is not self._loop:
             self._adopt(loop)
@@ -194,16 +214,23 @@ class Gathering:
                 self._threads.start(functools.partial(self._write, batch, get_running_loop()))
                 self._watch_deadlines()
             except RuntimeError as error:  # no thread, and none can be made
-                self._settle(batch, [explain(OSError(errno.EAGAIN, str(error)), self._path, NOTHING_WRITTEN)])
+                self._settle(
+                    batch, [explain(OSError(errno.EAGAIN, str(error)), self._path, NOTHING_WRITTEN)]
+                )
             return
         self._end()
 
     def _break_off(self, batch: _Batch | None) -> None:
-        """After a signal handler's exception in the loop: whoever waits gets an error, for nobody goes on with what was under way."""
+        """After a signal handler's exception in the loop.
+
+        Whoever waits gets an error, for nobody goes on with what was under way.
+        """
         waiting, self._waiting = self._waiting, _Batch([], [], [])
         for future in (*(batch.futures if batch else ()), *waiting.futures):
             if not future.done():
-                error = OSError(errno.EINTR, "the appends of the event loop were interrupted by a signal")
+                error = OSError(
+                    errno.EINTR, "the appends of the event loop were interrupted by a signal"
+                )
                 future.set_exception(explain(error, self._path, MAY_BE_WRITTEN))
         self._end()
 
@@ -225,18 +252,29 @@ class Gathering:
         return batch
 
     def _write(self, batch: _Batch, loop: asyncio.AbstractEventLoop) -> None:
-        """In a thread: write, and tell the loop of each line's error, of one that concerns all, or of none."""
+        """In a thread.
+
+        Write, and tell the loop of each line's error, of one that concerns all, or of none.
+        """
         errors: list[BaseException | None] = []
         try:
             self._write_together(batch)
         except BaseException as error:  # noqa: BLE001 - it goes on in the tasks that wait
             errors = [error]
-            if len(batch.lines) > 1 and isinstance(error, OSError) and error.errno in _NO_ROOM and _is_nothing_written(error):
-                errors = [self._error_of(batch[place : place + 1]) for place in range(len(batch.lines))]
+            if (
+                len(batch.lines) > 1
+                and isinstance(error, OSError)
+                and error.errno in _NO_ROOM
+                and _is_nothing_written(error)
+            ):
+                errors = [
+                    self._error_of(batch[place : place + 1]) for place in range(len(batch.lines))
+                ]
         call_back(loop, self._settle, batch, errors)
 
     def _write_together(self, batch: _Batch) -> None:
-        # The first to come is the first whose time is over. With a timeout of 0 or none, every write has it to itself.
+        # The first to come is the first whose time is over. With a timeout of 0 or none, every
+        # write has it to itself.
         deadline = batch.deadlines[0] if self._lock_timeout else None
         self._file.append_block(b"".join(batch.lines), deadline)
 
@@ -248,7 +286,10 @@ class Gathering:
         return None
 
     def _settle(self, batch: _Batch, errors: list[BaseException | None]) -> None:
-        """In the loop: tell the callers, then go on with who has come meanwhile, and with who comes by being told."""
+        """In the loop.
+
+        Tell the callers, then go on with who has come meanwhile, and with who comes by being told.
+        """
         try:
             self._tell_all(batch, errors)
             if self._loop is not None:
@@ -273,7 +314,10 @@ class Gathering:
                 self._tell(future, error)
 
     def _settle_in_time(self, batch: _Batch) -> None:
-        """After a lock that did not come and a write that was not: whoever has time left waits on."""
+        """After a lock that did not come and a write that was not.
+
+        Whoever has time left waits on.
+        """
         count = batch.count_late(monotonic())
         self._waiting = batch[count:] + self._waiting
         for future in batch.futures[:count]:
@@ -285,7 +329,12 @@ class Gathering:
         A timeout of 0 has no use for that: each write tries once.
         """
         deadlines = self._waiting.deadlines
-        if self._timer is None and deadlines and self._loop is not None and 0 < self._patience < math.inf:
+        if (
+            self._timer is None
+            and deadlines
+            and self._loop is not None
+            and 0 < self._patience < math.inf
+        ):
             self._timer = self._loop.call_later(deadlines[0] - monotonic(), self._look_at_deadlines)
 
     def _look_at_deadlines(self) -> None:
@@ -297,7 +346,10 @@ class Gathering:
         self._watch_deadlines()
 
     def _tell(self, future: asyncio.Future[None], error: BaseException | None) -> None:
-        """Give one caller its outcome: an error object of its own, for a traceback belongs to one task."""
+        """Give one caller its outcome.
+
+        An error object of its own, for a traceback belongs to one task.
+        """
         if isinstance(error, LockTimeoutError):
             self._time_out(future)
         elif future.done():
@@ -305,11 +357,15 @@ class Gathering:
         elif error is None:
             future.set_result(None)
         else:
-            future.set_exception(copy_for_another_caller(error) if isinstance(error, OSError) else copy.copy(error))
+            future.set_exception(
+                copy_for_another_caller(error) if isinstance(error, OSError) else copy.copy(error)
+            )
 
     def _time_out(self, future: asyncio.Future[None]) -> None:
         if not future.done():
-            future.set_exception(explain(LockTimeoutError(self._path, self._patience), self._path, NOTHING_WRITTEN))
+            future.set_exception(
+                explain(LockTimeoutError(self._path, self._patience), self._path, NOTHING_WRITTEN)
+            )
 
 
 def _is_nothing_written(error: OSError) -> bool:

@@ -1,8 +1,8 @@
 """The event loop that an appender belongs to, and the threads that block in its place.
 
-Not the loop's own executor: its few threads are everybody's, and a file whose lock another process keeps would
-take them away; and an interpreter that ends waits for them, where these are daemons. A thread is made when none
-is idle, and is gone a second after it has nothing to do, or at `close()`.
+Not the loop's own executor: its few threads are everybody's, and a file whose lock another process
+keeps would take them away; and an interpreter that ends waits for them, where these are daemons. A
+thread is made when none is idle, and is gone a second after it has nothing to do, or at `close()`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ class _Post:
 
     def __init__(self, job: Callable[[], None], run: Callable[[_Post], None]) -> None:
         self.job: Callable[[], None] | None = job
-        self.thread = threading.Thread(target=run, args=(self,), name="metrics-appender-aio", daemon=True)
+        self.thread = threading.Thread(
+            target=run, args=(self,), name="metrics-appender-aio", daemon=True
+        )
         self.bell = threading.Lock()  # held while nobody calls
         self.bell.acquire()
 
@@ -59,16 +61,24 @@ class LoopThreads:
         self._ends: list[asyncio.Future[None]] = []
 
     def adopt(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Belong to the loop that runs; raise `RuntimeError` when this belongs to another that may still run."""
+        """Belong to the loop that runs.
+
+        Raise `RuntimeError` when this belongs to another that may still run.
+        """
         if self._loop is not None and self._loop is not loop and not self._loop.is_closed():
-            raise RuntimeError("used in another event loop before, which is not closed; make one for each loop")
+            raise RuntimeError(
+                "used in another event loop before, which is not closed; make one for each loop"
+            )
         if self._loop is not loop:
             self._ends = []  # those of a loop that was closed while they were waited for
             self._is_closing = False
         self._loop = loop
 
     def start(self, job: Callable[[], None]) -> None:
-        """Have a job done, which raises nothing. Raises `RuntimeError` when there is no thread and none can be made."""
+        """Have a job done, which raises nothing.
+
+        Raises `RuntimeError` when there is no thread and none can be made.
+        """
         with self._mutex:
             if self._idle:
                 post = self._idle.pop()
@@ -113,7 +123,10 @@ class LoopThreads:
                 post.bell.release()
 
     async def close(self) -> None:
-        """Dismiss the threads, and return when they have ended; whatever is started later finds new ones."""
+        """Dismiss the threads, and return when they have ended.
+
+        Whatever is started later finds new ones.
+        """
         with self._mutex:
             posts = list(self._posts)
         self.dismiss()
@@ -162,7 +175,10 @@ class LoopThreads:
 
 
 def call_back(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *args: Any) -> None:
-    """Have the loop call; from a thread. Nothing happens when the loop is closed: nobody waits there any more."""
+    """Have the loop call; from a thread.
+
+    Nothing happens when the loop is closed: nobody waits there any more.
+    """
     try:
         loop.call_soon_threadsafe(callback, *args)
     except RuntimeError:

@@ -17,7 +17,9 @@ _T = TypeVar("_T")
 _TURN_BYTES: Final = 1 << 18
 
 
-async def chunked_in_turns(items: Iterable[_T], size_of: Callable[[_T], int]) -> AsyncGenerator[list[_T], None]:
+async def chunked_in_turns(
+    items: Iterable[_T], size_of: Callable[[_T], int]
+) -> AsyncGenerator[list[_T], None]:
     """Yield runs of items that are written together, as `ndjson.chunked` does with what is all or nothing."""
     chunk: list[_T] = []
     size = 0

@@ -14,14 +14,19 @@ if TYPE_CHECKING:
     from .report import CheckReport
 
 
-def check(path: str | os.PathLike[str], *, progress: Callable[[int, int], None] | None = None) -> CheckReport:
-    """Read a file with its sealed segments, or every log of a directory, and return what is in it and what is wrong.
+def check(
+    path: str | os.PathLike[str], *, progress: Callable[[int, int], None] | None = None
+) -> CheckReport:
+    """Read a file with its sealed segments, or every log of a directory.
 
-    Reported are a torn tail, a run of NUL bytes, a line that is no JSON object, objects glued into one line, a record that is not
-    what its file is for (in a skill's four files, known by their suffixes), and an event whose id stands in the log
-    already: each with file, line number, byte offset and an excerpt. In a directory, logs are the files of skills, and
-    `*.ndjson` and `*.jsonl`. Nothing is changed, no writer is made to wait, and a line that is being written is no fault.
-    Takes a constant amount of memory, the longest line and the event ids apart.
+    Return what is in it and what is wrong.
+
+    Reported are a torn tail, a run of NUL bytes, a line that is no JSON object, objects glued into
+    one line, a record that is not what its file is for (in a skill's four files, known by their
+    suffixes), and an event whose id stands in the log already: each with file, line number, byte
+    offset and an excerpt. In a directory, logs are the files of skills, and `*.ndjson` and
+    `*.jsonl`. Nothing is changed, no writer is made to wait, and a line that is being written is no
+    fault. Takes a constant amount of memory, the longest line and the event ids apart.
 
     `progress` is called with the bytes read and the bytes there are.
 
@@ -34,8 +39,9 @@ def check(path: str | os.PathLike[str], *, progress: Callable[[int, int], None] 
         >>> [(fault.kind, fault.line_number, fault.byte_offset) for fault in check("events.ndjson").faults]
         [('glued', 2, 17)]
 
-    Raises `FileNotFoundError` where nothing is there, and the `OSError` of a directory that cannot be listed. A file that
-    cannot be read is told of in the report: its `error`, and the `exit_status` 2.
+    Raises `FileNotFoundError` where nothing is there, and the `OSError` of a directory that cannot
+    be listed. A file that cannot be read is told of in the report: its `error`, and the
+    `exit_status` 2.
     """
     from .examine import examine
 

@@ -28,7 +28,11 @@ class Span(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """The fault of a line; `pieces` are the objects of one in which they are glued, each with the verdict on it, if it has a fault."""
+    """The fault of a line.
+
+    `pieces` are the objects of one in which they are glued, each with the verdict on it, if it has
+    a fault.
+    """
 
     kind: FaultKind
     reason: str
@@ -36,13 +40,19 @@ class Verdict(NamedTuple):
 
 
 def judge_line(line: bytes, schema: Schema) -> Any:
-    """Return the record that a line is, or the `Verdict` on it; a duplicate id is for whoever knows the other lines to find."""
+    """Return the record that a line is, or the `Verdict` on it.
+
+    A duplicate id is for whoever knows the other lines to find.
+    """
     try:
         return schema.decode(line)
     except (ValueError, RecursionError):  # msgspec's errors are ValueErrors, as json's are
         pass
     if b"\0" in line:
-        return Verdict("nul_run", f"{line.count(0)} NUL bytes, the first of them {line.index(0)} bytes into the line")
+        return Verdict(
+            "nul_run",
+            f"{line.count(0)} NUL bytes, the first of them {line.index(0)} bytes into the line",
+        )
     try:
         record = decode_line(line)
     except json.JSONDecodeError as error:
@@ -57,7 +67,9 @@ def judge_line(line: bytes, schema: Schema) -> Any:
 
 
 def objects_in(line: bytes) -> list[Span]:
-    """Return where the objects are of a line that holds two or more, and beside them white space only; else nothing.
+    """Return where the objects are of a line that holds two or more.
+
+    Beside them white space only; else nothing.
 
     >>> objects_in(b'{"a":1} {"b":2}')
     [Span(start=0, end=7), Span(start=8, end=15)]
@@ -85,5 +97,7 @@ def objects_in(line: bytes) -> list[Span]:
 def excerpt_of(line: bytes) -> str:
     """Return a line's beginning as printable text, cut with an ellipsis."""
     text = line[:_SHOWN_BYTES].decode(errors="backslashreplace")
-    shown = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+    shown = "".join(
+        character if character.isprintable() else ascii(character)[1:-1] for character in text
+    )
     return f"{shown}…" if len(line) > _SHOWN_BYTES else shown

@@ -1,4 +1,7 @@
-"""The check itself: every file of every log is read to its end, and what was found is put together."""
+"""The check itself.
+
+Every file of every log is read to its end, and what was found is put together.
+"""
 
 from __future__ import annotations
 
@@ -24,14 +27,21 @@ if TYPE_CHECKING:
 
 
 def examine(path: str, progress: Progress | None = None) -> CheckReport:
-    """Check a file with its sealed segments, or all logs of a directory; `progress` is told the bytes read, and those there are."""
+    """Check a file with its sealed segments, or all logs of a directory.
+
+    `progress` is told the bytes read, and those there are.
+    """
     logs = logs_at(path)
     count = count_bytes(logs, progress)
     reports: list[FileReport] = []
     for log in logs:
         schema, ids = schema_for(log), set[str]()
         with ExitStack() as opened:
-            reports += [report for part in parts_of(log, opened) if (report := _examine_part(part, schema, ids, count))]
+            reports += [
+                report
+                for part in parts_of(log, opened)
+                if (report := _examine_part(part, schema, ids, count))
+            ]
     return CheckReport(path, tuple(reports))
 
 
@@ -43,7 +53,9 @@ def find_faults(scan: Scan, source: Source, progress: Callable[[int], None]) -> 
         yield torn
 
 
-def _examine_part(part: Part, schema: Schema, ids: set[str], progress: Callable[[int], None]) -> FileReport | None:
+def _examine_part(
+    part: Part, schema: Schema, ids: set[str], progress: Callable[[int], None]
+) -> FileReport | None:
     """Return the report of one file, nothing for one that was deleted meanwhile."""
     faults: list[LineFault] = []
     counts: Counter[FaultKind] = Counter()
@@ -65,7 +77,16 @@ def _examine_part(part: Part, schema: Schema, ids: set[str], progress: Callable[
             problem = _reason_of(error)
         path = source.path
     times = scan.first_time, scan.last_time
-    return FileReport(path, scan.size, scan.lines, dict(scan.records), *times, dict(counts), tuple(faults), problem)
+    return FileReport(
+        path,
+        scan.size,
+        scan.lines,
+        dict(scan.records),
+        *times,
+        dict(counts),
+        tuple(faults),
+        problem,
+    )
 
 
 def _reason_of(error: Exception) -> str:

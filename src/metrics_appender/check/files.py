@@ -21,12 +21,23 @@ if TYPE_CHECKING:
 
     Progress = Callable[[int, int], None]
 
-# What is a log in a directory where other files may lie too; a file that is named itself may have any name.
-SUFFIXES: Final = (naming.PERFORMANCE, naming.OUTCOMES, naming.FIDELITY, naming.PROMOTION_LOG, ".ndjson", ".jsonl")
+# What is a log in a directory where other files may lie too; a file that is named itself may have
+# any name.
+SUFFIXES: Final = (
+    naming.PERFORMANCE,
+    naming.OUTCOMES,
+    naming.FIDELITY,
+    naming.PROMOTION_LOG,
+    ".ndjson",
+    ".jsonl",
+)
 
 
 class Part(NamedTuple):
-    """One file of a log: a sealed segment, or the active file. `open` may raise what a file can be refused for."""
+    """One file of a log: a sealed segment, or the active file.
+
+    `open` may raise what a file can be refused for.
+    """
 
     path: str
     size: int
@@ -37,7 +48,8 @@ class Part(NamedTuple):
 def logs_at(path: str) -> list[str]:
     """Return the logs of a directory, or the one log that a file is, as absolute paths.
 
-    Raises `FileNotFoundError` where nothing is there, and `OSError` for what is neither a directory nor a plain file.
+    Raises `FileNotFoundError` where nothing is there, and `OSError` for what is neither a directory
+    nor a plain file.
     """
     path = os.path.abspath(path)
     try:
@@ -54,9 +66,12 @@ def logs_at(path: str) -> list[str]:
 
 
 def parts_of(path: str, opened: ExitStack) -> list[Part]:
-    """Return the files of a log: its sealed segments, oldest first, then the active one if it is there.
+    """Return the files of a log.
 
-    The active file is opened here, and closed with `opened`: what a rotation seals from now on is still the active file to whoever reads.
+    Its sealed segments, oldest first, then the active one if it is there.
+
+    The active file is opened here, and closed with `opened`: what a rotation seals from now on is
+    still the active file to whoever reads.
     """
     active = None
     try:
@@ -69,7 +84,10 @@ def parts_of(path: str, opened: ExitStack) -> list[Part]:
             opened.enter_context(active.file)
     base = base_of_active(path) if active is None else active.base
     sealed = [segment for segment in list_segments(path) if segment.end <= base]
-    parts = [Part(segment.path, segment.end - segment.start, False, partial(open_segment, segment)) for segment in sealed]
+    parts = [
+        Part(segment.path, segment.end - segment.start, False, partial(open_segment, segment))
+        for segment in sealed
+    ]
     if active is not None:
         parts.append(Part(path, active.file.size, True, lambda: active.file))
     return parts + refusal
@@ -80,12 +98,17 @@ def size_of(path: str) -> int:
     size = sum(segment.end - segment.start for segment in list_segments(path))
     try:
         return size + calls.stat_followed(path).st_size
-    except OSError:  # all of it is sealed, or was a moment ago; what else it may be is told when it is opened
+    except (
+        OSError
+    ):  # all of it is sealed, or was a moment ago; what else it may be is told when it is opened
         return size
 
 
 def count_bytes(logs: Iterable[str], progress: Progress | None) -> Callable[[int], None]:
-    """Return what is to be told of each length that was read of the logs; it tells `progress` the bytes read, and those there are."""
+    """Return what is to be told of each length that was read of the logs.
+
+    It tells `progress` the bytes read, and those there are.
+    """
     total = sum(map(size_of, logs))
     done = 0
 

@@ -18,11 +18,13 @@ _CLEAN, _FAULTY, _UNREAD = range(3)
 class LineFault(msgspec.Struct, frozen=True):
     """One line that is not as it should be: what is wrong, and where.
 
-    `kind` is `"torn_tail"` (bytes after the last newline that nobody is writing), `"nul_run"` (a line with NUL bytes, as a power
-    cut leaves it), `"no_object"` (no JSON object), `"glued"` (several whole objects in one line), `"schema"` (an object that is
-    not the record its file is for) or `"duplicate_id"` (an event whose `event_id` stands further up in the log already).
-    `line_number` counts from 1, `byte_offset` is that of the line's first byte in its file (uncompressed), and `length` is that of the
-    line in bytes, without its newline. `reason` is a sentence, `excerpt` the line's beginning, in printable characters.
+    `kind` is `"torn_tail"` (bytes after the last newline that nobody is writing), `"nul_run"` (a
+    line with NUL bytes, as a power cut leaves it), `"no_object"` (no JSON object), `"glued"`
+    (several whole objects in one line), `"schema"` (an object that is not the record its file is
+    for) or `"duplicate_id"` (an event whose `event_id` stands further up in the log already).
+    `line_number` counts from 1, `byte_offset` is that of the line's first byte in its file
+    (uncompressed), and `length` is that of the line in bytes, without its newline. `reason` is a
+    sentence, `excerpt` the line's beginning, in printable characters.
     """
 
     kind: FaultKind
@@ -41,9 +43,11 @@ class LineFault(msgspec.Struct, frozen=True):
 class FileReport(msgspec.Struct, frozen=True):
     """What is in one file.
 
-    `bytes` is its size (uncompressed), `lines` how many whole lines it has; `records` counts the good ones by kind (`"other"` in a file
-    that is not one of a skill's four); `first_time` and `last_time` are the least and the greatest `timestamp` among them.
-    `faults` holds the first 10,000, and `fault_counts` counts all. `error` says why the file could not be read to its end, if so.
+    `bytes` is its size (uncompressed), `lines` how many whole lines it has; `records` counts the
+    good ones by kind (`"other"` in a file that is not one of a skill's four); `first_time` and
+    `last_time` are the least and the greatest `timestamp` among them. `faults` holds the first
+    10,000, and `fault_counts` counts all. `error` says why the file could not be read to its end,
+    if so.
     """
 
     path: str
@@ -58,7 +62,10 @@ class FileReport(msgspec.Struct, frozen=True):
 
 
 class CheckReport(msgspec.Struct, frozen=True):
-    """What a check found: a report for each file, in the order of their names, sealed segments before the active file."""
+    """What a check found.
+
+    A report for each file, in the order of their names, sealed segments before the active file.
+    """
 
     path: str
     files: tuple[FileReport, ...]
@@ -81,7 +88,10 @@ class CheckReport(msgspec.Struct, frozen=True):
         return self.exit_status == _CLEAN
 
     def as_dict(self) -> dict[str, Any]:
-        """Return all of it as plain dicts and lists, the exit status first: what `--json` prints."""
+        """Return all of it as plain dicts and lists, the exit status first.
+
+        What `--json` prints.
+        """
         facts: dict[str, Any] = msgspec.to_builtins(self)
         for file in facts["files"]:
             for name in ("first_time", "last_time"):

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 class Found(NamedTuple):
-    """A fault, a fingerprint of its line, and the verdicts on the objects of a line in which they are glued."""
+    """A fault, a fingerprint of its line.
+
+    The verdicts on the objects of a line in which they are glued.
+    """
 
     fault: LineFault
     fingerprint: int
@@ -27,8 +30,9 @@ class Found(NamedTuple):
 class Scan:
     """What was found in one open file by now.
 
-    `position` is where the next line begins, `lines` how many stand before it; `size` is what was read, a torn tail with it. `records`
-    counts the good ones by kind, `first_time` and `last_time` are their least and greatest timestamps.
+    `position` is where the next line begins, `lines` how many stand before it; `size` is what was
+    read, a torn tail with it. `records` counts the good ones by kind, `first_time` and `last_time`
+    are their least and greatest timestamps.
     """
 
     def __init__(self, source: Source, schema: Schema, ids: set[str]) -> None:
@@ -44,7 +48,10 @@ class Scan:
         self._ids = ids
 
     def read_on(self, progress: Callable[[int], None] = lambda _: None) -> Iterator[Found]:
-        """Read the whole lines that are not read yet, and yield the faulty ones; `progress` is told how many bytes were read."""
+        """Read the whole lines that are not read yet, and yield the faulty ones.
+
+        `progress` is told how many bytes were read.
+        """
         while block := next(iter_blocks(self._source, self.position), None):
             lines = block[1]
             length = sum(map(len, lines)) + len(lines)
@@ -53,9 +60,16 @@ class Scan:
                 ids: set[str] = set()
                 judged = [None if is_blank(line) else self._judge(line, ids) for line in lines]
                 faults = list(self._faults(lines, judged))
-                if faults and self._source.read_at(length, self.position) != b"".join(line + b"\n" for line in lines):
-                    continue  # a writer has taken a line back, or a repair is at work: read it as it is now
-                records = [record for record in judged if record is not None and not isinstance(record, Verdict)]
+                if faults and self._source.read_at(length, self.position) != b"".join(
+                    line + b"\n" for line in lines
+                ):
+                    # A writer has taken a line back, or a repair is at work: read it as it is now.
+                    continue
+                records = [
+                    record
+                    for record in judged
+                    if record is not None and not isinstance(record, Verdict)
+                ]
                 self._ids |= ids
                 yield from faults
             self._note(records)
@@ -67,15 +81,18 @@ class Scan:
     def find_torn_tail(self, is_at_rest: Callable[[], bool]) -> Found | None:
         """Return the bytes behind the last whole line, if there are any and nobody is in the middle of writing them.
 
-        `is_at_rest` tells whether the file's lock is free. A writer holds it until its line is whole, and whoever mends a torn
-        line until that is done: where it is held, the tail is not torn, or will not be for long.
+        `is_at_rest` tells whether the file's lock is free. A writer holds it until its line is
+        whole, and whoever mends a torn line until that is done: where it is held, the tail is not
+        torn, or will not be for long.
         """
         while tail := self._read_tail():
             if not is_at_rest():
                 break
             if self._read_tail() == tail:
                 self.size = self.position + len(tail)
-                verdict = Verdict("torn_tail", f"{len(tail)} bytes without a newline, which nobody is writing")
+                verdict = Verdict(
+                    "torn_tail", f"{len(tail)} bytes without a newline, which nobody is writing"
+                )
                 return self._found(verdict, tail, self.lines + 1, self.position)
         return None
 
@@ -94,13 +111,20 @@ class Scan:
         return found if len(set(ids)) == len(ids) and self._ids.isdisjoint(ids) else None
 
     def _judge(self, line: bytes, ids: set[str]) -> Any:
-        """Return a line's record or the verdict on it, with its objects where they are glued; add to the ids of the block."""
+        """Return a line's record or the verdict on it, with its objects where they are glued.
+
+        Add to the ids of the block.
+        """
         judged = judge_line(line, self._schema)
         if isinstance(judged, Verdict):
             if judged.kind != "glued":
                 return judged
-            parts = [(span, self._judge(line[span.start : span.end], ids)) for span in objects_in(line)]
-            return judged._replace(pieces=[(span, part if isinstance(part, Verdict) else None) for span, part in parts])
+            parts = [
+                (span, self._judge(line[span.start : span.end], ids)) for span in objects_in(line)
+            ]
+            return judged._replace(
+                pieces=[(span, part if isinstance(part, Verdict) else None) for span, part in parts]
+            )
         for event_id in self._schema.ids_of([judged]):
             if event_id in self._ids or event_id in ids:
                 return Verdict("duplicate_id", f"the event_id {event_id} stands in the log already")
@@ -115,7 +139,9 @@ class Scan:
         self._ids.update(self._schema.ids_of(found))
         times = self._schema.times_of(found)
         if times:
-            self.first_time = min(times) if self.first_time is None else min(self.first_time, *times)
+            self.first_time = (
+                min(times) if self.first_time is None else min(self.first_time, *times)
+            )
             self.last_time = max(times) if self.last_time is None else max(self.last_time, *times)
 
     def _faults(self, lines: list[bytes], judged: list[Any]) -> Iterator[Found]:
@@ -126,5 +152,13 @@ class Scan:
             offset += len(line) + 1
 
     def _found(self, verdict: Verdict, line: bytes, number: int, offset: int) -> Found:
-        fault = LineFault(verdict.kind, self._source.path, number, offset, len(line), verdict.reason, excerpt_of(line))
+        fault = LineFault(
+            verdict.kind,
+            self._source.path,
+            number,
+            offset,
+            len(line),
+            verdict.reason,
+            excerpt_of(line),
+        )
         return Found(fault, hash(line), verdict.pieces)

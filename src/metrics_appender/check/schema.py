@@ -1,4 +1,7 @@
-"""Which records a file is for, by its name: a fast decoder that takes them, and a slow one that says what is wrong."""
+"""Which records a file is for, by its name.
+
+A fast decoder that takes them, and a slow one that says what is wrong.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +25,16 @@ class Schema(Protocol):
     """What a line of a file has to be. Records are whatever `decode` makes of lines."""
 
     def decode(self, line: bytes, /) -> Any:
-        """Return a line's record, quickly; raise an exception for one that is to be looked at more closely."""
+        """Return a line's record, quickly.
+
+        Raise an exception for one that is to be looked at more closely.
+        """
 
     def conform(self, record: dict[str, Any]) -> Any:
-        """Return the record of an object, or raise `msgspec.ValidationError`, which says what is wrong."""
+        """Return the record of an object, or raise `msgspec.ValidationError`.
+
+        Which says what is wrong.
+        """
 
     def count_kinds(self, found: Sequence[Any]) -> Counter[str]:
         """Count records by kind."""
@@ -55,21 +64,29 @@ class _AnyObject:
 
     def times_of(self, found: Iterable[Any]) -> list[float]:
         times = (record.get("timestamp") for record in found)
-        return [time for time in times if type(time) in {int, float} and 0 <= time <= metrics.LAST_SECOND]
+        return [
+            time
+            for time in times
+            if type(time) in {int, float} and 0 <= time <= metrics.LAST_SECOND
+        ]
 
     def ids_of(self, found: Iterable[Any]) -> list[str]:  # noqa: ARG002 - the other schema looks at them
         return []
 
 
 class _Records:
-    """The schema of one of a skill's files. Fields beyond the known ones are let pass: a later version may have written them."""
+    """The schema of one of a skill's files.
+
+    Fields beyond the known ones are let pass: a later version may have written them.
+    """
 
     _times = staticmethod(attrgetter("timestamp"))
     _ids = staticmethod(attrgetter("event_id"))
 
     def __init__(self, *kinds: type[msgspec.Struct]) -> None:
         """Take the kinds of records, all metrics or all events."""
-        # What msgspec skips it does not look at closely, so a field that it does not know leaves the fast path.
+        # What msgspec skips it does not look at closely, so a field that it does not know leaves
+        # the fast path.
         exact = {_shape(kind, forbid_unknown_fields=True): _marker(kind)[1] for kind in kinds}
         lenient = {_shape(kind, forbid_unknown_fields=False): _marker(kind)[1] for kind in kinds}
         self._has_ids = "event_id" in kinds[0].__struct_fields__
@@ -77,7 +94,9 @@ class _Records:
         self._lenient: Any = Union[tuple(lenient)]  # noqa: UP007 - the types are values here
         self.decode = msgspec.json.Decoder(Union[tuple(exact)]).decode  # noqa: UP007 - as above
         try:
-            self.conform({})  # the first use of a type is here, while this module is imported: see `records`
+            self.conform(
+                {}
+            )  # the first use of a type is here, while this module is imported: see `records`
         except msgspec.ValidationError:
             pass
 
@@ -85,7 +104,9 @@ class _Records:
         return msgspec.convert(record, self._lenient)
 
     def count_kinds(self, found: Sequence[Any]) -> Counter[str]:
-        return Counter({self._names[kind]: count for kind, count in Counter(map(type, found)).items()})
+        return Counter(
+            {self._names[kind]: count for kind, count in Counter(map(type, found)).items()}
+        )
 
     def times_of(self, found: Iterable[Any]) -> list[float]:
         return list(map(self._times, found))
@@ -96,20 +117,34 @@ class _Records:
 
 def _marker(kind: type[msgspec.Struct]) -> tuple[str, str]:
     """Return the name and the value of the field by which a kind is known."""
-    return next((field.name, field.default) for field in msgspec.structs.fields(kind) if field.name in _MARKERS)
+    return next(
+        (field.name, field.default)
+        for field in msgspec.structs.fields(kind)
+        if field.name in _MARKERS
+    )
 
 
 def _shape(kind: type[msgspec.Struct], *, forbid_unknown_fields: bool) -> type[msgspec.Struct]:
     """Return a kind's fields as a type whose marker has to be there, with its one value."""
     marker, value = _marker(kind)
-    fields: list[tuple[str, Any]] = [(field.name, field.type) for field in msgspec.structs.fields(kind) if field.name != marker]
+    fields: list[tuple[str, Any]] = [
+        (field.name, field.type) for field in msgspec.structs.fields(kind) if field.name != marker
+    ]
     name = kind.__name__
     if marker == "event_type":  # two kinds in one file are told apart by a tag
         return msgspec.defstruct(
-            name, fields, frozen=True, gc=False, tag_field=marker, tag=value, forbid_unknown_fields=forbid_unknown_fields
+            name,
+            fields,
+            frozen=True,
+            gc=False,
+            tag_field=marker,
+            tag=value,
+            forbid_unknown_fields=forbid_unknown_fields,
         )
     fields.append((marker, Literal[value]))
-    return msgspec.defstruct(name, fields, frozen=True, gc=False, forbid_unknown_fields=forbid_unknown_fields)
+    return msgspec.defstruct(
+        name, fields, frozen=True, gc=False, forbid_unknown_fields=forbid_unknown_fields
+    )
 
 
 _ANY: Final = _AnyObject()

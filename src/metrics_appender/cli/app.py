@@ -1,4 +1,8 @@
-"""The shell's door: the command `metrics-appender` with `demo`, `append`, `read`, `rotate`, `check`, `repair` and `doctor`."""
+"""The shell's door.
+
+The command `metrics-appender` with `demo`, `append`, `read`, `rotate`, `check`, `repair` and
+`doctor`.
+"""
 
 import importlib.metadata
 import os
@@ -20,7 +24,13 @@ from .rotate import rotate
 from .signals import held_signals
 from .streams import open_streams
 
-app = typer.Typer(cls=PlainErrors, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = typer.Typer(
+    cls=PlainErrors,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
 
 
 def _show_version(is_wanted: bool) -> None:
@@ -31,22 +41,32 @@ def _show_version(is_wanted: bool) -> None:
 
 @app.callback()
 def main(
-    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
 ) -> None:
     """Append metrics to NDJSON files from many processes at once, and read them back.
 
-    Every command ends with status 0 or with one that its own help tells; with 2 where its words cannot be
-    understood, 74 where standard output cannot be written, 141 where its reader has gone, 130 or 143 where
-    SIGINT or SIGTERM has ended it.
+    Every command ends with status 0 or with one that its own help tells; with 2 where its words
+    cannot be understood, 74 where standard output cannot be written, 141 where its reader has gone,
+    130 or 143 where SIGINT or SIGTERM has ended it.
     """
 
 
 @app.command()
 def demo(
-    processes: Annotated[int, typer.Option(min=FEWEST_PROCESSES, help="How many worker processes.")] = 8,
-    records: Annotated[int, typer.Option(min=FEWEST_RECORDS, help="How many records each of them appends.")] = 200,
+    processes: Annotated[
+        int, typer.Option(min=FEWEST_PROCESSES, help="How many worker processes.")
+    ] = 8,
+    records: Annotated[
+        int, typer.Option(min=FEWEST_RECORDS, help="How many records each of them appends.")
+    ] = 200,
     directory: Annotated[
-        Path | None, typer.Option("--dir", help="Keep the files there, in an empty or new directory.", file_okay=False)
+        Path | None,
+        typer.Option(
+            "--dir", help="Keep the files there, in an empty or new directory.", file_okay=False
+        ),
     ] = None,
 ) -> None:
     """Append from many processes, kill one in mid-write, check it all.
@@ -57,12 +77,17 @@ def demo(
     console = Console()
     with held_signals() as signals:
         if directory is None:
-            with tempfile.TemporaryDirectory(prefix="metrics-appender-demo-") as made, signals.let_through():
+            with (
+                tempfile.TemporaryDirectory(prefix="metrics-appender-demo-") as made,
+                signals.let_through(),
+            ):
                 is_well = demo_screen.play(console, made, processes, records)
         else:
             directory.mkdir(parents=True, exist_ok=True)
             if os.listdir(directory):
-                fail(f"{directory}: not empty; pass a new directory, for the check has to know every line there")
+                fail(
+                    f"{directory}: not empty; pass a new directory, for the check has to know every line there"
+                )
             with signals.let_through():
                 is_well = demo_screen.play(console, str(directory), processes, records)
             typer.echo(f"The files are in {directory}")

@@ -1,4 +1,7 @@
-"""The command `append`: records from standard input to a file; with a kind for the file, one of `kinds`."""
+"""The command `append`: records from standard input to a file.
+
+With a kind for the file, one of `kinds`.
+"""
 
 import itertools
 import json
@@ -22,11 +25,19 @@ _FILE = "FILE"
 
 
 class FileOrKind(PlainErrors):
-    """The words after `append`: a kind of record, or else the arguments of the command that takes a file."""
+    """The words after `append`.
+
+    A kind of record, or else the arguments of the command that takes a file.
+    """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Keep the `--` in front of a FILE for that command; only options, which are FILE's too, may stand before it."""
-        options = list(itertools.takewhile(lambda word: word.startswith("-") and word != "--", args))
+        """Keep the `--` in front of a FILE for that command.
+
+        Only options, which are FILE's too, may stand before it.
+        """
+        options = list(
+            itertools.takewhile(lambda word: word.startswith("-") and word != "--", args)
+        )
         if args[len(options) :][:1] == ["--"]:
             args = [*options, "--", *args[len(options) :]]
         return super().parse_args(ctx, args)
@@ -59,23 +70,28 @@ append_app = typer.Typer(
 def append() -> None:
     """Append records, each acknowledged once it is whole and on disk.
 
-    With a FILE, every line of standard input that holds a JSON object is appended to it. With a KIND, one
-    record of a skill is appended to the skill's file; a FILE of such a name is written ./performance.
-    What FILE takes is told by: append FILE --help
+    With a FILE, every line of standard input that holds a JSON object is appended to it. With a
+    KIND, one record of a skill is appended to the skill's file; a FILE of such a name is written
+    ./performance. What FILE takes is told by: append FILE --help
     """
 
 
 @append_app.command(_FILE, cls=FileCommand)
 def append_file(
-    file: Annotated[str, typer.Argument(metavar=_FILE, help="The NDJSON file; made if it is not there.", show_default=False)],
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar=_FILE, help="The NDJSON file; made if it is not there.", show_default=False
+        ),
+    ],
     durability: SyncedBy = "fsync",
     lock_timeout: LockTimeout = DEFAULT_LOCK_TIMEOUT,
 ) -> None:
     """Append the JSON objects of standard input, one a line.
 
-    A line is appended as it comes, so a pipe may live long. Blank lines are passed over. The first line that is
-    no JSON object ends it with status 1 and is named by its number; the records before it stay. How many
-    were acknowledged is said on standard output, at the end in any case.
+    A line is appended as it comes, so a pipe may live long. Blank lines are passed over. The first
+    line that is no JSON object ends it with status 1 and is named by its number; the records before
+    it stay. How many were acknowledged is said on standard output, at the end in any case.
     """
     if file in {"-", *(kind.__name__ for kind in KINDS)}:
         message = f"records come from standard input; for a file of this name pass ./{file}"

@@ -1,4 +1,7 @@
-"""The commands `check` and `repair`: what is in the files, what is wrong with it, and what becomes of that."""
+"""The commands `check` and `repair`.
+
+What is in the files, what is wrong with it, and what becomes of that.
+"""
 
 from __future__ import annotations
 
@@ -26,16 +29,23 @@ _MOST_SHOWN = 20
 
 def check(
     path: Annotated[
-        str | None, typer.Argument(metavar="DIR|FILE", help="What to read; else the directory of the metrics.", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="DIR|FILE",
+            help="What to read; else the directory of the metrics.",
+            show_default=False,
+        ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One line of JSON instead of the table.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One line of JSON instead of the table.")
+    ] = False,
 ) -> None:
     """Read everything, change nothing, and report what is wrong.
 
-    Finds torn tails, NUL bytes, lines that are no JSON objects, objects glued into one line, records that break their schema, and events
-    with an id that stands in the log already. Sealed segments are read too, compressed or not. In a directory: the files of skills,
-    *.ndjson and *.jsonl.
-    Ends with status 0 (clean), 1 (faults) or 2 (something cannot be read).
+    Finds torn tails, NUL bytes, lines that are no JSON objects, objects glued into one line,
+    records that break their schema, and events with an id that stands in the log already. Sealed
+    segments are read too, compressed or not. In a directory: the files of skills, *.ndjson and
+    *.jsonl. Ends with status 0 (clean), 1 (faults) or 2 (something cannot be read).
     """
     path = default_directory() if path is None else path
     try:
@@ -51,24 +61,33 @@ def check(
 
 
 def repair(
-    path: Annotated[str, typer.Argument(metavar="FILE|DIR", help="What to repair.", show_default=False)],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing, and show what would be done.")] = False,
+    path: Annotated[
+        str, typer.Argument(metavar="FILE|DIR", help="What to repair.", show_default=False)
+    ],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Change nothing, and show what would be done.")
+    ] = False,
     keep: Annotated[
         list[str] | None,
-        typer.Option(metavar="KIND", help="Leave faults of this kind as they are (schema, say); may be given several times."),
+        typer.Option(
+            metavar="KIND",
+            help="Leave faults of this kind as they are (schema, say); may be given several times.",
+        ),
     ] = None,
     lock_timeout: LockTimeout = DEFAULT_LOCK_TIMEOUT,
     as_json: Annotated[bool, typer.Option("--json", help="One line of JSON.")] = False,
 ) -> None:
     """Move what `check` finds wrong to FILE.torn, or to lines of its own.
 
-    Glued objects get a line each. No byte is deleted, and every good line keeps its place. Writers may write meanwhile.
-    Ends with status 0 (nothing is wrong any more), 1 (something was left, or a dry run found something) or 2 (a log could not be
-    repaired).
+    Glued objects get a line each. No byte is deleted, and every good line keeps its place. Writers
+    may write meanwhile. Ends with status 0 (nothing is wrong any more), 1 (something was left, or a
+    dry run found something) or 2 (a log could not be repaired).
     """
     try:
         with progress_bar("reading") as progress:
-            report = repair_path(path, dry_run=dry_run, keep=keep or (), lock_timeout=lock_timeout, progress=progress)  # type: ignore[arg-type]  # checked there
+            report = repair_path(
+                path, dry_run=dry_run, keep=keep or (), lock_timeout=lock_timeout, progress=progress
+            )  # type: ignore[arg-type]  # checked there
     except InvalidRecordError:
         from ..repair.repair_all import KEEPABLE
 
@@ -84,7 +103,9 @@ def repair(
         left = sum(change.action == "left" for change in report.changes)
         done = "to repair (dry run: nothing was changed)" if dry_run else "repaired"
         failed = f", {_number(len(report.errors), 'log')} not repaired" if report.errors else ""
-        typer.echo(f"{_number(len(report.changes) - left, 'fault')} {done}{f', {left:,} left' if left else ''}{failed}")
+        typer.echo(
+            f"{_number(len(report.changes) - left, 'fault')} {done}{f', {left:,} left' if left else ''}{failed}"
+        )
         for failure in report.errors:
             typer.echo(f"metrics-appender: not repaired: {failure}", err=True)
     raise typer.Exit(report.exit_status)
@@ -100,15 +121,25 @@ def _show(report: CheckReport) -> None:
     if count > _MOST_SHOWN:
         typer.echo(f"… and {count - _MOST_SHOWN:,} more; --json lists them")
     lines = sum(file.lines for file in report.files)
-    typer.echo(f"{_number(len(report.files), 'file')}, {_number(lines, 'line')}, {_number(count, 'fault')}")
+    typer.echo(
+        f"{_number(len(report.files), 'file')}, {_number(lines, 'line')}, {_number(count, 'fault')}"
+    )
 
 
 def _show_file(file: FileReport) -> None:
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in file.records.items()) or "no records"
-    span = "" if file.first_time is None else f"; {_instant(file.first_time)} to {_instant(file.last_time)}"
-    typer.echo(f"{file.path}\n  {kinds}; {_number(file.lines, 'line')}, {_number(file.bytes, 'byte')}{span}")
+    span = (
+        ""
+        if file.first_time is None
+        else f"; {_instant(file.first_time)} to {_instant(file.last_time)}"
+    )
+    typer.echo(
+        f"{file.path}\n  {kinds}; {_number(file.lines, 'line')}, {_number(file.bytes, 'byte')}{span}"
+    )
     if file.fault_counts:
-        typer.echo("  " + ", ".join(f"{count:,} {kind}" for kind, count in file.fault_counts.items()))
+        typer.echo(
+            "  " + ", ".join(f"{count:,} {kind}" for kind, count in file.fault_counts.items())
+        )
     if file.error:
         typer.echo(f"  cannot be read: {file.error}")
 

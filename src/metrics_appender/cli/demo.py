@@ -1,4 +1,7 @@
-"""The demo's screen: what is about to happen, a bar while it does, and what the files hold afterwards."""
+"""The demo's screen.
+
+What is about to happen, a bar while it does, and what the files hold afterwards.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,12 @@ def play(console: Console, directory: str, processes: int, records: int) -> bool
 
 
 def _run_with_bar(console: Console, directory: str, processes: int, records: int) -> demo.Outcome:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=console) as progress:
         expected = demo.records_in_all(processes, records)
         bar = progress.add_task("acknowledged", total=expected)
@@ -57,8 +65,14 @@ def _show_kills(console: Console, kills: list[demo.Kill], findings: Findings) ->
         hit = f"SIGKILL to worker {kill.writer} (process {kill.pid})"
         length = f"{kill.characters / _MEGABYTE:,.0f} MB"
         if kill.is_torn and torn_bytes:
-            console.print(f"{hit} tore its line of {length} after {torn_bytes / _MEGABYTE:,.1f} MB.", highlight=False)
-            console.print(f"The next append put the torn bytes aside:\n  {LONG_FILE}{TORN_SUFFIX}", highlight=False)
+            console.print(
+                f"{hit} tore its line of {length} after {torn_bytes / _MEGABYTE:,.1f} MB.",
+                highlight=False,
+            )
+            console.print(
+                f"The next append put the torn bytes aside:\n  {LONG_FILE}{TORN_SUFFIX}",
+                highlight=False,
+            )
         else:
             console.print(f"{hit} came too late to tear its line of {length}.", highlight=False)
 
@@ -72,7 +86,14 @@ def _show_tallies(console: Console, tallies: dict[str, Tally], seconds: float) -
     for kind, tally in tallies.items():
         table.add_row(kind, *_cells_of(tally, seconds))
     rows = [(kind, _cells_of(tally, seconds)) for kind, tally in (*tallies.items(), ("all", whole))]
-    show_table(console, table, (f"{kind}: {', '.join(map(' '.join, zip(cells, _TITLES, strict=True)))}" for kind, cells in rows))
+    show_table(
+        console,
+        table,
+        (
+            f"{kind}: {', '.join(map(' '.join, zip(cells, _TITLES, strict=True)))}"
+            for kind, cells in rows
+        ),
+    )
 
 
 def _cells_of(tally: Tally, seconds: float) -> list[str]:
@@ -82,9 +103,14 @@ def _cells_of(tally: Tally, seconds: float) -> list[str]:
 
 def _show_verdict(console: Console, findings: Findings, problems: list[str]) -> None:
     if findings.unacknowledged:
-        console.print(f"Beside these, {findings.unacknowledged} of a killed worker: whole, but not acknowledged in time.", highlight=False)
+        console.print(
+            f"Beside these, {findings.unacknowledged} of a killed worker: whole, but not acknowledged in time.",
+            highlight=False,
+        )
     if not problems:
-        console.print("[bold green]All well:[/] every acknowledged record is there once, whole, in its writer's order.\n")
+        console.print(
+            "[bold green]All well:[/] every acknowledged record is there once, whole, in its writer's order.\n"
+        )
         return
     console.print(f"[bold red]Amiss:[/] {len(problems)} findings.", highlight=False)
     for problem in problems[:_MOST_PROBLEMS]:

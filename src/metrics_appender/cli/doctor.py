@@ -24,20 +24,24 @@ _WORST = ("ok", "limit", "unfit")
 
 def doctor(
     directory: Annotated[
-        str | None,  # not a Path, which Typer would look at itself, for ever on a mount that does not answer
+        str
+        # Not a Path, which Typer would look at itself, for ever on a mount that does not answer.
+        | None,
         typer.Argument(
             metavar="DIR",
             help="The directory; else that of the metrics, or the nearest one above it that is there.",
             show_default=False,
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One line of JSON instead of the table.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One line of JSON instead of the table.")
+    ] = False,
 ) -> None:
     """Tell what DIR's file system can keep of the promise.
 
-    Names the file system and how it is mounted, then tries it with real processes: locks under contention, a killed holder,
-    a rename, the time of syncs. Takes a few seconds, and leaves nothing behind.
-    Ends with status 0 (works), 1 (works with limits) or 2 (do not use).
+    Names the file system and how it is mounted, then tries it with real processes: locks under
+    contention, a killed holder, a rename, the time of syncs. Takes a few seconds, and leaves
+    nothing behind. Ends with status 0 (works), 1 (works with limits) or 2 (do not use).
     """
     with held_signals() as signals, signals.let_through():
         report = _check(directory)
@@ -58,12 +62,25 @@ def show_report(console: Console, report: FilesystemReport) -> None:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for title in ("check", "", "found"):
         table.add_column(title, overflow="fold")
-    rows = [(check.name.replace("_", " "), Text(check.status, style=_STYLES[check.status]), check.message) for check in report.checks]
+    rows = [
+        (
+            check.name.replace("_", " "),
+            Text(check.status, style=_STYLES[check.status]),
+            check.message,
+        )
+        for check in report.checks
+    ]
     for name, status, message in rows:
         table.add_row(name, status, Text(message))
-    show_table(console, table, (Text.assemble(f"{name}: ", status, f", {message}") for name, status, message in rows))
+    show_table(
+        console,
+        table,
+        (Text.assemble(f"{name}: ", status, f", {message}") for name, status, message in rows),
+    )
     worst = _WORST[report.exit_status]
-    reasons = ", ".join(check.name.replace("_", " ") for check in report.checks if check.status == worst)
+    reasons = ", ".join(
+        check.name.replace("_", " ") for check in report.checks if check.status == worst
+    )
     if worst == "ok":
         reasons = "what is acknowledged here is kept, as far as trying can tell"
     console.print(Text.assemble((f"Verdict: {report.verdict}", _STYLES[worst]), f" ({reasons})."))
@@ -72,7 +89,11 @@ def show_report(console: Console, report: FilesystemReport) -> None:
 
 def _check(directory: str | None) -> FilesystemReport:
     try:
-        return check_filesystem(directory) if directory is not None else _check_nearest(default_directory())
+        return (
+            check_filesystem(directory)
+            if directory is not None
+            else _check_nearest(default_directory())
+        )
     except (FileNotFoundError, NotADirectoryError) as error:
         if error.filename != os.path.abspath(directory or default_directory()):
             _refuse(error)

@@ -19,7 +19,9 @@ _OUTPUT_FAILED = 74
 # As a shell reports a program that SIGPIPE ended: the reader of the pipe, `head` say, had enough.
 _PIPE_CLOSED = 141
 # Where the system's own words would lead astray.
-_HINTS: dict[int | None, str] = {errno.ELOOP: "a symbolic link, which an append does not follow; pass the file that it leads to"}
+_HINTS: dict[int | None, str] = {
+    errno.ELOOP: "a symbolic link, which an append does not follow; pass the file that it leads to"
+}
 
 
 class PlainErrors(TyperGroup):
@@ -67,7 +69,8 @@ def describe(error: Exception) -> str:
     text = str(error)
     if isinstance(error, OSError) and error.strerror:
         reason = _HINTS.get(error.errno, error.strerror)
-        # Only where a relative path begins does the system miss something that it was told no name of.
+        # Only where a relative path begins does the system miss something that it was told no name
+        # of.
         name = error.filename or ("the working directory" if error.errno == errno.ENOENT else "")
         text = f"{os.fsdecode(name)}: {reason}" if name else reason
     if isinstance(error, LockTimeoutError):

@@ -16,7 +16,10 @@ _MISSING: Final = object()
 
 
 def all_of(since: str | None, skill: str | None, where: Iterable[str]) -> Filter | None:
-    """Return what tells whether a record is wanted, `None` where all are; `typer.BadParameter` for what cannot be understood."""
+    """Return what tells whether a record is wanted, `None` where all are.
+
+    `typer.BadParameter` for what cannot be understood.
+    """
     filters = [*map(_has_value, where)]
     if since is not None:
         filters.append(_is_since(since))
@@ -49,7 +52,10 @@ def _moment(text: str) -> float:
 
 
 def _has_value(text: str) -> Filter:
-    """Return whether a field, named by its path (`automated_checks.passed`), has a value: a text as it stands, or JSON."""
+    """Return whether a field, named by its path (`automated_checks.passed`), has a value.
+
+    A text as it stands, or JSON.
+    """
     field, found, wanted = text.partition("=")
     if not found or not field:
         message = f"{text}: pass field=value, such as agent=ai_overseer or correct=false"
@@ -62,7 +68,9 @@ def _has_value(text: str) -> Filter:
     def has_value(record: dict[str, Any]) -> bool:
         there = _value_at(record, field)
         # 1, 1.0 and true are equal to Python.
-        return there == wanted or (there == value and isinstance(there, bool) == isinstance(value, bool))
+        return there == wanted or (
+            there == value and isinstance(there, bool) == isinstance(value, bool)
+        )
 
     return has_value
 

@@ -22,10 +22,16 @@ ExecutionId = Annotated[str, typer.Option(help="Which execution this is about.")
 Agent = Annotated[str, typer.Option(help="Who executed the skill.")]
 FromState = Annotated[str, typer.Option(help="The state before.")]
 ToState = Annotated[str, typer.Option(help="The state after.")]
-Timestamp = Annotated[float | None, typer.Option(help="Seconds since the epoch; now, unless given.", show_default=False)]
+Timestamp = Annotated[
+    float | None,
+    typer.Option(help="Seconds since the epoch; now, unless given.", show_default=False),
+]
 Directory = Annotated[
     Path | None,
-    typer.Option("--dir", help="The directory of the metrics; else $METRICS_APPENDER_DIR, else recursive_improvement/metrics."),
+    typer.Option(
+        "--dir",
+        help="The directory of the metrics; else $METRICS_APPENDER_DIR, else recursive_improvement/metrics.",
+    ),
 ]
 
 
@@ -37,8 +43,14 @@ def _json_object(text: str) -> dict[str, Any]:
         raise typer.BadParameter(message) from error
 
 
-PatternsDetail = typer.Option(parser=_json_object, metavar="JSON", help='Which were followed: {"greets": true, "thanks": false}')
-AutomatedChecks = typer.Option(parser=_json_object, metavar="JSON", help='What the checks said: {"tests": "passed"}')
+PatternsDetail = typer.Option(
+    parser=_json_object,
+    metavar="JSON",
+    help='Which were followed: {"greets": true, "thanks": false}',
+)
+AutomatedChecks = typer.Option(
+    parser=_json_object, metavar="JSON", help='What the checks said: {"tests": "passed"}'
+)
 
 
 def tell_acknowledged(acknowledged: int, where: str | Path) -> None:
@@ -47,13 +59,20 @@ def tell_acknowledged(acknowledged: int, where: str | Path) -> None:
     try:
         typer.echo(f"{records} acknowledged in {where}")
     except StandardOutputError as error:
-        add_detail(error, str(where), f"{records} {'was' if acknowledged == 1 else 'were'} acknowledged")
+        add_detail(
+            error, str(where), f"{records} {'was' if acknowledged == 1 else 'were'} acknowledged"
+        )
         raise
 
 
 @contextlib.contextmanager
-def _opened(skill: str, suffix: str, directory: Path | None, durability: Durability, lock_timeout: float) -> Iterator[MetricsAppender]:
-    """Open a directory of metrics for one record of a skill's file, and tell of it when it is there."""
+def _opened(
+    skill: str, suffix: str, directory: Path | None, durability: Durability, lock_timeout: float
+) -> Iterator[MetricsAppender]:
+    """Open a directory of metrics for one record of a skill's file.
+
+    Tell of it when it is there.
+    """
     with MetricsAppender(directory, durability=durability, lock_timeout=lock_timeout) as metrics:
         yield metrics
     tell_acknowledged(1, metrics.metrics_dir / naming.file_name(skill, suffix))
@@ -65,8 +84,12 @@ def performance(
     execution_time_ms: Annotated[int, typer.Option(help="How long it took, in milliseconds.")],
     agent: Agent,
     exception_occurred: Annotated[bool, typer.Option(help="Whether it failed.")] = False,
-    exception_type: Annotated[str | None, typer.Option(help="The exception's name, if it failed.")] = None,
-    memory_usage_mb: Annotated[float | None, typer.Option(help="How much memory it took, in megabytes.")] = None,
+    exception_type: Annotated[
+        str | None, typer.Option(help="The exception's name, if it failed.")
+    ] = None,
+    memory_usage_mb: Annotated[
+        float | None, typer.Option(help="How much memory it took, in megabytes.")
+    ] = None,
     timestamp: Timestamp = None,
     directory: Directory = None,
     durability: SyncedBy = "fsync",
@@ -75,7 +98,14 @@ def performance(
     """Append how long an execution took, and whether it failed."""
     with _opened(skill, naming.PERFORMANCE, directory, durability, lock_timeout) as metrics:
         metrics.append_performance_metric(
-            skill, execution_id, execution_time_ms, agent, exception_occurred, exception_type, memory_usage_mb, timestamp
+            skill,
+            execution_id,
+            execution_time_ms,
+            agent,
+            exception_occurred,
+            exception_type,
+            memory_usage_mb,
+            timestamp,
         )
 
 
@@ -83,11 +113,16 @@ def outcome(
     skill: Skill,
     execution_id: ExecutionId,
     decision: Annotated[str, typer.Option(help="What was decided.")],
-    correct: Annotated[bool, typer.Option("--correct/--incorrect", help="Whether that was right.", show_default=False)],
+    correct: Annotated[
+        bool,
+        typer.Option("--correct/--incorrect", help="Whether that was right.", show_default=False),
+    ],
     confidence: Annotated[float, typer.Option(help="How sure the skill was, from 0 to 1.")],
     reasoning: Annotated[str, typer.Option(help="Why it was decided so.")],
     agent: Agent,
-    expected_decision: Annotated[str | None, typer.Option(help="What should have been decided, if that is known.")] = None,
+    expected_decision: Annotated[
+        str | None, typer.Option(help="What should have been decided, if that is known.")
+    ] = None,
     timestamp: Timestamp = None,
     directory: Directory = None,
     durability: SyncedBy = "fsync",
@@ -95,13 +130,25 @@ def outcome(
 ) -> None:
     """Append what an execution decided, and whether that was right."""
     with _opened(skill, naming.OUTCOMES, directory, durability, lock_timeout) as metrics:
-        metrics.append_outcome_metric(skill, execution_id, decision, expected_decision, correct, confidence, reasoning, agent, timestamp)
+        metrics.append_outcome_metric(
+            skill,
+            execution_id,
+            decision,
+            expected_decision,
+            correct,
+            confidence,
+            reasoning,
+            agent,
+            timestamp,
+        )
 
 
 def fidelity(
     skill: Skill,
     execution_id: ExecutionId,
-    pattern_fidelity: Annotated[float, typer.Option(help="How closely the patterns were kept to, from 0 to 1.")],
+    pattern_fidelity: Annotated[
+        float, typer.Option(help="How closely the patterns were kept to, from 0 to 1.")
+    ],
     patterns_followed: Annotated[int, typer.Option(help="How many patterns were followed.")],
     patterns_missed: Annotated[int, typer.Option(help="How many patterns were missed.")],
     patterns_detail: Annotated[dict[str, Any], PatternsDetail],
@@ -114,7 +161,14 @@ def fidelity(
     """Append how closely an execution kept to its skill's patterns."""
     with _opened(skill, naming.FIDELITY, directory, durability, lock_timeout) as metrics:
         metrics.append_fidelity_metric(
-            skill, execution_id, pattern_fidelity, patterns_followed, patterns_missed, patterns_detail, agent, timestamp
+            skill,
+            execution_id,
+            pattern_fidelity,
+            patterns_followed,
+            patterns_missed,
+            patterns_detail,
+            agent,
+            timestamp,
         )
 
 
@@ -133,7 +187,16 @@ def promotion(
 ) -> None:
     """Append that a skill was promoted, by whom and why."""
     with _opened(skill, naming.PROMOTION_LOG, directory, durability, lock_timeout) as metrics:
-        metrics.append_promotion_event(skill, from_state, to_state, approver, approval_ticket, reason, automated_checks, timestamp)
+        metrics.append_promotion_event(
+            skill,
+            from_state,
+            to_state,
+            approver,
+            approval_ticket,
+            reason,
+            automated_checks,
+            timestamp,
+        )
 
 
 def rollback(
@@ -150,7 +213,9 @@ def rollback(
 ) -> None:
     """Append that a skill was rolled back, and why."""
     with _opened(skill, naming.PROMOTION_LOG, directory, durability, lock_timeout) as metrics:
-        metrics.append_rollback_event(skill, from_state, to_state, trigger_reason, trigger_metric, automated, timestamp)
+        metrics.append_rollback_event(
+            skill, from_state, to_state, trigger_reason, trigger_metric, automated, timestamp
+        )
 
 
 KINDS = (performance, outcome, fidelity, promotion, rollback)

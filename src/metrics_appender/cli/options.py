@@ -1,4 +1,7 @@
-"""What options of several commands take: a length of time as people write it, a timeout, one word of a few."""
+"""What options of several commands take.
+
+A length of time as people write it, a timeout, one word of a few.
+"""
 
 import re
 from collections.abc import Callable
@@ -11,7 +14,10 @@ _WRITTEN = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
 
 
 def seconds_in(text: str) -> float | None:
-    """Return how many seconds 90s, 45m, 36h, 30d or 4w are; `None` for what is no length of time."""
+    """Return how many seconds 90s, 45m, 36h, 30d or 4w are.
+
+    `None` for what is no length of time.
+    """
     matched = _WRITTEN.fullmatch(text)
     return float(matched[1]) * _SECONDS[matched[2]] if matched else None
 
@@ -46,7 +52,11 @@ def _check_timeout(seconds: float) -> float:
 
 
 LockTimeout = Annotated[
-    float, typer.Option(callback=_check_timeout, help="Seconds to wait for other writers at most; 'inf' waits for ever.")
+    float,
+    typer.Option(
+        callback=_check_timeout,
+        help="Seconds to wait for other writers at most; 'inf' waits for ever.",
+    ),
 ]
 SyncedBy = Annotated[
     Any,

@@ -14,12 +14,16 @@ if TYPE_CHECKING:
 
 @contextmanager
 def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar on standard error where that is a terminal; what it yields is told the bytes that are done, and all there are.
+    """Show a bar on standard error where that is a terminal.
+
+    What it yields is told the bytes that are done, and all there are.
 
     The bar is gone in the end, and standard output has nothing of it.
     """
     console = Console(stderr=True)
     columns = (TextColumn(what), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

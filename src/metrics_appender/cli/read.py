@@ -1,4 +1,7 @@
-"""The command `read`: the records of a log, those that are there and, with `-f`, those that come."""
+"""The command `read`.
+
+The records of a log, those that are there and, with `-f`, those that come.
+"""
 
 import sys
 from collections import deque
@@ -24,22 +27,47 @@ _INTERRUPTED = 130  # as a shell reports a program that SIGINT ended
 
 
 def read(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The NDJSON file.", dir_okay=False, show_default=False)],
-    number: Annotated[int | None, typer.Option("-n", min=0, help="Only the last so many records; else all.", show_default=False)] = None,
-    is_followed: Annotated[bool, typer.Option("-f", "--follow", help="Go on with what is appended, through rotations, for ever.")] = False,
-    since: Annotated[str | None, typer.Option(help="Only those from this span on (90s, 15m, 2h, 7d) or instant (ISO 8601).")] = None,
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="The NDJSON file.", dir_okay=False, show_default=False),
+    ],
+    number: Annotated[
+        int | None,
+        typer.Option(
+            "-n", min=0, help="Only the last so many records; else all.", show_default=False
+        ),
+    ] = None,
+    is_followed: Annotated[
+        bool,
+        typer.Option(
+            "-f", "--follow", help="Go on with what is appended, through rotations, for ever."
+        ),
+    ] = False,
+    since: Annotated[
+        str | None,
+        typer.Option(help="Only those from this span on (90s, 15m, 2h, 7d) or instant (ISO 8601)."),
+    ] = None,
     skill: Annotated[str | None, typer.Option(help="Only those of this skill.")] = None,
     where: Annotated[
-        list[str] | None, typer.Option(metavar="FIELD=VALUE", help="Only those with this value; may be given several times.")
+        list[str] | None,
+        typer.Option(
+            metavar="FIELD=VALUE", help="Only those with this value; may be given several times."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="NDJSON on a terminal too.")] = False,
-    skips: Annotated[bool, typer.Option("--skip-corrupt", help="Pass over lines that are no JSON object, and say how many.")] = False,
+    skips: Annotated[
+        bool,
+        typer.Option(
+            "--skip-corrupt", help="Pass over lines that are no JSON object, and say how many."
+        ),
+    ] = False,
 ) -> None:
     """Show the records of FILE and of its sealed segments, oldest first.
 
-    A table on a terminal, NDJSON in a pipe and with -f. A line that is not ended yet is no record yet. A whole line that is no JSON object
-    ends it with status 1, and is named by its number. With -f, FILE need not be there yet, -n is how many of the last lines are
-    looked at first, and Ctrl-C ends it.
+    A table on a terminal, NDJSON in a pipe and with -f. A line that is not ended yet is no record
+    yet. A whole line that is no JSON object ends it with status 1, and is named by its number. With
+    -f, FILE need not be there yet, -n is how many of the last lines are looked at first, and Ctrl-C
+    ends it.
     """
     is_wanted = filters.all_of(since, skill, where or ())
     log = AppendLog(file)
@@ -59,17 +87,28 @@ def read(
         sys.stdout.buffer.flush()
     if skipped.first is not None:
         lines = "line skipped, it is" if skipped.count == 1 else "lines skipped, the first"
-        typer.echo(f"metrics-appender: {skipped.count} corrupt {lines}: {describe(skipped.first)}", err=True)
+        typer.echo(
+            f"metrics-appender: {skipped.count} corrupt {lines}: {describe(skipped.first)}",
+            err=True,
+        )
 
 
-def _select(log: AppendLog, number: int | None, is_wanted: filters.Filter | None, on_error: OnError) -> Iterable[dict[str, Any]]:
+def _select(
+    log: AppendLog, number: int | None, is_wanted: filters.Filter | None, on_error: OnError
+) -> Iterable[dict[str, Any]]:
     if is_wanted is None:
-        return log.iter_records(on_error=on_error) if number is None else log.read(number, on_error=on_error)
+        return (
+            log.iter_records(on_error=on_error)
+            if number is None
+            else log.read(number, on_error=on_error)
+        )
     found = filter(is_wanted, log.iter_records(on_error=on_error))
     return found if number is None else deque(found, maxlen=number)
 
 
-def _follow(path: str, number: int | None, is_wanted: filters.Filter | None, on_error: OnError) -> None:
+def _follow(
+    path: str, number: int | None, is_wanted: filters.Filter | None, on_error: OnError
+) -> None:
     start = "beginning" if number is None else "end"
     try:
         with Follower(path, start, last=number or 0, on_error=on_error) as follower:
@@ -85,5 +124,6 @@ def _line_of(record: dict[str, Any]) -> bytes:
     try:
         return encode_line(record)
     except InvalidRecordError:
-        # Another program's line, with what this library would not write: an escaped lone surrogate, or a number that no float holds.
+        # Another program's line, with what this library would not write: an escaped lone surrogate,
+        # or a number that no float holds.
         return json_text(record) + b"\n"

@@ -16,13 +16,27 @@ from .failures import fail
 from .options import LockTimeout, age_of, one_of
 from .progress import progress_bar
 
-KeepSegments = typer.Option(min=1, help="Delete the oldest sealed segments beyond so many.", show_default=False)
-KeepAge = typer.Option(parser=age_of, metavar="AGE", help="Delete segments whose last line is older: 36h, 30d, 4w.", show_default=False)
-Compress = typer.Option(parser=one_of("gzip", "zstd"), metavar="gzip|zstd", help="Compress all but the newest segment.", show_default=False)
+KeepSegments = typer.Option(
+    min=1, help="Delete the oldest sealed segments beyond so many.", show_default=False
+)
+KeepAge = typer.Option(
+    parser=age_of,
+    metavar="AGE",
+    help="Delete segments whose last line is older: 36h, 30d, 4w.",
+    show_default=False,
+)
+Compress = typer.Option(
+    parser=one_of("gzip", "zstd"),
+    metavar="gzip|zstd",
+    help="Compress all but the newest segment.",
+    show_default=False,
+)
 
 
 def rotate(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The NDJSON file.", show_default=False)],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="The NDJSON file.", show_default=False)
+    ],
     keep_segments: Annotated[int | None, KeepSegments] = None,
     keep_age: Annotated[Any, KeepAge] = None,
     compress: Annotated[Any, Compress] = None,
@@ -30,9 +44,10 @@ def rotate(
 ) -> None:
     """Seal FILE now, and begin the next one; safe while writers write.
 
-    The sealed segment lies beside FILE, named by its place among all bytes ever appended, and reading FILE reads it too. Then segments are
-    deleted and compressed as the options say; what a named cursor has still to read is kept.
-    Ends with status 0 (also where FILE has no line to seal) or 1 (FILE is not there, or something failed).
+    The sealed segment lies beside FILE, named by its place among all bytes ever appended, and
+    reading FILE reads it too. Then segments are deleted and compressed as the options say; what a
+    named cursor has still to read is kept. Ends with status 0 (also where FILE has no line to seal)
+    or 1 (FILE is not there, or something failed).
     """
     try:
         rotation = Rotation(keep_segments=keep_segments, keep_age=keep_age, compress=compress)
@@ -49,4 +64,6 @@ def rotate(
     with progress_bar("compressing") as progress:
         is_done = clean_segments(log.path, rotation, first_unread, progress=progress)
     if not is_done:
-        fail(f"{file}: another process is compressing or deleting its segments; it was left to that one")
+        fail(
+            f"{file}: another process is compressing or deleting its segments; it was left to that one"
+        )

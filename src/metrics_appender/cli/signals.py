@@ -1,4 +1,7 @@
-"""The signals that end a command: they break off what may be broken off, once, and wait while the rest is done."""
+"""The signals that end a command.
+
+They break off what may be broken off, once, and wait while the rest is done.
+"""
 
 import contextlib
 import signal
@@ -19,7 +22,10 @@ class Signals:
 
     @contextlib.contextmanager
     def let_through(self) -> Iterator[None]:
-        """Let the first signal raise `SystemExit` in here; behind it, whatever way it is left, none is raised any more."""
+        """Let the first signal raise `SystemExit` in here.
+
+        Behind it, whatever way it is left, none is raised any more.
+        """
         try:
             self._is_let_through = True
             self.answer()
@@ -42,7 +48,9 @@ class Signals:
 
 @contextlib.contextmanager
 def held_signals() -> Iterator[Signals]:
-    """Hold SIGINT, SIGTERM and SIGHUP back, but where they are let through; one that came ends the command after this block.
+    """Hold SIGINT, SIGTERM and SIGHUP back, but where they are let through.
+
+    One that came ends the command after this block.
 
     Those that are ignored, as in a shell's background or under `nohup`, stay so.
     """

@@ -1,4 +1,7 @@
-"""The standard streams: all three are there, and what fails at standard output says that it was that."""
+"""The standard streams.
+
+All three are there, and what fails at standard output says that it was that.
+"""
 
 import io
 import os
@@ -9,7 +12,8 @@ from typing import Any
 class StandardOutputError(OSError):
     """Standard output cannot be written: it is full, closed, or its reader has gone.
 
-    Never a `BrokenPipeError`, which Typer and Rich would answer with a status that means something else here.
+    Never a `BrokenPipeError`, which Typer and Rich would answer with a status that means something
+    else here.
     """
 
 
@@ -36,8 +40,11 @@ def open_streams() -> None:
         sys.stderr = open(2, "w", closefd=False, encoding="utf-8")  # noqa: SIM115 - as above
     encoding = sys.stdout.encoding if sys.stdout else "utf-8"
     raw = _Output(1, "w", closefd=False)
-    # A file's name may hold what is no text, and a terminal may know fewer letters than a record holds.
-    sys.stdout = io.TextIOWrapper(io.BufferedWriter(raw), encoding, "backslashreplace", line_buffering=raw.isatty())
+    # A file's name may hold what is no text, and a terminal may know fewer letters than a record
+    # holds.
+    sys.stdout = io.TextIOWrapper(
+        io.BufferedWriter(raw), encoding, "backslashreplace", line_buffering=raw.isatty()
+    )
 
 
 def give_up_stdout() -> None:

@@ -1,4 +1,7 @@
-"""Tables on a terminal, and what stands in their place where one would not fit; records as a table."""
+"""Tables on a terminal, and what stands in their place where one would not fit.
+
+Records as a table.
+"""
 
 from __future__ import annotations
 
@@ -42,8 +45,8 @@ def show_table(console: Console, table: Table, sentences: Iterable[Text | str]) 
 def show_records(console: Console, records: Iterable[dict[str, Any]]) -> None:
     """Print records, a table for each thousand of them, with every field that one of them has.
 
-    What is the same in all of a table stands once, above. `timestamp` is left out where `timestamp_iso` says
-    the same. A text of more than 200 characters is cut, with an ellipsis.
+    What is the same in all of a table stands once, above. `timestamp` is left out where
+    `timestamp_iso` says the same. A text of more than 200 characters is cut, with an ellipsis.
     """
     count = 0
     source = iter(records)
@@ -57,7 +60,9 @@ def _show_page(console: Console, records: list[dict[str, Any]]) -> None:
     names = _names_in(records)
     shared = _shared_by(records, names)
     for name in shared:
-        console.print(Text.assemble((f"{_printable(name)}: ", "bold"), _cell(name, records[0][name])))
+        console.print(
+            Text.assemble((f"{_printable(name)}: ", "bold"), _cell(name, records[0][name]))
+        )
     rest = [name for name in names if name not in shared]
     table = _rows(records, rest)
     if _fits(console, table):
@@ -67,7 +72,10 @@ def _show_page(console: Console, records: list[dict[str, Any]]) -> None:
 
 
 def _fits(console: Console, table: Table) -> bool:
-    return Measurement.get(console, console.options.update(max_width=_WIDEST), table).minimum <= console.width
+    return (
+        Measurement.get(console, console.options.update(max_width=_WIDEST), table).minimum
+        <= console.width
+    )
 
 
 def _names_in(records: Iterable[dict[str, Any]]) -> list[str]:
@@ -81,7 +89,11 @@ def _shared_by(records: list[dict[str, Any]], names: Iterable[str]) -> list[str]
     if len(records) < 2:  # noqa: PLR2004 - one record shares nothing with another
         return []
     # By their text, for 1, 1.0 and true are equal to Python.
-    return [name for name in names if len({_text_of(record[name]) if name in record else None for record in records}) == 1]
+    return [
+        name
+        for name in names
+        if len({_text_of(record[name]) if name in record else None for record in records}) == 1
+    ]
 
 
 def _rows(records: Iterable[dict[str, Any]], names: Iterable[str]) -> Table:
@@ -94,7 +106,9 @@ def _rows(records: Iterable[dict[str, Any]], names: Iterable[str]) -> Table:
     return table
 
 
-def _print_blocks(console: Console, records: Iterable[dict[str, Any]], names: Iterable[str]) -> None:
+def _print_blocks(
+    console: Console, records: Iterable[dict[str, Any]], names: Iterable[str]
+) -> None:
     for record in records:
         block = Table.grid(padding=(0, 2))
         block.add_column(style="bold")
@@ -108,7 +122,11 @@ def _print_blocks(console: Console, records: Iterable[dict[str, Any]], names: It
 
 def _cell(name: str, value: Any) -> Text:
     if isinstance(value, str):
-        return Text(_INSTANT.sub(r"\1 \2Z", _printable(value)) if name == "timestamp_iso" else _printable(value))
+        return Text(
+            _INSTANT.sub(r"\1 \2Z", _printable(value))
+            if name == "timestamp_iso"
+            else _printable(value)
+        )
     return Text(_printable(_text_of(value)), style="cyan")
 
 
@@ -123,4 +141,7 @@ def _printable(text: str) -> str:
     """Return a text with its control characters escaped: a record must not steer the terminal."""
     if len(text) > _LONGEST_TEXT:
         text = text[: _LONGEST_TEXT - 1] + "…"
-    return "".join(character if unicodedata.category(character) not in {"Cc", "Cs"} else ascii(character)[1:-1] for character in text)
+    return "".join(
+        character if unicodedata.category(character) not in {"Cc", "Cs"} else ascii(character)[1:-1]
+        for character in text
+    )

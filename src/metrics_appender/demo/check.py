@@ -1,4 +1,6 @@
-"""Check the demo's files against what its workers were told: nothing lost, doubled, torn or changed.
+"""Check the demo's files against what its workers were told.
+
+Nothing lost, doubled, torn or changed.
 
 The judge shares no code with the library that it judges: it reads the raw bytes, with `json` of the
 standard library.
@@ -22,11 +24,15 @@ FILES: Final[dict[str, dict[str, str]]] = {
     f"{SKILL_NAME}_performance.json": {"performance": "execution_id"},
     f"{SKILL_NAME}_outcomes.json": {"outcome": "execution_id"},
     f"{SKILL_NAME}_fidelity.json": {"fidelity": "execution_id"},
-    f"{SKILL_NAME}_promotion_log.json": {"promotion": "approval_ticket", "rollback": "trigger_metric"},
+    f"{SKILL_NAME}_promotion_log.json": {
+        "promotion": "approval_ticket",
+        "rollback": "trigger_metric",
+    },
 }
 LONG_FILE: Final = next(name for name, kinds in FILES.items() if LONG_KIND in kinds)
 TORN_SUFFIX: Final = ".torn"
-# What the library adds to the arguments; the times are the moment's, the events' ids are only to differ.
+# What the library adds to the arguments; the times are the moment's, the events' ids are only to
+# differ.
 _ADDED: Final = frozenset({"timestamp", "timestamp_iso"})
 _ADDED_TO_EVENTS: Final = _ADDED | {"event_id"}
 
@@ -35,7 +41,8 @@ _ADDED_TO_EVENTS: Final = _ADDED | {"event_id"}
 class Told:
     """What one worker was told: that its first `acknowledged` records are durable.
 
-    A worker that was killed may have written one more, whose acknowledgement it did not live to hear.
+    A worker that was killed may have written one more, whose acknowledgement it did not live to
+    hear.
     """
 
     task: Task
@@ -57,8 +64,8 @@ class Tally:
 class Findings:
     """What the check found: numbers by kind, and a sentence for each thing amiss.
 
-    `unacknowledged` counts whole records of killed workers that nobody was told of, `set_aside` the bytes in
-    the `.torn` file of each file that has one: neither is amiss.
+    `unacknowledged` counts whole records of killed workers that nobody was told of, `set_aside` the
+    bytes in the `.torn` file of each file that has one: neither is amiss.
     """
 
     tallies: dict[str, Tally] = field(default_factory=lambda: {kind: Tally() for kind in KINDS})
@@ -82,11 +89,18 @@ class _Record(NamedTuple):
 
 
 class _Judge:
-    """One check under way: what may be in the files, what was seen of it so far, and what to say of that."""
+    """One check under way.
+
+    What may be in the files, what was seen of it so far, and what to say of that.
+    """
 
     def __init__(self, told: Iterable[Told]) -> None:
         self.findings = Findings()
-        self._allowed = {identity_of(one.task.writer, number): _Record(one, number) for one in told for number in _may_be_there(one)}
+        self._allowed = {
+            identity_of(one.task.writer, number): _Record(one, number)
+            for one in told
+            for number in _may_be_there(one)
+        }
         self._seen: Counter[str] = Counter()
         self._event_ids: set[str] = set()
 
@@ -100,7 +114,9 @@ class _Judge:
             if fault:
                 self._say(f"{name}, line {line_number}: {fault}")
         if rest:
-            self._say(f"{name}: {self._torn(kinds)}, its last {len(rest):,} bytes are no whole line")
+            self._say(
+                f"{name}: {self._torn(kinds)}, its last {len(rest):,} bytes are no whole line"
+            )
         if os.path.exists(path + TORN_SUFFIX):
             self.findings.set_aside[name] = os.path.getsize(path + TORN_SUFFIX)
 
@@ -175,7 +191,10 @@ def _parse(line: bytes) -> dict[str, Any] | None:
 
 
 def _identity_in(content: dict[str, Any], kinds: dict[str, str]) -> str:
-    """Return the name of a record that belongs into a file of these kinds; nothing for any other."""
+    """Return the name of a record that belongs into a file of these kinds.
+
+    Nothing for any other.
+    """
     kind = content.get("metric_type", content.get("event_type"))
     identity = content.get(kinds[kind]) if isinstance(kind, str) and kind in kinds else None
     return identity if isinstance(identity, str) else ""
@@ -186,4 +205,6 @@ def _is_whole(content: dict[str, Any], task: Task, number: int) -> bool:
     marker = "event_type" if kind in {"promotion", "rollback"} else "metric_type"
     expected = {"skill_name": SKILL_NAME, **arguments_of(task, number), marker: kind}
     added = _ADDED_TO_EVENTS if marker == "event_type" else _ADDED
-    return content.keys() == expected.keys() | added and all(content[name] == value for name, value in expected.items())
+    return content.keys() == expected.keys() | added and all(
+        content[name] == value for name, value in expected.items()
+    )

@@ -1,7 +1,10 @@
-"""The demo: workers append at once, one is killed in mid-write, and the files are checked against what was told.
+"""The demo: workers append at once, one is killed in mid-write.
 
-Nothing here is pretended: the workers are processes of their own, each acknowledgement comes over a pipe after
-its append returned, and the kill is a SIGKILL while the kernel copies a line of many megabytes.
+The files are checked against what was told.
+
+Nothing here is pretended: the workers are processes of their own, each acknowledgement comes over a
+pipe after its append returned, and the kill is a SIGKILL while the kernel copies a line of many
+megabytes.
 """
 
 from __future__ import annotations
@@ -24,8 +27,8 @@ if TYPE_CHECKING:
 
 FEWEST_PROCESSES: Final = 2  # one to be killed, one to mend what it leaves
 FEWEST_RECORDS: Final = len(KINDS)
-# The length of the record in whose middle a worker is killed, one a try: where the kill comes too late, the next
-# one takes longer to write.
+# The length of the record in whose middle a worker is killed, one a try: where the kill comes too
+# late, the next one takes longer to write.
 _LONG_CHARACTERS: Final = (24_000_000, 64_000_000, 160_000_000)
 # So much growth is no other worker's record.
 _SEEN_GROWING_BYTES: Final = 1_000_000
@@ -43,7 +46,10 @@ class Kill(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a run came to: what every worker was told, each kill, what went wrong with workers, the time it took."""
+    """What a run came to.
+
+    What every worker was told, each kill, what went wrong with workers, the time it took.
+    """
 
     told: list[Told]
     kills: list[Kill]
@@ -74,7 +80,10 @@ class _Worker:
         return message
 
     def send(self) -> None:
-        """Give the word that the worker waits for; one that is dead is told of by the end of its pipe."""
+        """Give the word that the worker waits for.
+
+        One that is dead is told of by the end of its pipe.
+        """
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.pipe.send(GO)
 
@@ -97,7 +106,9 @@ class _Worker:
 
     def end(self) -> None:
         """Leave neither a process nor a descriptor behind, once it was dismissed."""
-        self.process.join(_END_SECONDS)  # killed in the middle of an import, it could leave a file in $TMPDIR
+        self.process.join(
+            _END_SECONDS
+        )  # killed in the middle of an import, it could leave a file in $TMPDIR
         self.process.kill()
         self.process.join()
         self.process.close()
@@ -113,8 +124,12 @@ def _start_undisturbed(process: SpawnProcess) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def run(directory: str, processes: int, records: int, on_acknowledged: Callable[[], object]) -> Outcome:
-    """Have workers append `records` each to a directory, kill the last of them in mid-write, and return what was told.
+def run(
+    directory: str, processes: int, records: int, on_acknowledged: Callable[[], object]
+) -> Outcome:
+    """Have workers append `records` each to a directory, kill the last of them in mid-write.
+
+    Return what was told.
 
     `on_acknowledged` is called for each acknowledgement, as it comes.
     """
@@ -131,14 +146,19 @@ def records_in_all(processes: int, records: int) -> int:
 
 
 def _records_in_peace(records: int) -> int:
-    """Return how many records the worker that is to be killed appends in peace: half, up to one of the kind that is long."""
+    """Return how many records the worker that is to be killed appends in peace.
+
+    Half, up to one of the kind that is long.
+    """
     return records // 2 // len(KINDS) * len(KINDS) + KINDS.index(LONG_KIND)
 
 
 class _Overseer:
     """One run under way: the survivors, and one victim after another until a write is torn."""
 
-    def __init__(self, directory: str, processes: int, records: int, on_acknowledged: Callable[[], object]) -> None:
+    def __init__(
+        self, directory: str, processes: int, records: int, on_acknowledged: Callable[[], object]
+    ) -> None:
         self._path = os.path.join(directory, LONG_FILE)
         self._directory = directory
         self._on_acknowledged = on_acknowledged
@@ -164,7 +184,9 @@ class _Overseer:
             for pipe in wait(list(self._listening)):
                 self._hear(self._listening[pipe])
         seconds = time.monotonic() - begin
-        told = [Told(worker.task, worker.acknowledged, worker.is_killed) for worker in self._workers]
+        told = [
+            Told(worker.task, worker.acknowledged, worker.is_killed) for worker in self._workers
+        ]
         failures = [failure for worker in self._workers if (failure := worker.describe_failure())]
         return Outcome(told, self._kills, failures, seconds)
 
@@ -183,7 +205,9 @@ class _Overseer:
 
     def _add_victim(self, records_in_peace: int) -> None:
         characters = _LONG_CHARACTERS[len(self._victims)]
-        self._victims.append(self._add(Task(self._directory, len(self._workers), records_in_peace + 1, characters)))
+        self._victims.append(
+            self._add(Task(self._directory, len(self._workers), records_in_peace + 1, characters))
+        )
 
     def _hear(self, worker: _Worker) -> None:
         """Take one message and do what follows from it."""
@@ -203,9 +227,15 @@ class _Overseer:
             worker.send()
 
     def _kill_in_mid_write(self, victim: _Worker) -> None:
-        """Kill once the file is seen growing under the long record; then let the others go on, or try with a longer one."""
+        """Kill once the file is seen growing under the long record.
+
+        Then let the others go on, or try with a longer one.
+        """
         before, torn_before = _size_of(self._path), _size_of(self._path + TORN_SUFFIX)
-        while not victim.pipe.poll(_LOOK_SECONDS) and _size_of(self._path) - before < _SEEN_GROWING_BYTES:
+        while (
+            not victim.pipe.poll(_LOOK_SECONDS)
+            and _size_of(self._path) - before < _SEEN_GROWING_BYTES
+        ):
             pass
         victim.kill()
         # Asked in this order: who mends the tail copies it aside before cutting it off.
@@ -214,7 +244,9 @@ class _Overseer:
             self._hear(victim)
         if victim.failure:
             return
-        self._kills.append(Kill(victim.task.writer, victim.process.pid or 0, victim.task.long_characters, is_torn))
+        self._kills.append(
+            Kill(victim.task.writer, victim.process.pid or 0, victim.task.long_characters, is_torn)
+        )
         if is_torn or len(self._victims) == len(_LONG_CHARACTERS):
             self._release_survivors()
         else:

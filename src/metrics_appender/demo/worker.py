@@ -1,7 +1,7 @@
 """The demo's worker: append five kinds of records, and tell over a pipe what returned.
 
-What each record holds follows from its writer and its number, so that whoever checks the files later needs
-nothing from the worker but how many of its appends returned.
+What each record holds follows from its writer and its number, so that whoever checks the files
+later needs nothing from the worker but how many of its appends returned.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ KINDS: Final = ("performance", "outcome", "fidelity", "promotion", "rollback")
 LONG_KIND: Final = "outcome"
 _REASON: Final = "Weil es die Leute so wollten: 人々がそれを望んだ. "
 
-# "ready" and "long": about to start, about to append the long record. "acknowledged": the append returned.
+# "ready" and "long": about to start, about to append the long record. "acknowledged": the append
+# returned.
 Message = tuple[Literal["ready", "long", "acknowledged", "failed"], int | str]
 GO: Final = "go"
 # The signals that end the parent, blocked in a worker until it says what they are to do there.
@@ -35,8 +36,8 @@ ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class Task:
     """What one worker is to append, and where.
 
-    Its records are numbered from 0; `long_characters` is the length of the last one's text where that is
-    to take long to write, 0 where it is a record like the others.
+    Its records are numbered from 0; `long_characters` is the length of the last one's text where
+    that is to take long to write, 0 where it is a record like the others.
     """
 
     directory: str
@@ -61,18 +62,41 @@ def arguments_of(task: Task, number: int) -> dict[str, Any]:
     metric = {"execution_id": identity, "agent": f"agent {task.writer}"}
     event = {"from_state": "prototype", "to_state": "staged"}
     if kind == "performance":
-        fault = {"exception_occurred": number % 2 == 0, "exception_type": "TimeoutError" if number % 2 == 0 else None}
+        fault = {
+            "exception_occurred": number % 2 == 0,
+            "exception_type": "TimeoutError" if number % 2 == 0 else None,
+        }
         return metric | {"execution_time_ms": number, "memory_usage_mb": number / 8} | fault
     if kind == "outcome":
         is_long = task.long_characters > 0 and number == task.records - 1
         reasoning = long_text(task.long_characters) if is_long else _REASON + identity
-        return metric | {"decision": "reply", "expected_decision": None, "correct": True, "confidence": 0.75, "reasoning": reasoning}
+        return metric | {
+            "decision": "reply",
+            "expected_decision": None,
+            "correct": True,
+            "confidence": 0.75,
+            "reasoning": reasoning,
+        }
     if kind == "fidelity":
         detail = {"greets": True, "thanks": number % 2 == 0}
-        return metric | {"pattern_fidelity": 0.5, "patterns_followed": number, "patterns_missed": 1, "patterns_detail": detail}
+        return metric | {
+            "pattern_fidelity": 0.5,
+            "patterns_followed": number,
+            "patterns_missed": 1,
+            "patterns_detail": detail,
+        }
     if kind == "promotion":
-        return event | {"approver": "Zoë", "approval_ticket": identity, "reason": _REASON, "automated_checks": {"tests": number}}
-    return event | {"trigger_reason": _REASON, "trigger_metric": identity, "automated": number % 2 == 0}
+        return event | {
+            "approver": "Zoë",
+            "approval_ticket": identity,
+            "reason": _REASON,
+            "automated_checks": {"tests": number},
+        }
+    return event | {
+        "trigger_reason": _REASON,
+        "trigger_metric": identity,
+        "automated": number % 2 == 0,
+    }
 
 
 def long_text(length: int) -> str:
@@ -81,14 +105,20 @@ def long_text(length: int) -> str:
 
 
 def work(task: Task, pipe: Connection) -> None:
-    """Append the task's records, telling each one's number after its append returned; the body of a process.
+    """Append the task's records, telling each one's number after its append returned.
 
-    Waits for the word once before the first record, and once more before its last five, which come after
-    the kill: whatever is torn then is mended by one of them.
+    The body of a process.
+
+    Waits for the word once before the first record, and once more before its last five, which come
+    after the kill: whatever is torn then is mended by one of them.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer: it ends its workers
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C is the parent's to answer: it ends its workers
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
-    logging.getLogger(logger.LOGGER).addHandler(logging.NullHandler())  # the demo shows on its screen what was mended
+    logging.getLogger(logger.LOGGER).addHandler(
+        logging.NullHandler()
+    )  # the demo shows on its screen what was mended
     try:
         _append_all(task, pipe)
     except (BrokenPipeError, ConnectionResetError, EOFError):

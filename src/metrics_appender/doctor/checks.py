@@ -1,4 +1,7 @@
-"""What the doctor tries in a directory, each with real processes and real files, and what came of it."""
+"""What the doctor tries in a directory, each with real processes and real files.
+
+What came of it.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,10 @@ _NOT_HELD: Final = "not tried, for two processes got the same lock, or neither d
 
 
 def try_all(crew: Crew, directory: str) -> list[Check]:
-    """Try everything in a new directory inside this one, which is removed afterwards; only the first where no file can be made."""
+    """Try everything in a new directory inside this one, which is removed afterwards.
+
+    Only the first where no file can be made.
+    """
     place = os.path.join(directory, f".metrics-appender-doctor-{secrets.token_hex(4)}")
     checks: list[Check] = []
     try:
@@ -68,7 +74,14 @@ def _remove(crew: Crew, place: str) -> list[Check]:
         crew.member(0).ask("remove", place, timeout_seconds=ANSWER_SECONDS)
     except OSError as error:
         crew.end()
-        return [Check("clean_up", "limit", f"{place} could not be removed: {reason_of(error)}", {"errno": error.errno})]
+        return [
+            Check(
+                "clean_up",
+                "limit",
+                f"{place} could not be removed: {reason_of(error)}",
+                {"errno": error.errno},
+            )
+        ]
     except BaseException:  # a signal in the middle of it: once more, by a new process
         crew.end()
         crew.member(0).ask("remove", place, timeout_seconds=ANSWER_SECONDS)
@@ -79,8 +92,12 @@ def _remove(crew: Crew, place: str) -> list[Check]:
 def _try_access(crew: Crew, place: str) -> Check:
     try:
         crew.member(0).ask("make", place, timeout_seconds=ANSWER_SECONDS)
-    except TimeoutError as error:  # what a process has asked of the kernel, its death does not take back
-        raise TimeoutError(error.errno, f"{error.strerror}, and {os.path.basename(place)} may appear later") from None
+    except (
+        TimeoutError
+    ) as error:  # what a process has asked of the kernel, its death does not take back
+        raise TimeoutError(
+            error.errno, f"{error.strerror}, and {os.path.basename(place)} may appear later"
+        ) from None
     return Check("access", "ok", "files can be made and written")
 
 
@@ -96,12 +113,27 @@ def _try_exclusion(crew: Crew, place: str) -> Check:
         found = members[0].ask("count_turns", path, timeout_seconds=ANSWER_SECONDS)
         if found["hand_overs"] >= _LEAST_HAND_OVERS:
             break  # else a busy machine let them run one after the other
-    measured = {"processes": PROCESSES, "turns": taken, "hand_overs": found["hand_overs"], "out_of_order": found["out_of_order"]}
+    measured = {
+        "processes": PROCESSES,
+        "turns": taken,
+        "hand_overs": found["hand_overs"],
+        "out_of_order": found["out_of_order"],
+    }
     if found["out_of_order"] or found["turns"] != taken:
         wrong = found["out_of_order"] or abs(taken - found["turns"])
-        return Check("exclusion", "unfit", f"locks do not exclude: of {taken:,} turns {wrong:,} were taken by two at once", measured)
+        return Check(
+            "exclusion",
+            "unfit",
+            f"locks do not exclude: of {taken:,} turns {wrong:,} were taken by two at once",
+            measured,
+        )
     if found["hand_overs"] < _LEAST_HAND_OVERS:
-        return Check("exclusion", "limit", "the processes hardly met, so this says little: try again on a calmer machine", measured)
+        return Check(
+            "exclusion",
+            "limit",
+            "the processes hardly met, so this says little: try again on a calmer machine",
+            measured,
+        )
     message = f"{PROCESSES} processes, {taken:,} turns, {found['hand_overs']:,} hand-overs: never two at once"
     return Check("exclusion", "ok", message, measured)
 
@@ -118,11 +150,19 @@ def _try_killed_holder(crew: Crew, place: str) -> Check:
     waiter.answer(ANSWER_SECONDS)
     freed_ms = round((time.monotonic() - start) * 1000, 3)
     waiter.ask("release", timeout_seconds=ANSWER_SECONDS)
-    return Check("killed_holder", "ok", f"the next one had the lock {freed_ms:.0f} ms after the SIGKILL", {"freed_ms": freed_ms})
+    return Check(
+        "killed_holder",
+        "ok",
+        f"the next one had the lock {freed_ms:.0f} ms after the SIGKILL",
+        {"freed_ms": freed_ms},
+    )
 
 
 def _try_rename(crew: Crew, place: str) -> Check:
-    """Rename a file under its lock while another process waits for that: it has to end up with the new file."""
+    """Rename a file under its lock while another process waits for that.
+
+    It has to end up with the new file.
+    """
     path = os.path.join(place, "renamed")
     holder, waiter = crew.member(0), crew.member(1)
     if not _is_held_from(waiter, holder, path):
@@ -133,19 +173,31 @@ def _try_rename(crew: Crew, place: str) -> Check:
         raise
     except OSError as error:
         crew.end()
-        return Check("rename", "limit", f"an open file cannot be renamed, so not rotated: {reason_of(error)}", {"errno": error.errno})
+        return Check(
+            "rename",
+            "limit",
+            f"an open file cannot be renamed, so not rotated: {reason_of(error)}",
+            {"errno": error.errno},
+        )
     waiter.tell("wait_lock")
     holder.ask("release", timeout_seconds=ANSWER_SECONDS)
     is_new = waiter.answer(ANSWER_SECONDS)
     waiter.ask("release", timeout_seconds=ANSWER_SECONDS)
     if not is_new:
-        return Check("rename", "unfit", "who waits for the lock of a file that is renamed gets the old file")
+        return Check(
+            "rename", "unfit", "who waits for the lock of a file that is renamed gets the old file"
+        )
     return Check("rename", "ok", "who waits for a file that is renamed gets the new one")
 
 
 def _try_fsync(crew: Crew, place: str) -> Check:
     took = _timed(crew, "time_appends", os.path.join(place, "appended"), _APPENDS)
-    return Check("fsync", "ok", f"{len(took)} synced appends: {_told(took)}", {"appends": len(took), **_latency_of(took)})
+    return Check(
+        "fsync",
+        "ok",
+        f"{len(took)} synced appends: {_told(took)}",
+        {"appends": len(took), **_latency_of(took)},
+    )
 
 
 def _try_directory_fsync(crew: Crew, place: str) -> Check:
@@ -154,9 +206,16 @@ def _try_directory_fsync(crew: Crew, place: str) -> Check:
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
-        message = "a directory cannot be synced: a file that is new can lose its name by a power cut"
+        message = (
+            "a directory cannot be synced: a file that is new can lose its name by a power cut"
+        )
         return Check("directory_fsync", "limit", message, {"errno": error.errno})
-    return Check("directory_fsync", "ok", f"{len(took)} new files: {_told(took)}", {"syncs": len(took), **_latency_of(took)})
+    return Check(
+        "directory_fsync",
+        "ok",
+        f"{len(took)} new files: {_told(took)}",
+        {"syncs": len(took), **_latency_of(took)},
+    )
 
 
 def _try_flush(crew: Crew, place: str) -> Check:
@@ -164,7 +223,12 @@ def _try_flush(crew: Crew, place: str) -> Check:
     took = _timed(crew, "time_syncs", os.path.join(place, "synced"), _SYNCS)
     measured = {"syncs": len(took), **_latency_of(took)}
     if "eatmydata" in os.environ.get("LD_PRELOAD", ""):
-        return Check("flush", "limit", "this process runs under eatmydata (LD_PRELOAD), which does no syncs", measured)
+        return Check(
+            "flush",
+            "limit",
+            "this process runs under eatmydata (LD_PRELOAD), which does no syncs",
+            measured,
+        )
     p50 = _duration(_percentile(took, 50))
     if _percentile(took, 50) < _FASTEST_SYNC_NS:
         message = (
@@ -176,13 +240,18 @@ def _try_flush(crew: Crew, place: str) -> Check:
 
 
 def _is_held_from(waiter: ProbeProcess, holder: ProbeProcess, path: str) -> bool:
-    """Have one take a file's lock, and the other try: it has the file open then, as a waiter has."""
+    """Have one take a file's lock, and the other try.
+
+    It has the file open then, as a waiter has.
+    """
     is_held: bool = holder.ask("try_lock", path, timeout_seconds=ANSWER_SECONDS)
     return is_held and not waiter.ask("try_lock", path, timeout_seconds=ANSWER_SECONDS)
 
 
 def _timed(crew: Crew, command: str, path: str, number: int) -> list[int]:
-    took: list[int] = crew.member(0).ask(command, path, number, _TIMED_SECONDS, timeout_seconds=_TIMED_SECONDS + ANSWER_SECONDS)
+    took: list[int] = crew.member(0).ask(
+        command, path, number, _TIMED_SECONDS, timeout_seconds=_TIMED_SECONDS + ANSWER_SECONDS
+    )
     return took
 
 
@@ -199,7 +268,11 @@ def _told(took_ns: list[int]) -> str:
 
 
 def _duration(nanoseconds: int) -> str:
-    return f"{nanoseconds / 1e6:.2f} ms" if nanoseconds >= _SHOWN_AS_MS_NS else f"{nanoseconds / 1e3:.1f} µs"
+    return (
+        f"{nanoseconds / 1e6:.2f} ms"
+        if nanoseconds >= _SHOWN_AS_MS_NS
+        else f"{nanoseconds / 1e3:.1f} µs"
+    )
 
 
 _TRIES: Final[dict[str, Callable[[Crew, str], Check]]] = {

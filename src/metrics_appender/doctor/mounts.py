@@ -1,7 +1,7 @@
 """Which file system a directory lies on, how it is mounted, and what that means for an append.
 
-What is said of a file system is from its own pages: flock(2), nfs(5), mount.cifs(8), ext4(5), btrfs(5), the
-kernel's Documentation/filesystems, and lustre's mount.lustre(8).
+What is said of a file system is from its own pages: flock(2), nfs(5), mount.cifs(8), ext4(5),
+btrfs(5), the kernel's Documentation/filesystems, and lustre's mount.lustre(8).
 """
 
 from __future__ import annotations
@@ -18,8 +18,13 @@ if TYPE_CHECKING:
 
 _MOUNTINFO: Final = "/proc/self/mountinfo"
 _ESCAPED: Final = re.compile(r"\\([0-7]{3})")
-_BSD_LINE: Final = re.compile(r"(?P<source>.*?) on (?P<point>.*) \((?P<kind>[^,)]+)(?:, )?(?P<options>[^)]*)\)")
+_BSD_LINE: Final = re.compile(
+    r"(?P<source>.*?) on (?P<point>.*) \((?P<kind>[^,)]+)(?:, )?(?P<options>[^)]*)\)"
+)
 _MOUNT_SECONDS: Final = 5.0
+# The fields that are there in any case (proc_pid_mountinfo(5)), and those of them behind the dash.
+_MOUNT_FIELDS: Final = 6
+_TYPE_FIELDS: Final = 2
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,10 @@ UNKNOWN: Final = Mount("unknown", "", "", ())
 
 
 class Meaning(NamedTuple):
-    """What a file system, or one of its options, means for an append; a limit, or only good to know."""
+    """What a file system, or one of its options, means for an append.
+
+    A limit, or only good to know.
+    """
 
     is_limit: bool
     text: str
@@ -52,7 +60,9 @@ def _fine(text: str) -> Meaning:
 
 
 _LOCAL_DISK: Final = _fine("a file system on a local disk")
-_MEMORY: Final = _limit("it is in memory: what is appended survives the end of a process, but no power cut and no restart")
+_MEMORY: Final = _limit(
+    "it is in memory: what is appended survives the end of a process, but no power cut and no restart"
+)
 _THIS_HOST: Final = "exclude each other on this host only: let no other host write here"
 _NFS: Final = _limit(
     "a network file system: locks go to the server, as byte-range locks, and a host that loses touch with it can lose them; "
@@ -66,29 +76,42 @@ _FUSE: Final = _limit(
     "a file system in a process of its own (FUSE): what locks and syncs are worth is up to that program; "
     "where it does not pass on locks, they " + _THIS_HOST
 )
-_NO_JOURNAL: Final = _limit("it has no journal: a power cut can damage the file system itself, and with it what was acknowledged")
+_NO_JOURNAL: Final = _limit(
+    "it has no journal: a power cut can damage the file system itself, and with it what was acknowledged"
+)
 _CLUSTER: Final = _fine("a cluster file system, whose locks hold between hosts")
 _HOST_DIRECTORY: Final = "a directory of the host machine, whose locks hold within this guest only"
 
 _FILE_SYSTEMS: Final[dict[str, Meaning]] = {
     **dict.fromkeys(("ext3", "ext4", "xfs", "f2fs", "jfs", "reiserfs", "apfs", "hfs"), _LOCAL_DISK),
-    **dict.fromkeys(("btrfs", "bcachefs", "zfs"), _fine("a file system on a local disk, one that copies on write")),
+    **dict.fromkeys(
+        ("btrfs", "bcachefs", "zfs"),
+        _fine("a file system on a local disk, one that copies on write"),
+    ),
     **dict.fromkeys(("tmpfs", "ramfs", "devtmpfs"), _MEMORY),
     **dict.fromkeys(("nfs", "nfs4"), _NFS),
     **dict.fromkeys(("cifs", "smb3", "smbfs"), _SMB),
     **dict.fromkeys(("fuse", "fuseblk", "macfuse", "osxfuse"), _FUSE),
     **dict.fromkeys(("vfat", "msdos", "exfat", "ext2"), _NO_JOURNAL),
     **dict.fromkeys(("gfs2", "ocfs2", "ceph", "gpfs", "lustre"), _CLUSTER),
-    "overlay": _fine("layers, as in a container: new lines are in its upper layer, and go when the container is removed"),
+    "overlay": _fine(
+        "layers, as in a container: new lines are in its upper layer, and go when the container is removed"
+    ),
     "9p": _limit(f"{_HOST_DIRECTORY}; what a sync is worth is up to the program that shares it"),
-    "virtiofs": _limit(f"{_HOST_DIRECTORY}, unless virtiofsd passes them on; what a sync is worth is up to it"),
+    "virtiofs": _limit(
+        f"{_HOST_DIRECTORY}, unless virtiofsd passes them on; what a sync is worth is up to it"
+    ),
     "vboxsf": _limit(f"{_HOST_DIRECTORY}; what a sync is worth is up to the host"),
 }
 _STRANGER: Final = _limit("nothing is known of this file system but what is tried below")
 
-_NO_BARRIER: Final = _limit("the disk's cache is not flushed: a power cut can lose acknowledged lines unless that cache has a battery")
+_NO_BARRIER: Final = _limit(
+    "the disk's cache is not flushed: a power cut can lose acknowledged lines unless that cache has a battery"
+)
 _LOCAL_LOCKS: Final = _limit("locks do not go to the server; they " + _THIS_HOST)
-_NO_SYNC: Final = _limit("no sync is done at all: a power cut can lose acknowledged lines, and leaves the layer unusable")
+_NO_SYNC: Final = _limit(
+    "no sync is done at all: a power cut can lose acknowledged lines, and leaves the layer unusable"
+)
 _READ_ONLY: Final = _limit("it is mounted read-only")
 _BARRIERS: Final = ("ext3", "ext4", "reiserfs", "jfs", "xfs", "btrfs")
 
@@ -99,9 +122,17 @@ _OPTIONS: Final[dict[str, tuple[tuple[str, ...], Meaning]]] = {
     "nolock": (("nfs", "nfs4"), _LOCAL_LOCKS),
     "local_lock=all": (("nfs", "nfs4"), _LOCAL_LOCKS),
     "local_lock=flock": (("nfs", "nfs4"), _LOCAL_LOCKS),
-    "soft": (("nfs", "nfs4"), _limit("a server that is slow fails a write or a sync with an error, and the line may be there or not")),
+    "soft": (
+        ("nfs", "nfs4"),
+        _limit(
+            "a server that is slow fails a write or a sync with an error, and the line may be there or not"
+        ),
+    ),
     "nobrl": (("cifs", "smb3"), _LOCAL_LOCKS),
-    "nostrictsync": (("cifs", "smb3"), _limit("a sync does not have the server flush: its power cut can lose acknowledged lines")),
+    "nostrictsync": (
+        ("cifs", "smb3"),
+        _limit("a sync does not have the server flush: its power cut can lose acknowledged lines"),
+    ),
     "volatile": (("overlay",), _NO_SYNC),
     "fsync=volatile": (("overlay",), _NO_SYNC),  # as newer kernels tell it
     "nobarrier": (_BARRIERS, _NO_BARRIER),
@@ -110,7 +141,9 @@ _OPTIONS: Final[dict[str, tuple[tuple[str, ...], Meaning]]] = {
     "fsync_mode=nobarrier": (("f2fs",), _NO_BARRIER),
     "data=writeback": (
         ("ext3", "ext4"),
-        _limit("after a power cut, a line that was not acknowledged can hold old bytes of the disk; acknowledged lines are kept"),
+        _limit(
+            "after a power cut, a line that was not acknowledged can hold old bytes of the disk; acknowledged lines are kept"
+        ),
     ),
     "localflock": (("lustre",), _limit("locks " + _THIS_HOST)),
     "noflock": (("lustre",), _limit("there are no locks: mount it with 'flock'")),
@@ -119,7 +152,9 @@ _OPTIONS: Final[dict[str, tuple[tuple[str, ...], Meaning]]] = {
 
 
 def parse_mountinfo(text: str) -> list[Mount]:
-    r"""Return the mounts of a /proc/self/mountinfo (proc_pid_mountinfo(5)), in its order; lines of no such form are passed over.
+    r"""Return the mounts of a /proc/self/mountinfo (proc_pid_mountinfo(5)), in its order.
+
+    Lines of no such form are passed over.
 
     The options are those of the mount, then those of the file system that are not among them.
 
@@ -130,10 +165,19 @@ def parse_mountinfo(text: str) -> list[Mount]:
     for line in text.splitlines():
         head, _, tail = line.partition(" - ")
         fields, more = head.split(" "), tail.split(" ")
-        if len(fields) < 6 or len(more) < 2 or not fields[0].isdecimal():  # noqa: PLR2004 - the fields that are there in any case
+        if len(fields) < _MOUNT_FIELDS or len(more) < _TYPE_FIELDS or not fields[0].isdecimal():
             continue
-        options = dict.fromkeys((*fields[5].split(","), *(more[2].split(",") if len(more) > 2 else ())))  # noqa: PLR2004 - as above
-        mounts.append(Mount(more[0], _unescape(more[1]), _unescape(fields[4]), tuple(map(_unescape, options)), int(fields[0])))
+        of_file_system = more[_TYPE_FIELDS].split(",") if len(more) > _TYPE_FIELDS else ()
+        options = dict.fromkeys((*fields[5].split(","), *of_file_system))
+        mounts.append(
+            Mount(
+                more[0],
+                _unescape(more[1]),
+                _unescape(fields[4]),
+                tuple(map(_unescape, options)),
+                int(fields[0]),
+            )
+        )
     return mounts
 
 
@@ -144,7 +188,10 @@ def parse_mount_output(text: str) -> list[Mount]:
     'apfs'
     """
     found = filter(None, map(_BSD_LINE.fullmatch, text.splitlines()))
-    return [Mount(m["kind"], m["source"], m["point"], tuple(filter(None, m["options"].split(", ")))) for m in found]
+    return [
+        Mount(m["kind"], m["source"], m["point"], tuple(filter(None, m["options"].split(", "))))
+        for m in found
+    ]
 
 
 def read_mounts() -> list[Mount]:
@@ -156,14 +203,18 @@ def read_mounts() -> list[Mount]:
         except OSError:
             return []
     try:
-        done = subprocess.run(["/sbin/mount"], capture_output=True, text=True, check=True, timeout=_MOUNT_SECONDS)
+        done = subprocess.run(
+            ["/sbin/mount"], capture_output=True, text=True, check=True, timeout=_MOUNT_SECONDS
+        )
     except (OSError, subprocess.SubprocessError):
         return []
     return parse_mount_output(done.stdout)
 
 
 def mount_of(path: str, mounts: Iterable[Mount], mount_id: int = -1) -> Mount:
-    """Return the mount that an absolute path without links lies on: the one with that id, else the innermost by name.
+    """Return the mount that an absolute path without links lies on.
+
+    The one with that id, else the innermost by name.
 
     Of several at one place the last is on top. `UNKNOWN` when there is none.
     """
@@ -172,7 +223,9 @@ def mount_of(path: str, mounts: Iterable[Mount], mount_id: int = -1) -> Mount:
         if mount.mount_id == mount_id != -1:
             return mount
         inside = os.path.join(mount.mount_point, "")
-        if os.path.join(path, "").startswith(inside) and len(mount.mount_point) >= len(best.mount_point):
+        if os.path.join(path, "").startswith(inside) and len(mount.mount_point) >= len(
+            best.mount_point
+        ):
             best = mount
     return best
 

@@ -1,8 +1,8 @@
 """What a process of the doctor's does when it is told to: take locks, append, sync, rename.
 
-It is told over its standard input and answers on its standard output, a JSON array a line each: `[command,
-argument…]`, then `[true, result]` or `[false, errno, text]`. It ends when its input does, so it never outlives
-the doctor for long, however that ended.
+It is told over its standard input and answers on its standard output, a JSON array a line each:
+`[command, argument…]`, then `[true, result]` or `[false, errno, text]`. It ends when its input
+does, so it never outlives the doctor for long, however that ended.
 """
 
 from __future__ import annotations
@@ -72,7 +72,9 @@ class Probe:
                 raise
 
     def take_turns(self, path: str, number: int, seconds: float, least: int) -> int:
-        """For so many seconds, and `least` turns at least, write the next number after the file's last one; return how often.
+        """For so many seconds.
+
+        `least` turns at least, write the next number after the file's last one; return how often.
 
         Without exclusion two processes see the same last number, and both write the next one.
         """
@@ -83,7 +85,11 @@ class Probe:
             if not lock.acquire(TRY):
                 lock.acquire(WAIT)
             try:
-                last = calls.read_at(lock.fd, _TURN_BYTES, lock.size - _TURN_BYTES) if lock.size else b""
+                last = (
+                    calls.read_at(lock.fd, _TURN_BYTES, lock.size - _TURN_BYTES)
+                    if lock.size
+                    else b""
+                )
                 time.sleep(_HELD_SECONDS)  # a chance for those who should be waiting
                 calls.write_all(lock.fd, b"%09d %d\n" % (_number_in(last) + 1, number))
             finally:
@@ -108,7 +114,10 @@ class Probe:
         return self._lock.acquire(TRY)
 
     def wait_lock(self) -> bool:
-        """Wait for the lock that was tried; return whether the file that is locked then is the one of that name."""
+        """Wait for the lock that was tried.
+
+        Return whether the file that is locked then is the one of that name.
+        """
         lock = self._tried()
         lock.acquire(WAIT)
         return lock.is_for_named_file()
@@ -122,7 +131,10 @@ class Probe:
         os.rename(path, other)
 
     def time_appends(self, path: str, number: int, seconds: float) -> list[int]:
-        """Append so many records durably; return how many nanoseconds each took, of as many as the time allows."""
+        """Append so many records durably.
+
+        Return how many nanoseconds each took, of as many as the time allows.
+        """
         log = AppendLog(path, lock_timeout=seconds)
         record = {"doctor": _LINE[:200].decode()}
         return _time(number, seconds, lambda _: log.append(record))
@@ -131,7 +143,12 @@ class Probe:
         """Return how many nanoseconds each sync of a file took, after a line was written to it."""
         fd = calls.open_append(path)
         try:
-            return _time(number, seconds, lambda _: calls.sync_file(fd), before=lambda _: calls.write_all(fd, _LINE))
+            return _time(
+                number,
+                seconds,
+                lambda _: calls.sync_file(fd),
+                before=lambda _: calls.write_all(fd, _LINE),
+            )
         finally:
             calls.close(fd)
 
@@ -143,7 +160,9 @@ class Probe:
                 number,
                 seconds,
                 lambda _: os.fsync(fd),
-                before=lambda turn: calls.close(calls.open_append(os.path.join(directory, f"new-{turn}"))),
+                before=lambda turn: calls.close(
+                    calls.open_append(os.path.join(directory, f"new-{turn}"))
+                ),
             )
         finally:
             os.close(fd)
@@ -154,7 +173,9 @@ class Probe:
         return self._lock
 
 
-def _time(number: int, seconds: float, act: Callable[[int], object], before: Callable[[int], object] = int) -> list[int]:
+def _time(
+    number: int, seconds: float, act: Callable[[int], object], before: Callable[[int], object] = int
+) -> list[int]:
     end = time.monotonic() + seconds
     took: list[int] = []
     for turn in range(number):
@@ -168,7 +189,10 @@ def _time(number: int, seconds: float, act: Callable[[int], object], before: Cal
 
 
 def _mount_id(fd: int) -> int:
-    """Return the number of an open file's mount in the mountinfo, which no later mount can hide; -1 where none is told."""
+    """Return the number of an open file's mount in the mountinfo, which no later mount can hide.
+
+    -1 where none is told.
+    """
     try:
         with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as file:
             return next((int(line.split()[1]) for line in file if line.startswith("mnt_id:")), -1)
@@ -182,7 +206,9 @@ def _number_in(turn: bytes) -> int:
 
 def main(lock_name: str) -> None:
     """Do what the standard input tells, until it ends. `lock_name` is `module:class`."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the doctor's to answer: it ends its processes
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C is the doctor's to answer: it ends its processes
     probe = Probe(pkgutil.resolve_name(lock_name))
     while line := sys.stdin.buffer.readline():
         command, *arguments = json.loads(line)

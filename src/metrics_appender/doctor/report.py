@@ -13,7 +13,9 @@ _VERDICTS: Final = ("works", "works with limits", "do not use")
 
 
 class Check(msgspec.Struct, frozen=True):
-    """One thing that was looked at: its name, `"ok"`, `"limit"` or `"unfit"`, a sentence, and the figures behind it.
+    """One thing that was looked at.
+
+    Its name, `"ok"`, `"limit"` or `"unfit"`, a sentence, and the figures behind it.
 
     The figures' names say their unit: `p50_ms`, `free_bytes`.
     """
@@ -25,11 +27,13 @@ class Check(msgspec.Struct, frozen=True):
 
 
 class FilesystemReport(msgspec.Struct, frozen=True):
-    """What was found of a directory: on which file system it lies, how that is mounted, and each check.
+    """What was found of a directory.
 
-    `file_system` is its type (`"ext4"`, `"nfs4"`), `"unknown"` where the system does not tell; `source` and
-    `mount_point` are its device or server, and where it is mounted. The checks are in the order of the table
-    that `metrics-appender doctor` shows.
+    On which file system it lies, how that is mounted, and each check.
+
+    `file_system` is its type (`"ext4"`, `"nfs4"`), `"unknown"` where the system does not tell;
+    `source` and `mount_point` are its device or server, and where it is mounted. The checks are in
+    the order of the table that `metrics-appender doctor` shows.
     """
 
     directory: str
@@ -50,6 +54,9 @@ class FilesystemReport(msgspec.Struct, frozen=True):
         return _VERDICTS[self.exit_status]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return all of it as plain dicts and lists, verdict and exit status first: what `--json` prints."""
+        """Return all of it as plain dicts and lists, verdict and exit status first.
+
+        What `--json` prints.
+        """
         facts: dict[str, Any] = msgspec.to_builtins(self)
         return {"verdict": self.verdict, "exit_status": self.exit_status, **facts}

@@ -1,7 +1,8 @@
 """The doctor's hold on its processes: start, tell, wait no longer than a deadline, end.
 
-Whatever touches the directory is done in them, so a mount that does not answer hangs a process and not the doctor.
-They are started by `subprocess` and not by `multiprocessing`, whose spawn wants a `__main__` that can be imported.
+Whatever touches the directory is done in them, so a mount that does not answer hangs a process and
+not the doctor. They are started by `subprocess` and not by `multiprocessing`, whose spawn wants a
+`__main__` that can be imported.
 """
 
 from __future__ import annotations
@@ -47,7 +48,10 @@ class ProbeProcess:
             self._process.stdin.write(json.dumps([command, *arguments]).encode() + b"\n")
 
     def answer(self, timeout_seconds: float) -> Any:
-        """Return the result; raises the `OSError` that it met, or `TimeoutError` when none came in time."""
+        """Return the result.
+
+        Raises the `OSError` that it met, or `TimeoutError` when none came in time.
+        """
         deadline = time.monotonic() + timeout_seconds
         line, newline, rest = self._unread.partition(b"\n")
         while not newline:
@@ -65,7 +69,10 @@ class ProbeProcess:
         return self.answer(timeout_seconds)
 
     def end(self) -> None:
-        """End it by SIGKILL and close its pipes. One that not even that ends, for its mount does not answer, is left to the kernel."""
+        """End it by SIGKILL and close its pipes.
+
+        One that not even that ends, for its mount does not answer, is left to the kernel.
+        """
         self._process.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_END_SECONDS)
@@ -81,17 +88,24 @@ class ProbeProcess:
                 raise TimeoutError(errno.ETIMEDOUT, f"no answer within {timeout_seconds:g} s")
         piece = os.read(self._process.stdout.fileno(), _PIECE_BYTES)
         if not piece:
-            raise ChildProcessError(errno.ECHILD, f"a process of the doctor's ended: {self._last_words()}")
+            raise ChildProcessError(
+                errno.ECHILD, f"a process of the doctor's ended: {self._last_words()}"
+            )
         return piece
 
     def _last_words(self) -> str:
         assert self._process.stderr
-        words = os.read(self._process.stderr.fileno(), _PIECE_BYTES).decode(errors="replace").strip()
+        words = (
+            os.read(self._process.stderr.fileno(), _PIECE_BYTES).decode(errors="replace").strip()
+        )
         return words.rpartition("\n")[2] or "without a word"
 
 
 class Crew:
-    """The doctor's processes, by number; each is started when it is first needed. A context that ends them all."""
+    """The doctor's processes, by number; each is started when it is first needed.
+
+    A context that ends them all.
+    """
 
     def __init__(self, lock_name: str) -> None:
         """Start none yet."""
@@ -117,6 +131,11 @@ class Crew:
         """Return the crew itself."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         """End all of them."""
         self.end()

@@ -1,7 +1,7 @@
 """The few operating system calls an append is made of.
 
-Nothing else in the engine calls the operating system, `file_lock`'s flock apart; a test that wants a
-failing disk puts its own `os`, or its own call in place of one that is named at the end, here.
+Nothing else in the engine calls the operating system, `file_lock`'s flock apart; a test that wants
+a failing disk puts its own `os`, or its own call in place of one that is named at the end, here.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ MODE: Final = 0o644
 _COPY_BYTES: Final = 1 << 20
 _AT_EMPTY_PATH: Final = 0x1000
 _STATX_BTIME: Final = 0x800
-# struct statx of <linux/stat.h>: the mask of what is told at its beginning, the birth time from byte 80 on.
+# struct statx of <linux/stat.h>: the mask of what is told at its beginning, the birth time from
+# byte 80 on.
 _MASK: Final = struct.Struct("=I")
 _BIRTH: Final = struct.Struct("=80xqI")
 _STATX_BYTES: Final = 256
@@ -42,8 +43,12 @@ def open_append(path: str) -> int:
 def open_read(path: str) -> int:
     """Open a regular file for reading; `OSError` at once for anything else."""
     try:
-        fd = os.open(path, _READ | os.O_NONBLOCK)  # without it, that of a pipe would wait for its writer
-    except BlockingIOError:  # a file server has a lease on it, and gives it up when asked (fcntl(2))
+        fd = os.open(
+            path, _READ | os.O_NONBLOCK
+        )  # without it, that of a pipe would wait for its writer
+    except (
+        BlockingIOError
+    ):  # a file server has a lease on it, and gives it up when asked (fcntl(2))
         fd = os.open(path, _READ)
     try:
         require_regular(fd, path)
@@ -54,12 +59,18 @@ def open_read(path: str) -> int:
 
 
 def create(path: str) -> int:
-    """Make a file that is not there yet, and open it for appending; for its owner alone, until it has the attributes of another."""
+    """Make a file that is not there yet, and open it for appending.
+
+    For its owner alone, until it has the attributes of another.
+    """
     return os.open(path, APPEND | os.O_EXCL, 0o600)
 
 
 def copy_attributes(source: int, target: int) -> None:
-    """Give one open file the owner, the mode and the times of another; the owner where this process may."""
+    """Give one open file the owner, the mode and the times of another.
+
+    The owner where this process may.
+    """
     told = stat_open(source)
     with contextlib.suppress(PermissionError):
         os.fchown(target, told.st_uid, told.st_gid)
@@ -73,7 +84,10 @@ def set_times(fd: int, told: os.stat_result) -> None:
 
 
 def open_overwrite(path: str) -> int:
-    """Open a file to write into the middle of it: one that is opened to append Linux appends to, whatever the offset (pwrite(2), BUGS)."""
+    """Open a file to write into the middle of it.
+
+    One that is opened to append Linux appends to, whatever the offset (pwrite(2), BUGS).
+    """
     return os.open(path, _OVERWRITE)
 
 
@@ -101,7 +115,10 @@ def is_there(path: str) -> bool:
 
 
 def write_all(fd: int, data: bytes | memoryview) -> int:
-    """Append all of `data` and return its length: one `write` in the ordinary case, more after a short one."""
+    """Append all of `data` and return its length.
+
+    One `write` in the ordinary case, more after a short one.
+    """
     written = write(fd, data)
     while written < len(data):
         # A write that takes nothing tells why at the next try; it is not tried for ever.
@@ -125,11 +142,16 @@ def overwrite(fd: int, data: bytes, offset: int) -> None:
 def _sync_fully(fd: int) -> None:
     import fcntl
 
-    fcntl.fcntl(fd, 51)  # F_FULLFSYNC of macOS's <sys/fcntl.h>: its fsync(2) leaves the drive's cache alone
+    fcntl.fcntl(
+        fd, 51
+    )  # F_FULLFSYNC of macOS's <sys/fcntl.h>: its fsync(2) leaves the drive's cache alone
 
 
 def sync_directory(path: str) -> None:
-    """Return once the names in a directory are on the disk (fsync(2): "an explicit fsync() on … the directory")."""
+    """Return once the names in a directory are on the disk (fsync(2).
+
+    "an explicit fsync() on … the directory").
+    """
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         try:
@@ -137,7 +159,9 @@ def sync_directory(path: str) -> None:
         finally:
             os.close(fd)
     except OSError as error:
-        if error.errno != errno.EINVAL:  # the file system has no such thing as syncing a directory (some of SMB and FUSE)
+        if (
+            error.errno != errno.EINVAL
+        ):  # the file system has no such thing as syncing a directory (some of SMB and FUSE)
             error.filename = path
             raise
 
@@ -160,8 +184,11 @@ def make_directory(path: str) -> None:
             break
     if not stat.S_ISDIR(mode):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
-    # An empty one may be what another process made and, killed or slow, has not synced; where anything is in it, somebody has.
-    with contextlib.suppress(PermissionError):  # who may not look into it, or not read the one above it, has not made it
+    # An empty one may be what another process made and, killed or slow, has not synced; where
+    # anything is in it, somebody has.
+    with contextlib.suppress(
+        PermissionError
+    ):  # who may not look into it, or not read the one above it, has not made it
         if _is_empty(path):
             sync_directory(os.path.dirname(path))
     for made in reversed(missing):
@@ -186,8 +213,9 @@ def pieces(fd: int, start: int, end: int) -> Iterator[bytes]:
 def generation_of(fd: int) -> int:
     """Return an open file's inode generation, 0 where the file system has none.
 
-    An inode number is given out again after its file is gone, with another generation (ioctl_iflags(2) is its
-    neighbour; ext4, xfs, btrfs and f2fs answer `FS_IOC_GETVERSION`, tmpfs and overlays may not).
+    An inode number is given out again after its file is gone, with another generation
+    (ioctl_iflags(2) is its neighbour; ext4, xfs, btrfs and f2fs answer `FS_IOC_GETVERSION`, tmpfs
+    and overlays may not).
     """
     if sys.platform != "linux":
         return 0
@@ -197,14 +225,18 @@ def generation_of(fd: int) -> int:
         answer = fcntl.ioctl(fd, _FS_IOC_GETVERSION, bytes(8))
     except OSError:
         return 0
-    return int.from_bytes(answer[:4], sys.byteorder)  # the kernel writes an int, whatever the request's number says
+    return int.from_bytes(
+        answer[:4], sys.byteorder
+    )  # the kernel writes an int, whatever the request's number says
 
 
 def born_at(fd: int) -> float | None:
-    """Return when an open file was made, in seconds since the epoch; `None` where its file system does not keep that.
+    """Return when an open file was made, in seconds since the epoch.
 
-    By statx(2)'s `stx_btime`, or `st_birthtime`: neither time that every file has says it, for a write changes the one, and a link or a
-    rename the other.
+    `None` where its file system does not keep that.
+
+    By statx(2)'s `stx_btime`, or `st_birthtime`: neither time that every file has says it, for a
+    write changes the one, and a link or a rename the other.
     """
     born: float | None = getattr(os.fstat(fd), "st_birthtime", None)
     return _ask_statx(fd) if born is None else born
@@ -215,7 +247,11 @@ def _ask_statx(fd: int) -> float | None:
 
     statx = _load_statx()
     told = ctypes.create_string_buffer(_STATX_BYTES)
-    if statx is None or statx(fd, b"", _AT_EMPTY_PATH, _STATX_BTIME, told) or not _MASK.unpack_from(told)[0] & _STATX_BTIME:
+    if (
+        statx is None
+        or statx(fd, b"", _AT_EMPTY_PATH, _STATX_BTIME, told)
+        or not _MASK.unpack_from(told)[0] & _STATX_BTIME
+    ):
         return None
     seconds, nanoseconds = _BIRTH.unpack_from(told)
     return float(seconds + nanoseconds / 1e9)
@@ -232,7 +268,9 @@ open = os.open  # noqa: A001 - it is the operating system's open
 close = os.close
 write = os.write
 write_at = os.pwrite
-read_at = os.pread  # (fd, length, offset): fewer bytes than asked for only where the file ends, or at 2 GiB
+read_at = (
+    os.pread
+)  # (fd, length, offset): fewer bytes than asked for only where the file ends, or at 2 GiB
 cut_back = os.ftruncate  # (fd, size)
 # Returns once the file's bytes and size are on the disk itself (fsync(2)).
 sync_file: Callable[[int], None] = _sync_fully if sys.platform == "darwin" else os.fsync

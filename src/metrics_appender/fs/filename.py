@@ -1,7 +1,9 @@
-"""The names of the files beside an NDJSON file: torn bytes, sealed segments, cursors, the lock of the upkeep.
+"""The names of the files beside an NDJSON file.
 
-All are the file's own name and an ending, so that a listing shows them together, and none ends as a file of records
-does: a pattern such as `*_performance.json` matches none of them.
+Torn bytes, sealed segments, cursors, the lock of the upkeep.
+
+All are the file's own name and an ending, so that a listing shows them together, and none ends as a
+file of records does: a pattern such as `*_performance.json` matches none of them.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ UNFINISHED: Final = ".tmp"  # added to the name of what is not whole yet
 _MAINTENANCE_LOCK: Final = ".maintenance.lock"
 _CURSOR: Final = ".cursor"
 _LONGEST_NAME_BYTES: Final = 255
-# Left free for an ending that varies, so that all of a kind are cut at one place: a stretch, its compression and `.tmp`; a cursor's name.
+# Left free for an ending that varies, so that all of a kind are cut at one place: a stretch, its
+# compression and `.tmp`; a cursor's name.
 _SEALED_ROOM: Final = 48
 _CURSOR_ROOM: Final = 80
 _SEALED: Final = re.compile(r"(\d{15,})-(\d{15,})((?:\.[a-z]+)*)")
@@ -23,7 +26,10 @@ _OF_SEALED: Final = re.compile(rf"(.+)\.{_SEALED.pattern}")
 
 
 class SealedName(NamedTuple):
-    """What the name of a sealed segment says: its stretch in the stream of bytes, and what is added (`.gz`, `.gz.tmp`)."""
+    """What the name of a sealed segment says.
+
+    Its stretch in the stream of bytes, and what is added (`.gz`, `.gz.tmp`).
+    """
 
     start: int
     end: int
@@ -65,7 +71,9 @@ def sealed_names(path: str, names: list[str]) -> list[tuple[str, SealedName]]:
 
 
 def log_of_sealed(name: str) -> str | None:
-    """Return the name of the file whose sealed segment a name is, `None` where it is none; a name that was cut stays cut.
+    """Return the name of the file whose sealed segment a name is, `None` where it is none.
+
+    A name that was cut stays cut.
 
     >>> log_of_sealed("events.ndjson.000000000000000-000000000001234.gz")
     'events.ndjson'
@@ -91,7 +99,11 @@ def cursor_path(path: str, name: str) -> str:
 def cursor_names(path: str, names: list[str]) -> list[str]:
     """Return the names of the cursors of `path` that are among a directory's names, sorted."""
     prefix = os.path.basename(_stem(path, _CURSOR_ROOM)) + "."
-    found = (name[len(prefix) : -len(_CURSOR)] for name in names if name.startswith(prefix) and name.endswith(_CURSOR))
+    found = (
+        name[len(prefix) : -len(_CURSOR)]
+        for name in names
+        if name.startswith(prefix) and name.endswith(_CURSOR)
+    )
     return sorted(name for name in found if name and "." not in name)
 
 
@@ -104,4 +116,6 @@ def _stem(path: str, room: int) -> str:
     import hashlib
 
     digest = "~" + hashlib.sha256(raw).hexdigest()[:12]
-    return os.path.join(directory, raw[: _LONGEST_NAME_BYTES - len(digest) - room].decode(errors="ignore") + digest)
+    return os.path.join(
+        directory, raw[: _LONGEST_NAME_BYTES - len(digest) - room].decode(errors="ignore") + digest
+    )

@@ -1,11 +1,13 @@
 """What a child of fork must forget: the descriptors and the locks of its parent's appends.
 
-A child shares its parent's open files, and with them the parent's flock: while the child keeps its copy
-of a descriptor open, the lock outlives even the parent's death (flock(2)). And a Python lock that another
-thread of the parent held would stay held in the child for ever. So every object that owns such things is
-registered here, and is told in the child, before any code of the user runs there.
+A child shares its parent's open files, and with them the parent's flock: while the child keeps its
+copy of a descriptor open, the lock outlives even the parent's death (flock(2)). And a Python lock
+that another thread of the parent held would stay held in the child for ever. So every object that
+owns such things is registered here, and is told in the child, before any code of the user runs
+there.
 
-This is process-wide state by nature, as `os.register_at_fork` is. No wait in it is for ever: other libraries have hooks and locks too.
+This is process-wide state by nature, as `os.register_at_fork` is. No wait in it is for ever: other
+libraries have hooks and locks too.
 """
 
 from __future__ import annotations
@@ -29,15 +31,17 @@ class OwnsForkState(Protocol):
 class OpensFiles(OwnsForkState, Protocol):
     """One that opens files.
 
-    `descriptors` is held while a descriptor comes or goes, so that no fork falls between the system call and its being noted. Only for
-    that long: a fork never waits for a lock on a file, for a write or for a sync. Re-entrant, because a signal handler may fork while
-    its own thread is inside. While forks are `under_way` it waits before it opens (`wait`).
+    `descriptors` is held while a descriptor comes or goes, so that no fork falls between the system
+    call and its being noted. Only for that long: a fork never waits for a lock on a file, for a
+    write or for a sync. Re-entrant, because a signal handler may fork while its own thread is
+    inside. While forks are `under_way` it waits before it opens (`wait`).
     """
 
     descriptors: threading.RLock
 
 
-# An open may hang in the kernel: its file has a lease, or a server that is gone. It has no descriptor yet that a child could share.
+# An open may hang in the kernel: its file has a lease, or a server that is gone. It has no
+# descriptor yet that a child could share.
 _LONGEST_WAIT_SECONDS: Final = 1.0
 _LOOK_SECONDS: Final = 0.0002
 
@@ -94,11 +98,15 @@ def _after_in_child() -> None:
         try:
             owner.reset_after_fork()
         except OSError:
-            pass  # a network's close that fails has closed all the same (close(2)); the others have locks to forget still
+            # A network's close that fails has closed all the same (close(2)); the others have locks
+            # to forget still.
+            pass
     under_way.clear()
     _forgot_in[:] = [os.getpid()]
 
 
 os.register_at_fork(before=_before)
-for _ in range(2):  # a signal that came meanwhile is looked for at the door of the first, where what its handler raises is swallowed
+for _ in range(2):
+    # A signal that came meanwhile is looked for at the door of the first, where what its handler
+    # raises is swallowed.
     os.register_at_fork(after_in_parent=_after_in_parent, after_in_child=_after_in_child)

@@ -1,8 +1,9 @@
 """One holder at a time of the file that has a name: open, lock, check the name.
 
-The lock is flock(2), an advisory lock that the kernel keeps on the open file description and releases
-when its last descriptor closes, so the death of a holder frees it. The file itself is locked, not a file
-beside it: whoever holds the lock may write, whatever the file was renamed to meanwhile.
+The lock is flock(2), an advisory lock that the kernel keeps on the open file description and
+releases when its last descriptor closes, so the death of a holder frees it. The file itself is
+locked, not a file beside it: whoever holds the lock may write, whatever the file was renamed to
+meanwhile.
 
 portalocker's `FlockLocker` gives the call. It is imported when the first file is locked, not with
 this package: it takes longer than all the rest together.
@@ -43,13 +44,28 @@ def load_flock() -> Callable[[Any, int], Any]:
 
 
 class FileLock:
-    """The lock of the file at `path`, for one thread at a time; taken anew, by a new open, for each append.
+    """The lock of the file at `path`, for one thread at a time.
 
-    While it is held, `fd` is the open file, `inode` its number and `size` its size in bytes. `seal`, if given, is called
-    with the lock whenever it is taken; where it says that it has renamed the file, the lock is taken anew, of the next file.
+    Taken anew, by a new open, for each append.
+
+    While it is held, `fd` is the open file, `inode` its number and `size` its size in bytes.
+    `seal`, if given, is called with the lock whenever it is taken; where it says that it has
+    renamed the file, the lock is taken anew, of the next file.
     """
 
-    __slots__ = ("__weakref__", "_flock", "_opened", "_seal", "descriptors", "fd", "inode", "is_held", "is_wanted", "path", "size")
+    __slots__ = (
+        "__weakref__",
+        "_flock",
+        "_opened",
+        "_seal",
+        "descriptors",
+        "fd",
+        "inode",
+        "is_held",
+        "is_wanted",
+        "path",
+        "size",
+    )
 
     def __init__(self, path: str, seal: Seal | None = None) -> None:
         """Name the file; nothing is opened yet."""
@@ -72,18 +88,22 @@ class FileLock:
         descriptors = self.descriptors
         with descriptors:
             self.fd = fd = calls.open(self.path, calls.APPEND, calls.MODE)
-        if self.descriptors is not descriptors:  # a signal handler forked in between, and this is the child
+        if (
+            self.descriptors is not descriptors
+        ):  # a signal handler forked in between, and this is the child
             self.reset_after_fork()
             raise self.error_of_child()
         # Before the lock: which file it is does not change, and others wait once the lock is taken.
         self._opened = calls.stat_open(fd)
 
     def acquire(self, how: int) -> bool:
-        """Take the lock, of the file that is open already if one is; the file is made if it is not there.
+        """Take the lock, of the file that is open already if one is.
 
-        With `WAIT`, in the kernel's queue and for as long as it takes; `False` where the file has lost its name
-        meanwhile, and the next one is not wanted any more. With `TRY`, `False` at once when another
-        holds the lock; the file stays open then.
+        The file is made if it is not there.
+
+        With `WAIT`, in the kernel's queue and for as long as it takes; `False` where the file has
+        lost its name meanwhile, and the next one is not wanted any more. With `TRY`, `False` at
+        once when another holds the lock; the file stays open then.
         """
         tries = 0
         while True:
@@ -111,7 +131,11 @@ class FileLock:
                 return False
             tries += 1
             if tries == _MOST_TRIES:
-                raise OSError(errno.ESTALE, f"{os.strerror(errno.ESTALE)}: replaced {tries} times while it was being locked", self.path)
+                raise OSError(
+                    errno.ESTALE,
+                    f"{os.strerror(errno.ESTALE)}: replaced {tries} times while it was being locked",
+                    self.path,
+                )
 
     def opened(self) -> tuple[int, int]:
         """Return the device and the inode of the open file, the last one if none is."""
@@ -125,10 +149,15 @@ class FileLock:
 
     def error_of_child(self) -> OSError:
         """Return what to raise in a child that a signal handler forked in the middle of an append."""
-        return OSError(errno.EBADF, "forked in the middle of an append; the parent goes on with it", self.path)
+        return OSError(
+            errno.EBADF, "forked in the middle of an append; the parent goes on with it", self.path
+        )
 
     def is_for_named_file(self) -> bool:
-        """Whether the open file is the one that has the name; to be asked by another thread while this one waits."""
+        """Whether the open file is the one that has the name.
+
+        To be asked by another thread while this one waits.
+        """
         try:
             opened = calls.stat_open(self.fd)
             named = calls.stat_named(self.path)
@@ -144,8 +173,9 @@ class FileLock:
     def release(self) -> None:
         """Release and close; nothing happens when nothing is open.
 
-        Unlocked before the close: where a child made without `os.fork`'s hooks still shares the descriptor,
-        closing alone would not free the lock. An `OSError` leaves the file closed, and says that a line may be in it.
+        Unlocked before the close: where a child made without `os.fork`'s hooks still shares the
+        descriptor, closing alone would not free the lock. An `OSError` leaves the file closed, and
+        says that a line may be in it.
         """
         if self.fd < 0:
             return
@@ -161,7 +191,10 @@ class FileLock:
             raise explain(error, self.path, MAY_BE_WRITTEN) from None
 
     def reset_after_fork(self) -> None:
-        """In a forked child: close the copy of the descriptor. Not unlock, which would unlock the parent's."""
+        """In a forked child: close the copy of the descriptor.
+
+        Not unlock, which would unlock the parent's.
+        """
         self.descriptors = threading.RLock()
         if self.fd >= 0:
             fd, self.fd = self.fd, -1

@@ -1,8 +1,12 @@
-"""Waiting until a log may have grown: woken by the kernel where it can, by looking every now and then where not.
+"""Waiting until a log may have grown.
 
-The kernel's notification is inotify(7), through the library asyncinotify (the extra `follow`), whose descriptor is waited for
-together with a pipe that other threads ring: nothing runs while nothing happens. Where the library or inotify is missing, or has no watch
-left to give, and for what inotify never tells (writes from another machine to a network file system), a follower looks by itself.
+Woken by the kernel where it can, by looking every now and then where not.
+
+The kernel's notification is inotify(7), through the library asyncinotify (the extra `follow`),
+whose descriptor is waited for together with a pipe that other threads ring: nothing runs while
+nothing happens. Where the library or inotify is missing, or has no watch left to give, and for what
+inotify never tells (writes from another machine to a network file system), a follower looks by
+itself.
 """
 
 from __future__ import annotations
@@ -23,20 +27,25 @@ if TYPE_CHECKING:
 
 _LOOK_SECONDS: Final = 0.1
 _LOOK_SECONDS_WHEN_NOTIFIED: Final = 1.0
-_LONGEST_SECONDS: Final = 86_400.0  # poll(2) counts milliseconds in an int; one look more a day costs nothing
+_LONGEST_SECONDS: Final = (
+    86_400.0  # poll(2) counts milliseconds in an int; one look more a day costs nothing
+)
 
 
 class FileWatcher:
     """Sleeps for a follower of `path`, until something happens there, somebody rings, or it is time to look.
 
-    `poll_seconds` is how long it sleeps at the most; without it, 1 second where the kernel notifies and 0.1 where not. `notify`: `False`
-    does without the kernel, `True` raises where that is not to be had (`ImportError`, `OSError`).
+    `poll_seconds` is how long it sleeps at the most; without it, 1 second where the kernel notifies
+    and 0.1 where not. `notify`: `False` does without the kernel, `True` raises where that is not to
+    be had (`ImportError`, `OSError`).
     """
 
     def __init__(self, path: str, *, poll_seconds: float | None, notify: bool | None) -> None:
         """Watch the directory, where that can be."""
         self._path = path
-        self._notifier = _open_notifier(path, is_must=notify is True) if notify is not False else None
+        self._notifier = (
+            _open_notifier(path, is_must=notify is True) if notify is not False else None
+        )
         usual = _LOOK_SECONDS_WHEN_NOTIFIED if self._notifier else _LOOK_SECONDS
         self._poll_seconds = usual if poll_seconds is None else poll_seconds
         self._watch: Watch | None = None
@@ -45,7 +54,11 @@ class FileWatcher:
         fork.register(self)
 
     def reset_after_fork(self) -> None:
-        """In a forked child: have a bell of its own, for the other one, rung for good, would keep the parent's follower running."""
+        """In a forked child.
+
+        Have a bell of its own, for the other one, rung for good, would keep the parent's follower
+        running.
+        """
         if self._rope >= 0:
             os.close(self._bell)
             os.close(self._rope)
@@ -57,13 +70,18 @@ class FileWatcher:
         return self._notifier is not None
 
     def watch(self, fd: int | None) -> None:
-        """Be woken by writes to this open file from now on, not by those to the one before; `None` watches no file."""
+        """Be woken by writes to this open file from now on, not by those to the one before.
+
+        `None` watches no file.
+        """
         if not self._notifier:
             return
         from asyncinotify import Mask
 
         if self._watch:
-            with contextlib.suppress(OSError):  # the kernel drops the watch of a file that is gone by itself
+            with contextlib.suppress(
+                OSError
+            ):  # the kernel drops the watch of a file that is gone by itself
                 self._notifier.rm_watch(self._watch)
             self._watch = None
         if fd is not None:
@@ -73,9 +91,13 @@ class FileWatcher:
 
     def sleep(self, most_seconds: float | None = None) -> None:
         """Return when there may be something, at the latest after `most_seconds` or when it is time to look."""
-        seconds = min(self._poll_seconds, _LONGEST_SECONDS if most_seconds is None else most_seconds)
+        seconds = min(
+            self._poll_seconds, _LONGEST_SECONDS if most_seconds is None else most_seconds
+        )
         if self._poll.poll(seconds * 1000) and self._notifier:
-            for _ in self._notifier:  # what happened does not matter: the follower looks at everything
+            for (
+                _
+            ) in self._notifier:  # what happened does not matter: the follower looks at everything
                 pass
 
     def ring(self) -> None:
@@ -96,7 +118,9 @@ class FileWatcher:
             self._notifier.close()
 
     def _hang_bell(self) -> None:
-        self._mutex = threading.RLock()  # nobody pulls a rope whose number is another's by now; a signal handler may be inside
+        self._mutex = (
+            threading.RLock()
+        )  # nobody pulls a rope whose number is another's by now; a signal handler may be inside
         self._bell, self._rope = os.pipe()
         os.set_blocking(self._rope, False)
         self._poll = select.poll()
@@ -109,12 +133,28 @@ def check_poll_seconds(poll_seconds: Any) -> None:
     """Raise `InvalidRecordError` unless it is seconds above 0, or `None`."""
     if poll_seconds is None:
         return
-    if isinstance(poll_seconds, bool) or not isinstance(poll_seconds, int | float) or not 0 < poll_seconds < float("inf"):
-        raise InvalidRecordError((Fault("poll_seconds", show(poll_seconds), "pass seconds above 0, or None for the usual"),), outcome="")
+    if (
+        isinstance(poll_seconds, bool)
+        or not isinstance(poll_seconds, int | float)
+        or not 0 < poll_seconds < float("inf")
+    ):
+        raise InvalidRecordError(
+            (
+                Fault(
+                    "poll_seconds",
+                    show(poll_seconds),
+                    "pass seconds above 0, or None for the usual",
+                ),
+            ),
+            outcome="",
+        )
 
 
 def _open_notifier(path: str, *, is_must: bool) -> Inotify | None:
-    """Return what tells of files that come and go in the directory; `None` where it cannot be had and need not."""
+    """Return what tells of files that come and go in the directory.
+
+    `None` where it cannot be had and need not.
+    """
     try:
         if sys.platform != "linux":
             raise OSError(errno.ENOSYS, "no inotify on this system", path)
@@ -122,11 +162,17 @@ def _open_notifier(path: str, *, is_must: bool) -> Inotify | None:
 
         notifier = Inotify(sync_timeout=0)
         try:
-            notifier.add_watch(os.path.dirname(path), Mask.CREATE | Mask.MOVED_TO | Mask.MOVED_FROM | Mask.DELETE | Mask.ONLYDIR)
+            notifier.add_watch(
+                os.path.dirname(path),
+                Mask.CREATE | Mask.MOVED_TO | Mask.MOVED_FROM | Mask.DELETE | Mask.ONLYDIR,
+            )
         except BaseException:
             notifier.close()
             raise
-    except (ImportError, OSError):  # not installed; or no directory yet, or no more instances or watches (/proc/sys/fs/inotify)
+    except (
+        ImportError,
+        OSError,
+    ):  # not installed; or no directory yet, or no more instances or watches (/proc/sys/fs/inotify)
         if is_must:
             raise
         return None

@@ -1,8 +1,9 @@
 """A cursor: a place behind a record of a log, as a small text that can be stored.
 
-It says where (the start of its file in the log's stream of bytes, and the offset within the file), in which file (inode
-number and generation), and behind what (checksums of bytes in front of it). No one of them is trusted alone: inode
-numbers are given out again, and different files can begin with equal lines.
+It says where (the start of its file in the log's stream of bytes, and the offset within the file),
+in which file (inode number and generation), and behind what (checksums of bytes in front of it). No
+one of them is trusted alone: inode numbers are given out again, and different files can begin with
+equal lines.
 """
 
 from __future__ import annotations
@@ -21,23 +22,33 @@ HEAD_BYTES: Final = 4096
 TAIL_BYTES: Final = 1024
 # What is left of the shortest record, "{}", and of its newline.
 _BLANKED: Final = (b"   ", b"  \n")
-# How a line ends, its newline put aside with a bad line behind it or not, and where spaces stand that are left of bad lines.
+# How a line ends, its newline put aside with a bad line behind it or not, and where spaces stand
+# that are left of bad lines.
 _ENDS: Final = (b" ", b"\n")
 _TRACES: Final = (b"\n ", b" \n")
-_FORM: Final = re.compile(r"1\.(\d{1,20})\.(\d{1,20})\.([0-9a-f]{1,16})\.([0-9a-f]{1,8})\.([0-9a-f]{8})\.([0-9a-f]{16})", re.ASCII)
+_FORM: Final = re.compile(
+    r"1\.(\d{1,20})\.(\d{1,20})\.([0-9a-f]{1,16})\.([0-9a-f]{1,8})\.([0-9a-f]{8})\.([0-9a-f]{16})",
+    re.ASCII,
+)
 
 
 class Reads(Protocol):
-    """Reads bytes of one file: `(length, offset)`, fewer than asked for only where the file ends."""
+    """Reads bytes of one file.
+
+    `(length, offset)`, fewer than asked for only where the file ends.
+    """
 
     def __call__(self, length: int, offset: int, /) -> bytes:
         """Read."""
 
 
 class Cursor(NamedTuple):
-    """The parts of a cursor's text; `line` is the checksum of the record in front of it, `content` that of more.
+    """The parts of a cursor's text.
 
-    `content` covers the file's first 4096 bytes and the last 1024 in front of the cursor, as far as there are so many.
+    `line` is the checksum of the record in front of it, `content` that of more.
+
+    `content` covers the file's first 4096 bytes and the last 1024 in front of the cursor, as far as
+    there are so many.
     """
 
     start: int
@@ -49,12 +60,19 @@ class Cursor(NamedTuple):
 
     @classmethod
     def parse(cls, text: Any, field: str) -> Self:
-        """Return the parts, or raise `InvalidRecordError`, naming the field, for a text that is no cursor of this library."""
+        """Return the parts, or raise `InvalidRecordError`, naming the field.
+
+        For a text that is no cursor of this library.
+        """
         found = _FORM.fullmatch(text) if isinstance(text, str) else None
         if not found:
-            reason = "pass a cursor as it came with a record" + (", 'beginning' or 'end'" if field == "start" else "")
+            reason = "pass a cursor as it came with a record" + (
+                ", 'beginning' or 'end'" if field == "start" else ""
+            )
             raise InvalidRecordError((Fault(field, show(text), reason),), outcome="")
-        return cls(int(found[1]), int(found[2]), int(found[3], 16), int(found[4], 16), found[5], found[6])
+        return cls(
+            int(found[1]), int(found[2]), int(found[3], 16), int(found[4], 16), found[5], found[6]
+        )
 
     def __str__(self) -> str:
         """Return the text, with the version of its form in front."""
@@ -63,9 +81,11 @@ class Cursor(NamedTuple):
     def fits(self, read_at: Reads, *, is_certain: bool, is_likely: bool = False) -> bool:
         """Whether a file holds in front of the cursor what stood there when it was made.
 
-        `is_certain`: more than the content says that it is this file, so the record in front is enough, or the spaces that a repair has
-        left of it. For then a repair, which blanks a bad line and leaves all others in their place, is no reason to refuse.
-        `is_likely`: something says so that could be wrong, so the record is enough only beside the spaces that a repair has left of others.
+        `is_certain`: more than the content says that it is this file, so the record in front is
+        enough, or the spaces that a repair has left of it. For then a repair, which blanks a bad
+        line and leaves all others in their place, is no reason to refuse. `is_likely`: something
+        says so that could be wrong, so the record is enough only beside the spaces that a repair
+        has left of others.
         """
         tail = read_at(min(self.offset, TAIL_BYTES), max(0, self.offset - TAIL_BYTES))
         if len(tail) < min(self.offset, TAIL_BYTES):
@@ -77,11 +97,19 @@ class Cursor(NamedTuple):
             return False
         if content_checksum(hash_head(head), tail) == self.content:
             return True
-        return is_likely and line_checksum(tail) == self.line and tail.endswith(_ENDS) and _has_traces(head, tail)
+        return (
+            is_likely
+            and line_checksum(tail) == self.line
+            and tail.endswith(_ENDS)
+            and _has_traces(head, tail)
+        )
 
 
 def _has_traces(head: bytes, tail: bytes) -> bool:
-    """Whether spaces stand where a repair leaves them: in front of a line, or behind it, its newline among them."""
+    """Whether spaces stand where a repair leaves them.
+
+    In front of a line, or behind it, its newline among them.
+    """
     return any(trace in part for part in (b"\n" + head, tail + b"\n") for trace in _TRACES)
 
 

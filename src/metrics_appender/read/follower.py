@@ -1,4 +1,7 @@
-"""Following a log: each record once, in order, as soon as its line is whole, through every rotation."""
+"""Following a log.
+
+Each record once, in order, as soon as its line is whole, through every rotation.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,8 @@ if TYPE_CHECKING:
     from .skipped import OnError
 
 _STOP_SECONDS: Final = 0.1  # how late a `stop` is noticed that cannot ring
-_WRITER_SECONDS: Final = 0.01  # how often a rotated file is tried whose lock somebody holds, and a line that is being repaired
+# How often a rotated file is tried whose lock somebody holds, and a line that is being repaired.
+_WRITER_SECONDS: Final = 0.01
 
 
 class Stop(Protocol):
@@ -45,11 +49,13 @@ class Followed(NamedTuple):
 
 
 class Follower:
-    """Yields the records of the log at `path` as they come, for ever; an iterator, and a context manager that closes it.
+    """Yields the records of the log at `path` as they come, for ever.
 
-    Where it begins is settled when it is made. `next` waits for a record. One thread at a time is in it; `close` may be
-    called from any, and ends the one that waits. What a follower has given was whole in the file; it is durable
-    when its append has returned.
+    An iterator, and a context manager that closes it.
+
+    Where it begins is settled when it is made. `next` waits for a record. One thread at a time is
+    in it; `close` may be called from any, and ends the one that waits. What a follower has given
+    was whole in the file; it is durable when its append has returned.
     """
 
     def __init__(
@@ -63,7 +69,9 @@ class Follower:
         notify: bool | None = None,
         last: int = 0,
     ) -> None:
-        """Open the file that holds the start, if it is there; raises `CursorGoneError` for a cursor whose file is gone.
+        """Open the file that holds the start, if it is there.
+
+        Raises `CursorGoneError` for a cursor whose file is gone.
 
         `last` is how many lines in front of the end are given too, with `start="end"`.
         """
@@ -92,7 +100,8 @@ class Follower:
     def cursor(self) -> str | None:
         """The place behind the last record that was given, or the start.
 
-        `None` where there is no file yet, and at the beginning of a file by which nothing could tell it from another later.
+        `None` where there is no file yet, and at the beginning of a file by which nothing could
+        tell it from another later.
         """
         return str(self._cursor) if self._cursor else None
 
@@ -103,15 +112,17 @@ class Follower:
     def __next__(self) -> Followed:
         """Return the next record once its line is whole; end when closed, or when `stop` is set.
 
-        Raises `CorruptLineError` for a whole line that is no JSON object (the next call goes on behind it), `CursorGoneError`
-        when segments were deleted before they were read.
+        Raises `CorruptLineError` for a whole line that is no JSON object (the next call goes on
+        behind it), `CursorGoneError` when segments were deleted before they were read.
         """
         for followed in self.take(1):
             return followed
         raise StopIteration
 
     def take(self, most: int) -> list[Followed]:
-        """Return the next record as `next` does, and those behind it that were read with it, `most` together; none at the end.
+        """Return the next record as `next` does.
+
+        Those behind it that were read with it, `most` together; none at the end.
 
         A corrupt line behind some records is raised by the next call.
         """
@@ -119,7 +130,9 @@ class Follower:
             with self._mutex:
                 return self._take(most)
         finally:
-            if self._is_closed:  # looked at when the mutex is free again: whoever closes it later takes that
+            if (
+                self._is_closed
+            ):  # looked at when the mutex is free again: whoever closes it later takes that
                 self._release()
 
     def close(self) -> None:
@@ -132,7 +145,12 @@ class Follower:
         """Return the follower itself."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         """Close it."""
         self.close()
 
@@ -222,8 +240,9 @@ class Follower:
         self._has_writer = False
         if passage is None or passage.file.has_name(self._path):
             return False
-        # A writer may have locked the file before it lost its name, and write to it now. When the lock was free once,
-        # nobody will any more: who locks it from then on sees that the name is another's.
+        # A writer may have locked the file before it lost its name, and write to it now. When the
+        # lock was free once, nobody will any more: who locks it from then on sees that the name is
+        # another's.
         self._has_writer = passage.file.has_writer()
         if self._has_writer:
             return False
@@ -234,7 +253,9 @@ class Follower:
         return following is not None
 
     def _decode(self, line: bytes) -> Followed | None:
-        """Return what the next line holds, and pass it; `None` for a blank one, and one that is skipped or to be read again.
+        """Return what the next line holds, and pass it.
+
+        `None` for a blank one, and one that is skipped or to be read again.
 
         One that is raised is not passed.
         """
@@ -258,9 +279,12 @@ class Follower:
         return self._passage
 
     def _judge(self, line: bytes, error: json.JSONDecodeError) -> None:
-        """Look once more at a line that is no object; raise it, or pass it and tell of it, if it stands there still.
+        """Look once more at a line that is no object.
 
-        Else all that was read is read again: a writer has taken lines back under the reader, or a repair may be at work.
+        Raise it, or pass it and tell of it, if it stands there still.
+
+        Else all that was read is read again: a writer has taken lines back under the reader, or a
+        repair may be at work.
         """
         assert self._passage is not None
         source, offset = self._passage.file.source, self._passage.offset
@@ -270,8 +294,12 @@ class Follower:
             if is_repaired:
                 self._watcher.sleep(_WRITER_SECONDS)
             return
-        self._number = self._number or line_number(source, offset)  # once for a file: it is counted on as lines are passed
-        corrupt = CorruptLineError(error.msg, error.doc, error.pos, source.path, self._number, offset)
+        self._number = self._number or line_number(
+            source, offset
+        )  # once for a file: it is counted on as lines are passed
+        corrupt = CorruptLineError(
+            error.msg, error.doc, error.pos, source.path, self._number, offset
+        )
         if self._skipped is None:
             raise corrupt from error
         self._pass()

@@ -1,7 +1,7 @@
 """A file to its whole lines, backwards or forwards; no lock, and no wait for any writer.
 
-Every line comes out of one read: what a dead writer left behind the last newline may be cut away and
-written anew between two reads, and halves of the two must not meet.
+Every line comes out of one read: what a dead writer left behind the last newline may be cut away
+and written anew between two reads, and halves of the two must not meet.
 """
 
 from __future__ import annotations
@@ -25,10 +25,12 @@ _MOST_GROWTH: Final = 8
 
 
 def iter_blocks(source: Source, start: int) -> Iterator[tuple[int, list[bytes]]]:
-    """Yield runs of whole lines, without their newlines, each with the offset of its first; `start` begins a line.
+    """Yield runs of whole lines, without their newlines, each with the offset of its first.
 
-    Where a writer takes back lines that were yielded, it goes on with what comes in their place; where the file was cut to nothing
-    in place, with what it holds now, and a warning is logged.
+    `start` begins a line.
+
+    Where a writer takes back lines that were yielded, it goes on with what comes in their place;
+    where the file was cut to nothing in place, with what it holds now, and a warning is logged.
     """
     step = _FORWARD_BYTES
     passed: deque[_Passed] = deque()
@@ -42,7 +44,11 @@ def iter_blocks(source: Source, start: int) -> Iterator[tuple[int, list[bytes]]]
             if standing == "shorter":
                 return
             if standing == "replaced":
-                logger.warn("%s was cut to nothing in place: what was written behind byte %d before that is not read", source.path, start)
+                logger.warn(
+                    "%s was cut to nothing in place: what was written behind byte %d before that is not read",
+                    source.path,
+                    start,
+                )
             start = 0 if standing == "replaced" else trail.offset
             passed.clear()
         elif end >= len(guard):
@@ -59,7 +65,10 @@ def iter_blocks(source: Source, start: int) -> Iterator[tuple[int, list[bytes]]]
 
 
 class _Passed(NamedTuple):
-    """A run of lines that was yielded: where it starts in the file, and where it stands in the block that was read."""
+    """A run of lines that was yielded.
+
+    Where it starts in the file, and where it stands in the block that was read.
+    """
 
     start: int
     block: bytes
@@ -81,18 +90,24 @@ def _trail_over(source: Source, passed: deque[_Passed]) -> Trail:
 
 
 def last_lines(source: Source, limit: int) -> tuple[int, list[bytes]]:
-    """Return the last whole lines, at most `limit`, and the offset of the first of them; 0 where no line has ended yet."""
+    """Return the last whole lines, at most `limit`, and the offset of the first of them.
+
+    0 where no line has ended yet.
+    """
     end = source.size
     limit = min(limit, end)  # there are no more lines
     step = min(max(_BACKWARD_BYTES, limit * _LIKELY_LINE_BYTES), _LARGEST_STEP_BYTES)
     while True:
         start = max(0, end - step)
-        pieces = source.read_at(end - start, start).rsplit(b"\n", limit + 1)  # one more than the limit: the newline before the first line
+        pieces = source.read_at(end - start, start).rsplit(
+            b"\n", limit + 1
+        )  # one more than the limit: the newline before the first line
         if len(pieces) > limit + 1:
             return start + len(pieces[0]) + 1, pieces[1:-1]
         if start == 0:
             return 0, pieces[:-1]
-        # Once more, and all of it, so that halves of two reads never meet: as much as lines of this length take.
+        # Once more, and all of it, so that halves of two reads never meet: as much as lines of this
+        # length take.
         likely = step * (limit + 1) // len(pieces)
         step = min(max(likely, step * 3 // 2 + 1), step * _MOST_GROWTH)
 

@@ -1,4 +1,7 @@
-"""One file of a log, open for reading: the active one, a sealed segment, or one that another program rotated away."""
+"""One file of a log, open for reading.
+
+The active one, a sealed segment, or one that another program rotated away.
+"""
 
 from __future__ import annotations
 
@@ -27,12 +30,15 @@ _COMPARED_BYTES: Final = 1 << 16
 class LogFile:
     """An open file of whole lines that starts at `start` in the log's stream.
 
-    `descriptor` is that of the file on the disk, `inode` and `generation` its own; `mtime_ns` is when it was last written to before
-    it was opened. With `is_final`, nobody writes to it any more, by what
-    it is; with `is_sealed` because it is a segment, whose name says which stretch of the stream it holds.
+    `descriptor` is that of the file on the disk, `inode` and `generation` its own; `mtime_ns` is
+    when it was last written to before it was opened. With `is_final`, nobody writes to it any more,
+    by what it is; with `is_sealed` because it is a segment, whose name says which stretch of the
+    stream it holds.
     """
 
-    def __init__(self, source: Source, start: int, fd: int, *, is_final: bool, is_sealed: bool = False) -> None:
+    def __init__(
+        self, source: Source, start: int, fd: int, *, is_final: bool, is_sealed: bool = False
+    ) -> None:
         """Take what is open; `fd` is the descriptor of the file on the disk."""
         self.source = source
         self.start = start
@@ -49,7 +55,10 @@ class LogFile:
         return self.start + self.source.size
 
     def begin_of_last_lines(self, count: int) -> tuple[int, int]:
-        """Return the offset where its last whole lines begin, `count` of them at the most, and how many they are."""
+        """Return the offset where its last whole lines begin, `count` of them at the most.
+
+        How many they are.
+        """
         offset, lines = last_lines(self.source, count)
         return offset, len(lines)
 
@@ -66,7 +75,10 @@ class LogFile:
         return (named.st_dev, named.st_ino) == (self.device, self.inode)
 
     def is_same(self, other: Rotated | LogFile) -> bool:
-        """Whether another is this very file; certain, for the number of an open file is not given out again."""
+        """Whether another is this very file.
+
+        Certain, for the number of an open file is not given out again.
+        """
         return (other.device, other.inode) == (self.device, self.inode)
 
     def has_bytes_of(self, other: LogFile) -> bool:
@@ -74,7 +86,9 @@ class LogFile:
         size = self.source.size
         places = (0, max(0, size - _COMPARED_BYTES))
         return size == other.source.size and all(
-            self.source.read_at(_COMPARED_BYTES, place) == other.source.read_at(_COMPARED_BYTES, place) for place in places
+            self.source.read_at(_COMPARED_BYTES, place)
+            == other.source.read_at(_COMPARED_BYTES, place)
+            for place in places
         )
 
     def has_writer(self) -> bool:
@@ -88,20 +102,30 @@ class LogFile:
     def holds(self, cursor: Cursor) -> bool:
         """Whether it holds what stood in front of the cursor when that was made; see `Cursor.fits`.
 
-        A number by itself makes nothing certain, for it is given out again; nor does the stretch of a segment, for a file may have been
-        removed, and another one sealed in its place. Either makes it likely.
+        A number by itself makes nothing certain, for it is given out again; nor does the stretch of
+        a segment, for a file may have been removed, and another one sealed in its place. Either
+        makes it likely.
         """
         is_of, is_in_its_place = self.is_of(cursor), self.is_sealed and self.start == cursor.start
-        return cursor.fits(self.source.read_at, is_certain=is_of and self.generation != 0, is_likely=is_of or is_in_its_place)
+        return cursor.fits(
+            self.source.read_at,
+            is_certain=is_of and self.generation != 0,
+            is_likely=is_of or is_in_its_place,
+        )
 
     def has_content_of(self, cursor: Cursor) -> bool:
-        """Whether it holds that by its bytes alone, whichever file it is; none are in front of the beginning."""
+        """Whether it holds that by its bytes alone, whichever file it is.
+
+        None are in front of the beginning.
+        """
         return cursor.offset == 0 or cursor.fits(self.source.read_at, is_certain=False)
 
     def is_repaired_from(self, copy: LogFile, offset: int) -> bool:
         """Whether a copy that was made of this file differs from it, in front of an offset, by no more than a repair has changed."""
         begin = max(0, offset - KEPT_BYTES)
-        return is_repaired(copy.source.read_at(offset - begin, begin), self.source.read_at(offset - begin, begin))
+        return is_repaired(
+            copy.source.read_at(offset - begin, begin), self.source.read_at(offset - begin, begin)
+        )
 
     def close(self) -> None:
         """Close it."""

@@ -1,6 +1,7 @@
 """The trail of a reader in one file: how far it has come, and what it passed last.
 
-By it the reader's cursor is made, and the reader notices that the bytes behind it are not those it has read.
+By it the reader's cursor is made, and the reader notices that the bytes behind it are not those it
+has read.
 """
 
 from __future__ import annotations
@@ -20,17 +21,22 @@ KEPT_BYTES: Final = 1 << 20
 _LOADED_BYTES: Final = 1 << 16
 GUARD_BYTES: Final = TAIL_BYTES  # so that no cursor is made with bytes that a repair has changed
 
-# What became of the bytes that were read: they are where they were; some were taken back, and other lines may
-# stand there or not yet; none of them is there any more.
+# What became of the bytes that were read: they are where they were; some were taken back, and other
+# lines may stand there or not yet; none of them is there any more.
 Standing = Literal["same", "shorter", "replaced"]
 
 
 class Trail:
-    """Where a reader is in a file that starts at `start` in the log's stream; `offset` is always a line's begin."""
+    """Where a reader is in a file that starts at `start` in the log's stream.
+
+    `offset` is always a line's begin.
+    """
 
     __slots__ = ("_first", "_generation", "_head", "_inode", "_recent", "offset", "start")
 
-    def __init__(self, read_at: Reads, offset: int, *, start: int, inode: int, generation: int) -> None:
+    def __init__(
+        self, read_at: Reads, offset: int, *, start: int, inode: int, generation: int
+    ) -> None:
         """Begin at `offset`; what stands in front of it is looked at once."""
         self.start = start
         self.offset = offset
@@ -54,28 +60,43 @@ class Trail:
         """Return the cursor of this place."""
         tail = bytes(self._recent[-TAIL_BYTES:])
         content = cursor.content_checksum(self._head, tail)
-        return Cursor(self.start, self.offset, self._inode, self._generation, cursor.line_checksum(tail), content)
+        return Cursor(
+            self.start,
+            self.offset,
+            self._inode,
+            self._generation,
+            cursor.line_checksum(tail),
+            content,
+        )
 
     def read_head(self, read_at: Reads) -> bytes:
         """Return the file's first bytes, as far as cursors cover them and they are passed."""
         return read_at(min(self.offset, HEAD_BYTES), 0)
 
     def renew_head(self, head: bytes) -> None:
-        """Make cursors with the first bytes as they are now: a repair may have changed them, far in front of the guard."""
+        """Make cursors with the first bytes as they are now.
+
+        A repair may have changed them, far in front of the guard.
+        """
         if head != self._first:
             self._first, self._head = head, cursor.hash_head(head)
 
     @property
     def guard(self) -> bytes:
-        """The last bytes that were passed; while they stand there, nothing happened to what was read."""
+        """The last bytes that were passed.
+
+        While they stand there, nothing happened to what was read.
+        """
         return bytes(self._recent[-GUARD_BYTES:])
 
     def settle(self, read_at: Reads) -> Standing:
-        """Find out what happened to the bytes that were read, and go back to where they still are the same.
+        """Find out what happened to the bytes that were read.
 
-        A writer whose sync failed takes its last lines back, and the next one writes others in their place, or the same
-        again: those that are the same are not passed twice. A repair blanks or splits bad lines, the first and the last one too,
-        and moves no other.
+        Go back to where they still are the same.
+
+        A writer whose sync failed takes its last lines back, and the next one writes others in
+        their place, or the same again: those that are the same are not passed twice. A repair
+        blanks or splits bad lines, the first and the last one too, and moves no other.
         """
         head = self.read_head(read_at)
         passed = bytes(self._recent)
@@ -107,7 +128,10 @@ def has_line(read_at: Reads, place: int) -> bool:
 
 
 def is_repaired(passed: bytes, now: bytes) -> bool:
-    """Whether a repair leaves of each line what stands in its place, or is about to; some newlines may be spaces."""
+    """Whether a repair leaves of each line what stands in its place, or is about to.
+
+    Some newlines may be spaces.
+    """
     if len(now) != len(passed):
         return False
     begin = 0
@@ -121,9 +145,12 @@ def is_repaired(passed: bytes, now: bytes) -> bool:
 
 
 def _is_left_of(line: bytes, new: bytes) -> bool:
-    """Whether a repair makes this of a line: of an object nothing but spaces; of what is none, and never was given, any part.
+    """Whether a repair makes this of a line: of an object nothing but spaces.
 
-    A part is in its order, with white space anywhere: that is what a split moves and turns to newlines.
+    Of what is none, and never was given, any part.
+
+    A part is in its order, with white space anywhere: that is what a split moves and turns to
+    newlines.
     """
     if MARK in (line[:1], new[:1]):
         return True

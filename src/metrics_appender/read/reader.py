@@ -1,8 +1,8 @@
 """A log to its records, backwards or forwards, through its sealed segments as if they were one file.
 
-No lock is taken, and no writer waits. Bytes behind the last newline of a file are no record yet. A whole line that is
-no JSON object is raised, or skipped and told; a line of nothing but spaces is what a repair leaves in
-passing, and no record.
+No lock is taken, and no writer waits. Bytes behind the last newline of a file are no record yet. A
+whole line that is no JSON object is raised, or skipped and told; a line of nothing but spaces is
+what a repair leaves in passing, and no record.
 """
 
 from __future__ import annotations
@@ -32,17 +32,23 @@ _REPAIR_SECONDS: Final = 0.002  # how often a line is looked at that is being re
 
 
 class _Corrupt(NamedTuple):
-    """A whole line that is no JSON object: where it begins in its file, and what the decoder said."""
+    """A whole line that is no JSON object.
+
+    Where it begins in its file, and what the decoder said.
+    """
 
     offset: int
     error: json.JSONDecodeError
 
 
 def read_last(path: str, limit: int | None, on_error: OnError = "raise") -> list[Record]:
-    """Return the last `limit` records of a log, oldest first, all of them for `None`; `[]` if it is not there.
+    """Return the last `limit` records of a log, oldest first, all of them for `None`.
 
-    The cost grows with the limit, not with the log. Raises `InvalidRecordError` (a `ValueError`) for a negative
-    limit, `CorruptLineError` for a whole line that is no object, unless `on_error` says to skip it.
+    `[]` if it is not there.
+
+    The cost grows with the limit, not with the log. Raises `InvalidRecordError` (a `ValueError`)
+    for a negative limit, `CorruptLineError` for a whole line that is no object, unless `on_error`
+    says to skip it.
     """
     if limit is None:
         return list(iter_records(path, on_error))
@@ -69,7 +75,9 @@ def _iter_records(path: str, on_error: OnError, skipped: SkippedLines | None) ->
                     try:
                         records = list(map(decode_line, lines))
                     except json.JSONDecodeError:
-                        yield from _sound_records(source, _decode_with_care(source, start, lines, repairs), skipped)
+                        yield from _sound_records(
+                            source, _decode_with_care(source, start, lines, repairs), skipped
+                        )
                     else:
                         yield from records
     finally:
@@ -82,17 +90,28 @@ def _checked_limit(limit: Any) -> int:
     except TypeError:
         count = -1
     if count < 0 or isinstance(limit, bool):
-        raise InvalidRecordError((Fault("limit", show(limit), "pass a whole number (int) of 0 or more, or None for all"),), outcome="")
+        raise InvalidRecordError(
+            (
+                Fault(
+                    "limit", show(limit), "pass a whole number (int) of 0 or more, or None for all"
+                ),
+            ),
+            outcome="",
+        )
     return count
 
 
 def _read_backwards(path: str, limit: int, skipped: SkippedLines | None) -> list[Record] | None:
-    """Return the last records; `None` when the active file was sealed before it was known what is before it."""
+    """Return the last records.
+
+    `None` when the active file was sealed before it was known what is before it.
+    """
     found = _Backwards(limit, are_skipped=skipped is not None)
     with snapshot.open_if_there(path) or contextlib.nullcontext() as active:
         if active is not None:
             found.take(active)
-        if not found.missing:  # a listing may take longer than all the rest, where a directory holds thousands of files
+        # A listing may take longer than all the rest, where a directory holds thousands of files.
+        if not found.missing:
             return found.finish(skipped)
         base = snapshot.base_of(active, path)
     if base is None:
@@ -106,7 +125,10 @@ def _read_backwards(path: str, limit: int, skipped: SkippedLines | None) -> list
 
 
 class _Backwards:
-    """The last records, gathered file by file from the newest on; `missing` is how many there are still to find."""
+    """The last records, gathered file by file from the newest on.
+
+    `missing` is how many there are still to find.
+    """
 
     def __init__(self, limit: int, *, are_skipped: bool) -> None:
         self.missing = limit
@@ -124,10 +146,14 @@ class _Backwards:
                 records = list(map(decode_line, lines))
                 break
             except json.JSONDecodeError:
-                items, are_enough = self._last_items(list(_decode_with_care(source, start, lines, self._repairs)))
+                items, are_enough = self._last_items(
+                    list(_decode_with_care(source, start, lines, self._repairs))
+                )
             if are_enough or len(lines) < count:
                 skipped = SkippedLines()
-                records = list(_sound_records(source, items, skipped if self._are_skipped else None))
+                records = list(
+                    _sound_records(source, items, skipped if self._are_skipped else None)
+                )
                 self._skipped.add(skipped, are_earlier=True)
                 break
             count *= 2
@@ -135,7 +161,10 @@ class _Backwards:
         self.missing -= len(records)
 
     def _last_items(self, items: list[Record | _Corrupt]) -> tuple[list[Record | _Corrupt], bool]:
-        """Return the last items that hold as many records as are missing, and whether they do; corrupt ones count unless skipped."""
+        """Return the last items that hold as many records as are missing, and whether they do.
+
+        Corrupt ones count unless skipped.
+        """
         missing = self.missing
         first = len(items)
         while missing and first:
@@ -150,7 +179,9 @@ class _Backwards:
         return [record for part in reversed(self._parts) for record in part]
 
 
-def _decode_with_care(source: Source, start: int, lines: list[bytes], repairs: Repairs) -> Iterator[Record | _Corrupt]:
+def _decode_with_care(
+    source: Source, start: int, lines: list[bytes], repairs: Repairs
+) -> Iterator[Record | _Corrupt]:
     """Decode lines of which one fails, which is read once more."""
     for offset, line in with_offsets(start, lines):
         try:
@@ -163,7 +194,8 @@ def _decode_with_care(source: Source, start: int, lines: list[bytes], repairs: R
 def _read_again(source: Source, offset: int, length: int, repairs: Repairs) -> bytes:
     """Return what stands in a line's place now, nothing where that is blank, or gone.
 
-    A writer may have taken the line back under the reader, or a repair be at work on it, which is waited for.
+    A writer may have taken the line back under the reader, or a repair be at work on it, which is
+    waited for.
     """
     while repairs.may_be_at(again := source.read_at(length + 1, offset), offset):
         time.sleep(_REPAIR_SECONDS)
@@ -175,7 +207,10 @@ def _read_again(source: Source, offset: int, length: int, repairs: Repairs) -> b
 
 
 def _decode_again(start: int, data: bytes) -> Iterator[Record | _Corrupt]:
-    """Decode the lines of which there may be several now: objects that were glued, and which a repair has split."""
+    """Decode the lines of which there may be several now.
+
+    Objects that were glued, and which a repair has split.
+    """
     for offset, line in with_offsets(start, data.split(b"\n")[:-1]):
         try:
             yield decode_line(line)
@@ -184,7 +219,9 @@ def _decode_again(start: int, data: bytes) -> Iterator[Record | _Corrupt]:
                 yield _Corrupt(offset, error)
 
 
-def _sound_records(source: Source, items: Iterable[Record | _Corrupt], skipped: SkippedLines | None) -> Iterator[Record]:
+def _sound_records(
+    source: Source, items: Iterable[Record | _Corrupt], skipped: SkippedLines | None
+) -> Iterator[Record]:
     for item in items:
         if not isinstance(item, _Corrupt):
             yield item
@@ -197,4 +234,6 @@ def _sound_records(source: Source, items: Iterable[Record | _Corrupt], skipped: 
 
 def _placed(source: Source, corrupt: _Corrupt) -> CorruptLineError:
     offset, error = corrupt
-    return CorruptLineError(error.msg, error.doc, error.pos, source.path, line_number(source, offset), offset)
+    return CorruptLineError(
+        error.msg, error.doc, error.pos, source.path, line_number(source, offset), offset
+    )

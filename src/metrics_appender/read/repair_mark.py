@@ -1,7 +1,10 @@
-"""The mark on a line that a repair is overwriting, and for how long a reader believes that one is at work there.
+"""The mark on a line that a repair is overwriting.
 
-The mark is durable before the line is touched, so that a line which was half overwritten when the power went is no record; it is gone
-when the line is as it shall be. A reader takes no lock that could tell a repair that is at work from one that was killed.
+For how long a reader believes that one is at work there.
+
+The mark is durable before the line is touched, so that a line which was half overwritten when the
+power went is no record; it is gone when the line is as it shall be. A reader takes no lock that
+could tell a repair that is at work from one that was killed.
 """
 
 from __future__ import annotations
@@ -10,9 +13,11 @@ import math
 import time
 from typing import Final
 
-# A line's first byte meanwhile: no JSON begins with it, nor does what people write into such files (CAN, for what is to be disregarded).
+# A line's first byte meanwhile: no JSON begins with it, nor does what people write into such files
+# (CAN, for what is to be disregarded).
 MARK: Final = b"\x18"
-# Longer than a repair's few syncs take. Who has waited in vain does not wait again for a while: a repair that was killed leaves many marks.
+# Longer than a repair's few syncs take. Who has waited in vain does not wait again for a while: a
+# repair that was killed leaves many marks.
 _LONGEST_SECONDS: Final = 2.0
 _VAIN_SECONDS: Final = 60.0
 

@@ -1,7 +1,9 @@
-"""Cursors that are stored by name beside their log, so that a follower goes on after a restart, and retention knows who is how far.
+"""Cursors that are stored by name beside their log.
 
-One small file a name: written beside, synced, then renamed into place, so that a crash at any point leaves the old cursor or
-the new one. Who stores under one name at once is put in a row by a lock.
+That a follower goes on after a restart, and retention knows who is how far.
+
+One small file a name: written beside, synced, then renamed into place, so that a crash at any point
+leaves the old cursor or the new one. Who stores under one name at once is put in a row by a lock.
 """
 
 from __future__ import annotations
@@ -37,16 +39,23 @@ _mine: Final = _Mine()
 
 
 def save_cursor(path: str, name: str, cursor: str) -> None:
-    """Store a cursor of the log at `path`, in place of what has the name; durable when this returns.
+    """Store a cursor of the log at `path`, in place of what has the name.
 
-    Raises `InvalidRecordError` for a name that cannot be a file's, or a text that is no cursor; `OSError` when the disk fails, or
-    (EDEADLK) in a signal handler whose own thread is in the middle of storing one under this name.
+    Durable when this returns.
+
+    Raises `InvalidRecordError` for a name that cannot be a file's, or a text that is no cursor;
+    `OSError` when the disk fails, or (EDEADLK) in a signal handler whose own thread is in the
+    middle of storing one under this name.
     """
     target = _path_of(path, name)
     Cursor.parse(cursor, "cursor")
     before = _mine.saved
     if target in before:
-        raise OSError(errno.EDEADLK, "save_cursor called by a signal handler in the middle of one of the same thread and name", target)
+        raise OSError(
+            errno.EDEADLK,
+            "save_cursor called by a signal handler in the middle of one of the same thread and name",
+            target,
+        )
     try:
         _mine.saved = before | {target}
         _replace(target, cursor)
@@ -94,15 +103,23 @@ def list_cursors(path: str) -> dict[str, str]:
 
 
 def first_unread(path: str) -> int | None:
-    """Return the place in the log's stream from which on the stored cursors need what is there; `None` when there are none.
+    """Return the place in the log's stream from which on the stored cursors need what is there.
 
-    It is where the file of the last of them begins: by that file the cursor is found again. Where one cannot be read it
-    may be the very first place, and that is told.
+    `None` when there are none.
+
+    It is where the file of the last of them begins: by that file the cursor is found again. Where
+    one cannot be read it may be the very first place, and that is told.
     """
     try:
-        return min((Cursor.parse(cursor, name).start for name, cursor in _stored(path)), default=None)
+        return min(
+            (Cursor.parse(cursor, name).start for name, cursor in _stored(path)), default=None
+        )
     except (OSError, InvalidRecordError) as error:
-        logger.warn("%s: no segment is deleted, for a stored cursor cannot be read; mend it or drop it: %s", path, error)
+        logger.warn(
+            "%s: no segment is deleted, for a stored cursor cannot be read; mend it or drop it: %s",
+            path,
+            error,
+        )
         return 0
 
 
@@ -135,7 +152,11 @@ def _path_of(path: str, name: Any) -> str:
     name = plain_text(name)
     fault = name_fault("name", name)
     if not fault and ("." in name or len(name.encode()) > _LONGEST_NAME_BYTES):
-        fault = Fault("name", show(name), f"pass a name without dots, of {_LONGEST_NAME_BYTES} bytes at the most")
+        fault = Fault(
+            "name",
+            show(name),
+            f"pass a name without dots, of {_LONGEST_NAME_BYTES} bytes at the most",
+        )
     if fault:
         raise InvalidRecordError((fault,), outcome="")
     return filename.cursor_path(path, name)

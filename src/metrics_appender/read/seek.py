@@ -1,7 +1,8 @@
 """Which file of a log comes first, which comes next, and which one holds the place of a cursor.
 
-A log's files are its sealed segments, the files that other programs rotated away, and the active one. They are renamed and
-deleted at any moment, so each answer is given only when the names still stand as they were listed.
+A log's files are its sealed segments, the files that other programs rotated away, and the active
+one. They are renamed and deleted at any moment, so each answer is given only when the names still
+stand as they were listed.
 """
 
 from __future__ import annotations
@@ -44,7 +45,10 @@ def note_absence(path: str) -> Absence:
 
 
 def open_first(path: str) -> LogFile | None:
-    """Open the oldest file of the log's own: its first sealed segment, else the active file; `None` when there is none yet."""
+    """Open the oldest file of the log's own: its first sealed segment, else the active file.
+
+    `None` when there is none yet.
+    """
     while True:
         with closed_on_error(open_active(path)) as active:
             if active and active.start == 0:
@@ -62,7 +66,10 @@ def open_first(path: str) -> LogFile | None:
 
 
 def open_begun_since(path: str, absence: Absence) -> LogFile | None:
-    """Open the oldest file that was begun after a moment when there was none: it may have been rotated away by now."""
+    """Open the oldest file that was begun after a moment when there was none.
+
+    It may have been rotated away by now.
+    """
     while True:
         with closed_on_error(open_first(path)) as first:
             begun = [rotated for rotated in list_rotated(path) if absence.is_before(rotated)]
@@ -76,7 +83,10 @@ def open_begun_since(path: str, absence: Absence) -> LogFile | None:
 
 
 def open_near_end(path: str, count: int) -> tuple[LogFile, int] | None:
-    """Open the file in which the last `count` lines of the log's own files begin, and tell the offset; `None` when there is none yet."""
+    """Open the file in which the last `count` lines of the log's own files begin.
+
+    Tell the offset; `None` when there is none yet.
+    """
     file = _open_last(path)
     if file is None:
         return None
@@ -113,14 +123,18 @@ def _open_last(path: str) -> LogFile | None:
 
 
 def open_next(path: str, current: LogFile, cursor: Cursor) -> LogFile | None:
-    """Open the file that was begun after `current`, which has lost its name and is read to its end; `None` if there is none yet.
+    """Open the file that was begun after `current`.
+
+    Has lost its name and is read to its end; `None` if there is none yet.
 
     Raises `CursorGoneError` when files in between are deleted already.
     """
     while True:
         with closed_on_error(open_active(path)) as active:
             try:
-                found = _sealed_after(path, current, cursor) or _rotated_after(path, current, cursor)
+                found = _sealed_after(path, current, cursor) or _rotated_after(
+                    path, current, cursor
+                )
             except FileNotFoundError:  # renamed between listing and opening
                 _close(active)
                 continue
@@ -140,7 +154,9 @@ def open_next(path: str, current: LogFile, cursor: Cursor) -> LogFile | None:
 def _sealed_after(path: str, current: LogFile, cursor: Cursor) -> LogFile | None:
     end = current.end
     for segment in list_segments(path):
-        is_in_its_place = segment.start == current.start and not (segment.end == end and _is_sealed_as(segment, current))
+        is_in_its_place = segment.start == current.start and not (
+            segment.end == end and _is_sealed_as(segment, current)
+        )
         if segment.start == end or is_in_its_place:
             return open_sealed(segment)
         if segment.start > end:
@@ -150,15 +166,20 @@ def _sealed_after(path: str, current: LogFile, cursor: Cursor) -> LogFile | None
 
 
 def _is_sealed_as(segment: Segment, current: LogFile) -> bool:
-    """Whether a segment with the stretch of `current` is that file itself, and not one that was begun when that was removed.
+    """Whether a segment with the stretch of `current` is that file itself.
 
-    Once it was compressed, its bytes tell; where it cannot be unpacked there is nothing to go on with anyway.
+    Not one that was begun when that was removed.
+
+    Once it was compressed, its bytes tell; where it cannot be unpacked there is nothing to go on
+    with anyway.
     """
     if current.is_sealed:
         return True  # both names say the same
     try:
         with contextlib.closing(open_sealed(segment)) as sealed:
-            return sealed.is_same(current) or (segment.compression is not None and sealed.has_bytes_of(current))
+            return sealed.is_same(current) or (
+                segment.compression is not None and sealed.has_bytes_of(current)
+            )
     except (CorruptSegmentError, ImportError):
         return True
 
@@ -173,7 +194,10 @@ def _rotated_after(path: str, current: LogFile, cursor: Cursor) -> LogFile | Non
 
 
 def _place_of(current: LogFile, cursor: Cursor, rotated: list[Rotated]) -> int:
-    """Return the index of a file among those that were rotated away; where it is not, of the last that was written before it."""
+    """Return the index of a file among those that were rotated away.
+
+    Where it is not, of the last that was written before it.
+    """
     for index, file in enumerate(rotated):
         if current.is_same(file):
             return index
@@ -186,7 +210,10 @@ def _place_of(current: LogFile, cursor: Cursor, rotated: list[Rotated]) -> int:
 
 @functools.lru_cache(maxsize=128)
 def _is_packed_in(rotated: Rotated, cursor: Cursor) -> bool:
-    """Whether a compressed file holds a cursor; unpacked once, for who waits asks at every look. Written anew, it has another time."""
+    """Whether a compressed file holds a cursor; unpacked once, for who waits asks at every look.
+
+    Written anew, it has another time.
+    """
     return _is_held_by(rotated, cursor)
 
 
@@ -197,7 +224,10 @@ def _is_held_by(rotated: Rotated, cursor: Cursor) -> bool:
 
 
 def _holding(rotated: Rotated, cursor: Cursor) -> LogFile | None:
-    """Open a file that was rotated away if it holds a cursor; one that cannot be unpacked holds none."""
+    """Open a file that was rotated away if it holds a cursor.
+
+    One that cannot be unpacked holds none.
+    """
     try:
         return _if_it_holds(cursor, open_rotated(rotated, cursor.start))
     except CorruptSegmentError:
@@ -218,7 +248,8 @@ def _if_it_holds(cursor: Cursor, file: LogFile) -> LogFile | None:
 def open_copy(path: str, cursor: Cursor, since_ns: int) -> LogFile | None:
     """Open the copy that was made of a file before it was cut to nothing in place, as logrotate's `copytruncate` does.
 
-    It was last written to in the second of `since_ns` or later: compression may cut its time to seconds.
+    It was last written to in the second of `since_ns` or later: compression may cut its time to
+    seconds.
     """
     while True:
         try:
@@ -228,7 +259,10 @@ def open_copy(path: str, cursor: Cursor, since_ns: int) -> LogFile | None:
 
 
 def open_holder(path: str, cursor: Cursor) -> tuple[LogFile, int]:
-    """Open the file that holds a stored cursor's place, and return it with the offset in it; `CursorGoneError` if there is none."""
+    """Open the file that holds a stored cursor's place, and return it with the offset in it.
+
+    `CursorGoneError` if there is none.
+    """
     while True:
         before = _names(path)
         try:
@@ -238,7 +272,9 @@ def open_holder(path: str, cursor: Cursor) -> tuple[LogFile, int]:
         if found:
             return found
         if _names(path) == before:
-            raise CursorGoneError(path, str(cursor), "no file that is left holds the record in front of it")
+            raise CursorGoneError(
+                path, str(cursor), "no file that is left holds the record in front of it"
+            )
 
 
 def _names(path: str) -> tuple[object, ...]:
@@ -268,8 +304,9 @@ def _holder(path: str, cursor: Cursor) -> tuple[LogFile, int] | None:
 def _it_or_its_copy(path: str, cursor: Cursor, file: LogFile) -> LogFile:
     """Return a file that holds a cursor, or the copy that was made of it before it was cut in place, and close the other.
 
-    The lines behind a cut may be the same as those in front of it, so what fits by its last line only gives way to what fits by all
-    of its bytes; unless that is what the file was before a repair.
+    The lines behind a cut may be the same as those in front of it, so what fits by its last line
+    only gives way to what fits by all of its bytes; unless that is what the file was before a
+    repair.
     """
     with closed_on_error(file):
         copy = None if file.has_content_of(cursor) else _rotated_twin(path, cursor, is_cut=True)
@@ -291,21 +328,32 @@ def _rotated_original(path: str, cursor: Cursor) -> LogFile | None:
 
 
 def _rotated_twin(path: str, cursor: Cursor, *, is_cut: bool, since_ns: int = 0) -> LogFile | None:
-    """Open what has the content of a cursor's file in another: it was compressed, or copied before it was cut (`is_cut`).
+    """Open what has the content of a cursor's file in another.
+
+    It was compressed, or copied before it was cut (`is_cut`).
 
     Raises `CursorGoneError` where several have it: which of them is the one cannot be known.
     """
     since_s = since_ns // _SECOND_NS
-    others = [rotated for rotated in list_rotated(path) if (rotated.is_compressed or is_cut) and rotated.mtime_ns // _SECOND_NS >= since_s]
+    others = [
+        rotated
+        for rotated in list_rotated(path)
+        if (rotated.is_compressed or is_cut) and rotated.mtime_ns // _SECOND_NS >= since_s
+    ]
     twins = [rotated for rotated in others if _is_held_by(rotated, cursor)]
     if len(twins) > 1:
         names = ", ".join(os.path.basename(twin.path) for twin in twins)
-        raise CursorGoneError(path, str(cursor), f"several files hold the same in front of it ({names})")
+        raise CursorGoneError(
+            path, str(cursor), f"several files hold the same in front of it ({names})"
+        )
     return open_rotated(twins[0], cursor.start) if twins else None
 
 
 def _beginning_at(path: str, place: int) -> tuple[LogFile, int] | None:
-    """Return the file that begins at a place of the stream: a cursor at the end of a segment that is deleted has missed nothing."""
+    """Return the file that begins at a place of the stream.
+
+    A cursor at the end of a segment that is deleted has missed nothing.
+    """
     if not place:
         return None
     for segment in list_segments(path):

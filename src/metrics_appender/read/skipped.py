@@ -19,8 +19,9 @@ class SkippedLines:
         >>> skipped.count, skipped.first
         (0, None)
 
-    `count` is how many whole lines were no JSON object, `first` the error of the first of them, which names its
-    file, line number and byte offset. It is filled while the reading goes on, and may be used for several.
+    `count` is how many whole lines were no JSON object, `first` the error of the first of them,
+    which names its file, line number and byte offset. It is filled while the reading goes on, and
+    may be used for several.
     """
 
     def __init__(self) -> None:
@@ -29,7 +30,10 @@ class SkippedLines:
         self.first: CorruptLineError | None = None
 
     def add(self, other: SkippedLines, *, are_earlier: bool) -> None:
-        """Count what another one has collected; `are_earlier` where it stands before what was counted here."""
+        """Count what another one has collected.
+
+        `are_earlier` where it stands before what was counted here.
+        """
         self.count += other.count
         if other.first is not None and (self.first is None or are_earlier):
             self.first = other.first
@@ -53,7 +57,9 @@ def collector(on_error: OnError) -> SkippedLines | None:
         return None
     if on_error == "skip":
         return SkippedLines()
-    raise InvalidRecordError((Fault("on_error", show(on_error), "pass 'raise', 'skip' or a SkippedLines()"),), outcome="")
+    raise InvalidRecordError(
+        (Fault("on_error", show(on_error), "pass 'raise', 'skip' or a SkippedLines()"),), outcome=""
+    )
 
 
 def tell(skipped: SkippedLines | None, on_error: Any) -> None:

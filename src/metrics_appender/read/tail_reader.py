@@ -1,4 +1,7 @@
-"""A reader's way through one file of a log: whole lines from a place on, with an eye on what it has read already."""
+"""A reader's way through one file of a log.
+
+Whole lines from a place on, with an eye on what it has read already.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,10 @@ class Passage:
         return self._trail.start + self._trail.offset
 
     def has_cursor(self) -> bool:
-        """Whether a cursor of this place would find it again: something tells the file from others."""
+        """Whether a cursor of this place would find it again.
+
+        Something tells the file from others.
+        """
         return bool(self.place or self.file.generation or self.file.is_final)
 
     def cursor(self) -> Cursor:
@@ -49,11 +55,15 @@ class Passage:
         self._trail.advance(line)
 
     def take_lines(self) -> list[bytes]:
-        """Return the whole lines that come next, each with its newline; none where there are none yet."""
+        """Return the whole lines that come next, each with its newline.
+
+        None where there are none yet.
+        """
         step = _BLOCK_BYTES
         while True:
-            # What was passed last is read again, for it may be another's by now, and the head first: where the guard still stands behind
-            # that, the head is of the same file. What is final stays as it is.
+            # What was passed last is read again, for it may be another's by now, and the head
+            # first: where the guard still stands behind that, the head is of the same file. What is
+            # final stays as it is.
             read_at, is_final = self.file.source.read_at, self.file.is_final
             guard = b"" if is_final else self._trail.guard
             head = b"" if is_final else self._trail.read_head(read_at)
@@ -75,22 +85,35 @@ class Passage:
 
     def _trail_from(self, offset: int) -> Trail:
         file = self.file
-        return Trail(file.source.read_at, offset, start=file.start, inode=file.inode, generation=file.generation)
+        return Trail(
+            file.source.read_at,
+            offset,
+            start=file.start,
+            inode=file.inode,
+            generation=file.generation,
+        )
 
     def _settle(self) -> bool:
-        """Go where the reading goes on after what was read has changed; whether that is known yet."""
+        """Go where the reading goes on after what was read has changed.
+
+        Whether that is known yet.
+        """
         passed = self.cursor()
         standing = self._trail.settle(self.file.source.read_at)
         if standing == "same" and self.offset == passed.offset:
             return True
-        # Some lines were taken back, or the file was cut and begins with the same lines again: then its copy has all of them.
+        # Some lines were taken back, or the file was cut and begins with the same lines again: then
+        # its copy has all of them.
         if self._go_to_copy(passed, since_ns=0 if standing == "replaced" else self.file.mtime_ns):
             return True
         self._has_copy = standing == "same"
         return self._begin_again() if standing == "replaced" else standing == "same"
 
     def _go_to_copy(self, passed: Cursor, since_ns: int) -> bool:
-        """The file was cut to nothing in place: what stood behind this place is in the copy that was made before, if one was."""
+        """The file was cut to nothing in place.
+
+        What stood behind this place is in the copy that was made before, if one was.
+        """
         copy = self._open_copy(passed, since_ns) if self._has_copy else None
         if copy is None:
             return False

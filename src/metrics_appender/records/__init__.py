@@ -2,4 +2,10 @@
 
 from .metrics import FidelityMetric, OutcomeMetric, PerformanceMetric, PromotionEvent, RollbackEvent
 
-__all__ = ["FidelityMetric", "OutcomeMetric", "PerformanceMetric", "PromotionEvent", "RollbackEvent"]
+__all__ = [
+    "FidelityMetric",
+    "OutcomeMetric",
+    "PerformanceMetric",
+    "PromotionEvent",
+    "RollbackEvent",
+]

@@ -1,4 +1,7 @@
-"""The typed methods, one for each kind of record: what is passed becomes a line for the skill's file."""
+"""The typed methods, one for each kind of record.
+
+What is passed becomes a line for the skill's file.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,12 @@ from . import metrics, naming
 
 
 class TypedMethods:
-    """Checks what is passed, makes the line of it, and leaves what is done with the line to `_hand_in`.
+    """Checks what is passed, makes the line of it.
 
-    So the appender that returns when the line is durable and the one that is awaited share names, parameters,
-    checks and docstrings.
+    Leaves what is done with the line to `_hand_in`.
+
+    So the appender that returns when the line is durable and the one that is awaited share names,
+    parameters, checks and docstrings.
     """
 
     def __init__(self) -> None:
@@ -19,7 +24,10 @@ class TypedMethods:
         self.tokens = metrics.EventTokens()
 
     def _hand_in(self, skill_name: str, suffix: str, line: bytes) -> None:
-        """Do with a line what the appender is for; it is for the file that is named by the skill and the suffix."""
+        """Do with a line what the appender is for.
+
+        It is for the file that is named by the skill and the suffix.
+        """
         raise NotImplementedError
 
     def append_performance_metric(
@@ -65,7 +73,9 @@ class TypedMethods:
         agent: str,
         timestamp: float | None = None,
     ) -> None:
-        """Append what one execution decided and whether that was right; `confidence` is from 0 to 1.
+        """Append what one execution decided and whether that was right.
+
+        `confidence` is from 0 to 1.
 
         To `{skill_name}_outcomes.json`.
         """
@@ -97,9 +107,12 @@ class TypedMethods:
         agent: str,
         timestamp: float | None = None,
     ) -> None:
-        """Append how closely one execution kept to its skill's patterns; `pattern_fidelity` is from 0 to 1.
+        """Append how closely one execution kept to its skill's patterns.
 
-        To `{skill_name}_fidelity.json`. `patterns_detail` says of each pattern whether it was followed.
+        `pattern_fidelity` is from 0 to 1.
+
+        To `{skill_name}_fidelity.json`. `patterns_detail` says of each pattern whether it was
+        followed.
         """
         line = metrics.encode_metric(
             metrics.FidelityMetric,
@@ -130,8 +143,8 @@ class TypedMethods:
     ) -> None:
         """Append that a skill was promoted, by whom and why, with an `event_id` of its own.
 
-        To `{skill_name}_promotion_log.json`. `automated_checks` may hold what JSON can, and datetimes, paths, UUIDs,
-        enums, dataclasses and NumPy scalars.
+        To `{skill_name}_promotion_log.json`. `automated_checks` may hold what JSON can, and
+        datetimes, paths, UUIDs, enums, dataclasses and NumPy scalars.
         """
         line = metrics.encode_event(
             metrics.PromotionEvent,
@@ -161,7 +174,9 @@ class TypedMethods:
         automated: bool = True,
         timestamp: float | None = None,
     ) -> None:
-        """Append that a skill was rolled back, and which metric triggered it, with an `event_id` of its own.
+        """Append that a skill was rolled back.
+
+        Which metric triggered it, with an `event_id` of its own.
 
         To `{skill_name}_promotion_log.json`, the file of the promotions.
         """

@@ -1,6 +1,7 @@
 """What a record is: the five kinds, their fields in order, their checks, and their lines."""
 
-# Annotations are not postponed here, as they are elsewhere: msgspec would evaluate their texts, which takes longer.
+# Annotations are not postponed here, as they are elsewhere: msgspec would evaluate their texts,
+# which takes longer.
 
 import functools
 import itertools
@@ -16,7 +17,9 @@ from msgspec import Meta, Struct
 from ..errors import Fault, InvalidRecordError, show
 from . import naming, ndjson
 
-LAST_SECOND: Final = 253402300799.0  # 9999-12-31T23:59:59Z, the last that ISO 8601 writes in four digits of year
+LAST_SECOND: Final = (
+    253402300799.0  # 9999-12-31T23:59:59Z, the last that ISO 8601 writes in four digits of year
+)
 _MICROSECONDS: Final = 1_000_000
 _LARGEST: Final = 1.7976931348623157e308
 
@@ -33,14 +36,16 @@ _REMEDIES: Final[dict[Any, str]] = {
     Count: "pass a whole number (int) of 0 or more",
     Amount | None: "pass a finite number of 0 or more, or None",
     Fraction: "pass a number from 0 to 1",
-    Timestamp | None: "pass seconds since the epoch as a finite number of 0 or more, before the year 10000",
+    Timestamp
+    | None: "pass seconds since the epoch as a finite number of 0 or more, before the year 10000",
     dict[str, bool]: "pass a dict of text keys with True or False",
     dict[str, Any]: "pass a dict of text keys with values that JSON can hold",
 }
 
 
-# The fields stand in the order of the file. Who makes a record leaves out the time, for the present, and never fills in what is
-# made of other fields: `timestamp_iso`, `event_id` and the marker.
+# The fields stand in the order of the file. Who makes a record leaves out the time, for the
+# present, and never fills in what is made of other fields: `timestamp_iso`, `event_id` and the
+# marker.
 
 
 class PerformanceMetric(Struct, frozen=True, kw_only=True):
@@ -132,8 +137,8 @@ _SUFFIXES: Final[dict[type[Struct], str]] = {
 _ID_PREFIXES: Final[dict[type[Struct], str]] = {PromotionEvent: "promo", RollbackEvent: "rollback"}
 _MADE: Final = frozenset({"timestamp_iso", "event_id", "metric_type", "event_type"})
 
-# msgspec builds what it knows of a struct at its first use, and crashes when two threads do so at once (seen with 0.22):
-# the first use is here, while this module is imported.
+# msgspec builds what it knows of a struct at its first use, and crashes when two threads do so at
+# once (seen with 0.22): the first use is here, while this module is imported.
 for _kind in _SUFFIXES:
     try:
         msgspec.convert({}, _kind)
@@ -141,7 +146,12 @@ for _kind in _SUFFIXES:
         pass
 # msgspec works the types out anew at each call, and cannot while the interpreter ends.
 _FIELDS: Final = {
-    kind: [(field.name, field.type) for field in msgspec.structs.fields(kind) if field.name not in _MADE] for kind in _SUFFIXES
+    kind: [
+        (field.name, field.type)
+        for field in msgspec.structs.fields(kind)
+        if field.name not in _MADE
+    ]
+    for kind in _SUFFIXES
 }
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -150,13 +160,17 @@ _PLAIN_NUMBERS: Final = frozenset({int, float})
 
 
 def encode_metric(kind: type[Struct], suffix: str, fields: dict[str, Any]) -> bytes:
-    """Check a metric's fields and return its line; `timestamp_iso` is filled in, and `timestamp` when it is None.
+    """Check a metric's fields and return its line.
+
+    `timestamp_iso` is filled in, and `timestamp` when it is None.
 
     Raises `InvalidRecordError`, naming every wrong field.
     """
     if fields["timestamp"] is None:
         fields["timestamp"] = time.time()
-    if type(fields["timestamp"]) in _PLAIN_NUMBERS:  # a NumPy scalar would be reckoned with in its own precision, with warnings
+    if (
+        type(fields["timestamp"]) in _PLAIN_NUMBERS
+    ):  # a NumPy scalar would be reckoned with in its own precision, with warnings
         try:
             fields["timestamp_iso"] = iso_utc(fields["timestamp"])
             return _encode(_convert(fields, kind)) + b"\n"
@@ -165,8 +179,13 @@ def encode_metric(kind: type[Struct], suffix: str, fields: dict[str, Any]) -> by
     return _encode(_mended(kind, suffix, fields)) + b"\n"
 
 
-def encode_event(kind: type[Struct], suffix: str, fields: dict[str, Any], prefix: str, token: str) -> bytes:
-    """Check an event's fields and return its line; the same as `encode_metric`, with an `event_id` made."""
+def encode_event(
+    kind: type[Struct], suffix: str, fields: dict[str, Any], prefix: str, token: str
+) -> bytes:
+    """Check an event's fields and return its line.
+
+    The same as `encode_metric`, with an `event_id` made.
+    """
     if fields["timestamp"] is None:
         fields["timestamp"] = time.time()
     fields["event_id"] = fields["timestamp_iso"] = ""
@@ -187,7 +206,9 @@ class FiledLine(NamedTuple):
 
 
 def encode_record(record: Record, tokens: "EventTokens") -> FiledLine:
-    """Check a record of any kind; `timestamp_iso` and `event_id` are made, whatever it holds of them.
+    """Check a record of any kind.
+
+    `timestamp_iso` and `event_id` are made, whatever it holds of them.
 
     Raises `InvalidRecordError`, naming every wrong field.
     """
@@ -198,7 +219,11 @@ def encode_record(record: Record, tokens: "EventTokens") -> FiledLine:
         raise InvalidRecordError((Fault("record", show(record), remedy),))
     fields = {name: getattr(record, name) for name in kind.__struct_fields__ if name not in _MADE}
     prefix = _ID_PREFIXES.get(kind)
-    line = encode_event(kind, suffix, fields, prefix, tokens.take()) if prefix else encode_metric(kind, suffix, fields)
+    line = (
+        encode_event(kind, suffix, fields, prefix, tokens.take())
+        if prefix
+        else encode_metric(kind, suffix, fields)
+    )
     return FiledLine(naming.file_name(fields["skill_name"], suffix), line)
 
 
@@ -216,7 +241,10 @@ def by_file(lines: Iterable[FiledLine]) -> dict[str, list[bytes]]:
 
 
 def _mended(kind: type[Struct], suffix: str, fields: dict[str, Any]) -> Struct:
-    """Return the checked record with every value in its own plain type; raise with every fault there is."""
+    """Return the checked record with every value in its own plain type.
+
+    Raise with every fault there is.
+    """
     faults: list[Fault] = []
     for name, expected in _FIELDS[kind]:
         fields[name] = _checked(name, expected, fields[name], faults)
@@ -235,7 +263,12 @@ def _checked(name: str, kind: Any, value: Any, faults: list[Fault]) -> Any:
         return _checked_object(name, value, faults)
     value = _unwrapped(value)
     try:
-        if kind == Count and isinstance(value, float | Decimal) and float(value).is_integer() and value == int(value):
+        if (
+            kind == Count
+            and isinstance(value, float | Decimal)
+            and float(value).is_integer()
+            and value == int(value)
+        ):
             value = int(value)
         value = _convert(value, kind)
         _encode(value)  # refuses lone surrogates
@@ -254,7 +287,11 @@ def _checked_object(name: str, value: Any, faults: list[Fault]) -> Any:
         if len(faults) == count:
             _encode(value)
     except RecursionError:
-        faults.append(Fault(name, type(value).__name__, "nested too deeply, or in itself; pass a flatter dict"))
+        faults.append(
+            Fault(
+                name, type(value).__name__, "nested too deeply, or in itself; pass a flatter dict"
+            )
+        )
     if len(faults) == count and not isinstance(value, dict):
         faults.append(Fault(name, show(value), _REMEDIES[dict[str, Any]]))
     return value
@@ -263,7 +300,9 @@ def _checked_object(name: str, value: Any, faults: list[Fault]) -> Any:
 def _unwrapped(value: Any) -> Any:
     """Unwrap NumPy scalars, within a dict too."""
     if isinstance(value, Mapping):
-        return {ndjson.unwrap_scalar(key): ndjson.unwrap_scalar(item) for key, item in value.items()}
+        return {
+            ndjson.unwrap_scalar(key): ndjson.unwrap_scalar(item) for key, item in value.items()
+        }
     return ndjson.unwrap_scalar(value)
 
 
@@ -290,8 +329,8 @@ def _iso_second(second: int) -> str:
 class EventTokens:
     """Eight hex digits that differ from call to call, in every thread and in every child of fork.
 
-    Counted on from a random start: within a process no two are equal, and two processes are a thousand
-    times less likely to meet than if each token were drawn by itself.
+    Counted on from a random start: within a process no two are equal, and two processes are a
+    thousand times less likely to meet than if each token were drawn by itself.
     """
 
     __slots__ = ("_count", "_pid")

@@ -49,7 +49,10 @@ def check_file_name(filename: str) -> str:
 
 
 def plain_text(value: Any) -> Any:
-    """Return a text as `str` itself, for a subclass joins in its own way: markupsafe's escapes what it meets. Anything else stays."""
+    """Return a text as `str` itself, for a subclass joins in its own way.
+
+    Markupsafe's escapes what it meets. Anything else stays.
+    """
     return str.__str__(value) if isinstance(value, str) else value
 
 
@@ -75,7 +78,10 @@ def _reason_against(name: Any, suffix: str) -> str:
 
 
 def absolute_path(field: str, path: str | os.PathLike[str]) -> str:
-    """Return a path as absolute text, bytes too as the system means them; raise `InvalidRecordError` where it can name no file."""
+    """Return a path as absolute text, bytes too as the system means them.
+
+    Raise `InvalidRecordError` where it can name no file.
+    """
     try:
         text = str.__str__(os.fsdecode(path))
         is_sound = b"\0" not in os.fsencode(text)
@@ -83,7 +89,13 @@ def absolute_path(field: str, path: str | os.PathLike[str]) -> str:
         is_sound = False
     if not is_sound:
         raise InvalidRecordError(
-            (Fault(field, show(path), "pass a path, as text or as os.PathLike, of characters that a file name can have"),)
+            (
+                Fault(
+                    field,
+                    show(path),
+                    "pass a path, as text or as os.PathLike, of characters that a file name can have",
+                ),
+            )
         )
     return os.path.abspath(text)
 
@@ -92,8 +104,8 @@ def default_directory(environ: Mapping[str, str] = os.environ) -> str:
     """Return where metrics are kept when no directory is told, as an absolute path.
 
     `$METRICS_APPENDER_DIR` if it is set; else, below the working directory,
-    `modules/infrastructure/wre_core/recursive_improvement/metrics` where its first three folders are there,
-    `recursive_improvement/metrics` where they are not.
+    `modules/infrastructure/wre_core/recursive_improvement/metrics` where its first three folders
+    are there, `recursive_improvement/metrics` where they are not.
     """
     chosen = environ.get(ENVIRONMENT_VARIABLE)
     if not chosen:

@@ -1,7 +1,8 @@
 """One JSON object and one line of a file: encode, decode, and what JSON can hold.
 
-The format is NDJSON (https://github.com/ndjson/ndjson-spec): a JSON text (RFC 8259) a line, UTF-8, each line
-ended by a newline. A newline within a text is written as `\\n`, so a line of the file is always a record.
+The format is NDJSON (https://github.com/ndjson/ndjson-spec): a JSON text (RFC 8259) a line, UTF-8,
+each line ended by a newline. A newline within a text is written as `\\n`, so a line of the file is
+always a record.
 """
 
 from __future__ import annotations
@@ -36,8 +37,9 @@ _SCALARS: Final = frozenset({str, int, bool, NoneType})
 def encode_line(record: Mapping[str, Any]) -> bytes:
     """Encode a JSON object as one line, its newline included.
 
-    What is written is what will be read: keys are strings, numbers are finite, and nothing is turned into a
-    string by guess. Beside JSON's own types it takes what has one plain meaning in JSON: see `plain`.
+    What is written is what will be read: keys are strings, numbers are finite, and nothing is
+    turned into a string by guess. Beside JSON's own types it takes what has one plain meaning in
+    JSON: see `plain`.
 
         >>> encode_line({"score": 0.5, "who": "Zoë"}).decode()
         '{"score":0.5,"who":"Zoë"}\\n'
@@ -64,9 +66,12 @@ class Block(NamedTuple):
 
 
 def encode_blocks(records: Iterable[Mapping[str, Any]], most_bytes: int) -> Iterator[Block]:
-    """Yield the lines of many records in blocks of so many bytes, or a little more; an error names the record by its place.
+    """Yield the lines of many records in blocks of so many bytes, or a little more.
 
-    Each is encoded before the next is asked for: a generator may fill one dict anew for every record.
+    An error names the record by its place.
+
+    Each is encoded before the next is asked for: a generator may fill one dict anew for every
+    record.
     """
     if type(records) is list or type(records) is tuple:  # whose items are all there
         return _encode_batches(records, most_bytes)
@@ -83,7 +88,9 @@ def _encode_batches(records: Iterable[Mapping[str, Any]], most_bytes: int) -> It
         encoded.append(lines)
         count += len(batch)
         size += len(lines)
-        at_once = min(_BATCH_RECORDS, most_bytes * len(batch) // len(lines) or 1)  # fewer of large ones
+        at_once = min(
+            _BATCH_RECORDS, most_bytes * len(batch) // len(lines) or 1
+        )  # fewer of large ones
         if size >= most_bytes:
             yield Block(b"".join(encoded), count)
             encoded, start, count, size = [], start + count, 0, 0
@@ -132,12 +139,16 @@ def encode_each(records: Iterable[_T], encode: Callable[[_T], _U], start: int = 
         try:
             encoded = encode(record)
         except InvalidRecordError as error:
-            faults = tuple(fault._replace(field=f"records[{number}]: {fault.field}") for fault in error.faults)
+            faults = tuple(
+                fault._replace(field=f"records[{number}]: {fault.field}") for fault in error.faults
+            )
             raise InvalidRecordError(faults) from None
         yield encoded
 
 
-def chunked(items: Iterable[_T], most_bytes: int, size_of: Callable[[_T], int]) -> Iterator[list[_T]]:
+def chunked(
+    items: Iterable[_T], most_bytes: int, size_of: Callable[[_T], int]
+) -> Iterator[list[_T]]:
     """Yield runs of items that hold up to so many bytes, or one item that holds more."""
     chunk: list[_T] = []
     total = 0
@@ -167,7 +178,10 @@ def decode_line(line: bytes) -> dict[str, Any]:
 
 
 def _decode_by_the_book(line: bytes) -> dict[str, Any]:
-    """Judge a line that the fast decoder refused: it refuses some JSON too (1e400, escaped lone surrogates, what is nested deeply)."""
+    """Judge a line that the fast decoder refused.
+
+    It refuses some JSON too (1e400, escaped lone surrogates, what is nested deeply).
+    """
     text = line.decode(errors="replace")
     try:
         record = nested_json.decode(line.decode())
@@ -184,11 +198,21 @@ def _decode_by_the_book(line: bytes) -> dict[str, Any]:
 
 def _place_of_constant(text: str) -> int:
     """Return where the first of what only Python takes for JSON stands, 0 where none does."""
-    return next((found.start() for found in re.finditer(r'"(?:[^"\\]|\\.)*"|(NaN|-?Infinity)', text) if found[1]), 0)
+    return next(
+        (
+            found.start()
+            for found in re.finditer(r'"(?:[^"\\]|\\.)*"|(NaN|-?Infinity)', text)
+            if found[1]
+        ),
+        0,
+    )
 
 
 def _is_plain_object(record: dict[Any, Any]) -> bool:
-    """Whether the encoder will write this dict as it stands: one loop, for it is on the way of every append."""
+    """Whether the encoder will write this dict as it stands.
+
+    One loop, for it is on the way of every append.
+    """
     for key, value in record.items():
         if type(key) is not str:
             return False
@@ -207,7 +231,9 @@ def _is_plain_container(value: Any, kind: type) -> bool:
     if kind is dict:
         return _is_plain_object(value)
     return kind is list and all(
-        type(item) in _SCALARS or (math.isfinite(item) if type(item) is float else _is_plain_container(item, type(item))) for item in value
+        type(item) in _SCALARS
+        or (math.isfinite(item) if type(item) is float else _is_plain_container(item, type(item)))
+        for item in value
     )
 
 
@@ -219,17 +245,29 @@ def _encode_closely(record: Mapping[str, Any]) -> bytes:
         if not faults and isinstance(result, dict):
             return _encode(result)
     except RecursionError:  # of `plain`, or of the encoder, which may not go as deep
-        faults = [Fault("record", type(record).__name__, "nested too deeply, or in itself; pass a flatter object")]
-    raise InvalidRecordError(tuple(faults or [Fault("record", show(record), "pass a JSON object, as a dict with text keys")]))
+        faults = [
+            Fault(
+                "record",
+                type(record).__name__,
+                "nested too deeply, or in itself; pass a flatter object",
+            )
+        ]
+    raise InvalidRecordError(
+        tuple(
+            faults
+            or [Fault("record", show(record), "pass a JSON object, as a dict with text keys")]
+        )
+    )
 
 
 def plain(value: Any, place: str, faults: list[Fault]) -> Any:
     """Return a value in JSON's own types; what cannot be is added to `faults` with its place.
 
-    Taken beside `dict` with text keys, `list`, `str`, `int`, `float`, `bool` and `None`: tuples and other
-    mappings, NumPy scalars, and what has one text form that is read back without guessing: `datetime`, `date`
-    and `time` (ISO 8601), paths, UUIDs; enums (by value), dataclasses and msgspec structs (by their fields).
-    Refused: NaN and infinities, text with lone surrogates, bytes, sets, decimals, arrays, any other object.
+    Taken beside `dict` with text keys, `list`, `str`, `int`, `float`, `bool` and `None`: tuples and
+    other mappings, NumPy scalars, and what has one text form that is read back without guessing:
+    `datetime`, `date` and `time` (ISO 8601), paths, UUIDs; enums (by value), dataclasses and
+    msgspec structs (by their fields). Refused: NaN and infinities, text with lone surrogates,
+    bytes, sets, decimals, arrays, any other object.
     """
     kind = type(value)
     if kind in _SCALARS or kind is float:
@@ -238,16 +276,27 @@ def plain(value: Any, place: str, faults: list[Fault]) -> Any:
     if kind is list:
         return [plain(item, f"{place}[{index}]", faults) for index, item in enumerate(value)]
     if kind is dict:
-        return {_plain_key(key, place, faults): plain(item, f"{place}.{key}", faults) for key, item in value.items()}
+        return {
+            _plain_key(key, place, faults): plain(item, f"{place}.{key}", faults)
+            for key, item in value.items()
+        }
     for meaning in _MEANINGS:
         found = meaning(value)
         if found is not None:
             return plain(found[0], place, faults)
-    return _refuse(value, place, "JSON cannot hold it; convert it to text, a number, a list or a dict yourself", faults)
+    return _refuse(
+        value,
+        place,
+        "JSON cannot hold it; convert it to text, a number, a list or a dict yourself",
+        faults,
+    )
 
 
 def _reason_against(scalar: Any) -> str:
-    """Return why JSON in UTF-8 cannot hold a `str`, `int`, `float`, `bool` or `None`; nothing when it can."""
+    """Return why JSON in UTF-8 cannot hold a `str`, `int`, `float`, `bool` or `None`.
+
+    Nothing when it can.
+    """
     if type(scalar) is str and not is_text(scalar):
         return "it holds lone surrogates, which UTF-8 cannot; pass whole characters"
     if type(scalar) is float and not math.isfinite(scalar):
@@ -267,7 +316,9 @@ def _is_readable(number: int) -> bool:
 
 def unwrap_scalar(value: Any) -> Any:
     """Return the plain value inside a NumPy scalar, or inside a subclass of `str`, `int` or `float`; else as it is."""
-    if any(base.__name__ == "generic" and base.__module__ == "numpy" for base in type(value).__mro__):
+    if any(
+        base.__name__ == "generic" and base.__module__ == "numpy" for base in type(value).__mro__
+    ):
         return _unwrap_numpy(value)
     # The value itself, past any __str__ or __int__ of a subclass.
     if isinstance(value, str):
@@ -283,7 +334,8 @@ def _unwrap_numpy(value: Any) -> Any:
     if value.dtype.kind == "f":
         return float(value)  # the item() of a long double is a long double
     found = value.item()
-    # Spans and instants that Python has no type for come as bare integers of their unit, "not a time" as None.
+    # Spans and instants that Python has no type for come as bare integers of their unit, "not a
+    # time" as None.
     is_guess = value.dtype.kind in "mM" and (found is None or isinstance(found, int))
     return value if is_guess or value.dtype.kind == "c" else found
 
@@ -305,7 +357,13 @@ def _plain_key(key: object, place: str, faults: list[Fault]) -> str:
     key = unwrap_scalar(key)
     if type(key) is str and is_text(key):
         return key
-    faults.append(Fault(f"a key of {place}", show(key), "the keys of a JSON object are text; convert it yourself"))
+    faults.append(
+        Fault(
+            f"a key of {place}",
+            show(key),
+            "the keys of a JSON object are text; convert it yourself",
+        )
+    )
     return ""
 
 
@@ -351,4 +409,10 @@ def _of_container(value: Any) -> tuple[Any] | None:
     return (list(value),) if isinstance(value, list | tuple) else None
 
 
-_MEANINGS: Final[tuple[Callable[[Any], tuple[Any] | None], ...]] = (_of_enum, _of_scalar, _of_text, _of_fields, _of_container)
+_MEANINGS: Final[tuple[Callable[[Any], tuple[Any] | None], ...]] = (
+    _of_enum,
+    _of_scalar,
+    _of_text,
+    _of_fields,
+    _of_container,
+)

@@ -1,7 +1,9 @@
-"""JSON decoded to whatever depth its text has: where a recursive decoder comes to the end of the stack, without recursion.
+"""JSON decoded to whatever depth its text has.
 
-How deep a decoder goes depends on who calls it, from how deep in its own stack, and under which limit. Whether a line is JSON
-does not.
+Where a recursive decoder comes to the end of the stack, without recursion.
+
+How deep a decoder goes depends on who calls it, from how deep in its own stack, and under which
+limit. Whether a line is JSON does not.
 """
 
 from __future__ import annotations
@@ -13,7 +15,10 @@ _WHITE_SPACE: Final = frozenset(" \t\n\r")
 
 
 def decode(text: str) -> Any:
-    """Return the value that a text is; `json.JSONDecodeError` where it is no JSON, another `ValueError` as in `decode_at`."""
+    """Return the value that a text is.
+
+    `json.JSONDecodeError` where it is no JSON, another `ValueError` as in `decode_at`.
+    """
     try:
         return json.loads(text, parse_constant=_refuse_constant)
     except RecursionError:
@@ -27,8 +32,8 @@ def decode(text: str) -> Any:
 def decode_at(text: str, place: int) -> tuple[Any, int]:
     """Return the value that begins at a place of a text, and where it ends.
 
-    Raises `json.JSONDecodeError` where none does, and another `ValueError` for a constant that only Python takes for JSON, and for an
-    integer of more digits than it converts.
+    Raises `json.JSONDecodeError` where none does, and another `ValueError` for a constant that only
+    Python takes for JSON, and for an integer of more digits than it converts.
     """
     try:
         return _DECODER.raw_decode(text, place)
@@ -51,7 +56,9 @@ def _decode_flat(text: str, place: int) -> tuple[Any, int]:
         if is_open:
             around.append(value)
         else:
-            while around:  # the value goes into what it stands in, and so does that where it ends here
+            while (
+                around
+            ):  # the value goes into what it stands in, and so does that where it ends here
                 outer = around[-1]
                 if isinstance(outer, dict):
                     outer[keys.pop()] = value
@@ -72,7 +79,10 @@ def _decode_flat(text: str, place: int) -> tuple[Any, int]:
 
 
 def _begin_value(text: str, place: int) -> tuple[Any, int, bool]:
-    """Return a value, the place behind what was read of it, and whether it is open: a dict or a list that is still to be filled."""
+    """Return a value, the place behind what was read of it, and whether it is open.
+
+    A dict or a list that is still to be filled.
+    """
     place = _skip_space(text, place)
     value: Any
     if text.startswith("{", place):

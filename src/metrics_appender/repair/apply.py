@@ -1,8 +1,11 @@
-"""Carrying out a plan, stage by stage, each durable before the next begins, so that a crash in between does no harm.
+"""Carrying out a plan, stage by stage, each durable before the next begins.
 
-A line is overwritten in place, where a reader may look at any time and the power may go in the middle. So its first byte becomes
-a mark first, with which no JSON begins, and is put right last: no half of what is written is ever a record. Only then are the
-newlines changed that make lines of it, or join it to a neighbour: each a single byte, and right by itself.
+That a crash in between does no harm.
+
+A line is overwritten in place, where a reader may look at any time and the power may go in the
+middle. So its first byte becomes a mark first, with which no JSON begins, and is put right last: no
+half of what is written is ever a record. Only then are the newlines changed that make lines of it,
+or join it to a neighbour: each a single byte, and right by itself.
 """
 
 from __future__ import annotations
@@ -25,11 +28,14 @@ _BLANK: Final = b" " * _BLANK_BYTES
 
 
 def carry_out(plan: Plan, fd: int, lock: FileLock, active: int) -> None:
-    """Do to the open file `fd` what the plan says; `lock` is held, of the log's active file, which is open to overwrite as `active`.
+    """Do to the open file `fd` what the plan says.
 
-    What is in the way goes to `.torn` first. Objects that move to the end of the log stand there before they are blanked where they were,
-    but without the newline that makes a record of them, and get it last: a crash in between leaves them in `.torn`, and in no
-    file twice. After an error the same holds as after a crash, and the next repair goes on.
+    `lock` is held, of the log's active file, which is open to overwrite as `active`.
+
+    What is in the way goes to `.torn` first. Objects that move to the end of the log stand there
+    before they are blanked where they were, but without the newline that makes a record of them,
+    and get it last: a crash in between leaves them in `.torn`, and in no file twice. After an error
+    the same holds as after a crash, and the next repair goes on.
     """
     if plan.aside:
         recovery.quarantine(fd, plan.aside, lock.path)
@@ -37,13 +43,18 @@ def carry_out(plan: Plan, fd: int, lock: FileLock, active: int) -> None:
     marked = [patch for patch in plan.patches if patch.end > patch.start]
     _write(lock, fd, ((patch.start, MARK) for patch in marked))
     _write(lock, fd, (write for patch in marked for write in _rest_of(patch)))
-    _write(lock, fd, ((patch.start, patch.content[:1] if patch.content else b" ") for patch in marked))
+    _write(
+        lock, fd, ((patch.start, patch.content[:1] if patch.content else b" ") for patch in marked)
+    )
     _write(lock, fd, plan.flips)
     _write(lock, active, _newlines_of(plan.moved, end))
 
 
 def _add_unfinished(moved: list[bytes], lock: FileLock) -> int:
-    """Append objects to the active file, all but the newline behind each of them; return where they begin."""
+    """Append objects to the active file, all but the newline behind each of them.
+
+    Return where they begin.
+    """
     end = calls.size_of(lock.fd)
     if moved:
         if end == 0:

@@ -22,7 +22,10 @@ _SPACE: Final = 0x20
 
 
 class Patch(NamedTuple):
-    """What takes a line's place from `start` to `end`, its newline not included: bytes of that length, spaces for `None`."""
+    """What takes a line's place from `start` to `end`, its newline not included.
+
+    Bytes of that length, spaces for `None`.
+    """
 
     start: int
     end: int
@@ -40,9 +43,10 @@ class Flip(NamedTuple):
 class Plan:
     """What is to be done to one file.
 
-    `aside` are the stretches that go to `.torn` first. `patches` change lines, `flips` make them lines or join them, and are made last.
-    `moved` are the objects that become lines at the end of the log. With `is_cut` nothing is left in the
-    file, and all of it goes aside and is cut off, as a torn tail is.
+    `aside` are the stretches that go to `.torn` first. `patches` change lines, `flips` make them
+    lines or join them, and are made last. `moved` are the objects that become lines at the end of
+    the log. With `is_cut` nothing is left in the file, and all of it goes aside and is cut off, as
+    a torn tail is.
     """
 
     changes: list[Change] = field(default_factory=list)
@@ -57,11 +61,20 @@ class Plan:
         return any(change.action != "left" for change in self.changes)
 
 
-def make_plan(source: Source, found: Iterable[Found], end: int, keep: Collection[FaultKind], *, is_sealed: bool) -> Plan:
-    """Plan for the faults of one file, whose whole lines end at `end`; faults of the kinds in `keep` are left.
+def make_plan(
+    source: Source,
+    found: Iterable[Found],
+    end: int,
+    keep: Collection[FaultKind],
+    *,
+    is_sealed: bool,
+) -> Plan:
+    """Plan for the faults of one file, whose whole lines end at `end`.
 
-    A sealed segment keeps its length: it is not cut, neither behind its last line nor to nothing. What is no more than an empty line
-    then stays.
+    Faults of the kinds in `keep` are left.
+
+    A sealed segment keeps its length: it is not cut, neither behind its last line nor to nothing.
+    What is no more than an empty line then stays.
     """
     plan = Plan()
     blanked: list[LineFault] = []
@@ -71,9 +84,17 @@ def make_plan(source: Source, found: Iterable[Found], end: int, keep: Collection
         elif fault.kind == "torn_tail" and not is_sealed:
             plan.changes.append(Change(fault, "cut"))
         elif is_sealed and source.size == 1:
-            plan.changes.append(Change(fault, "left", "all there is in its segment, which keeps its length"))
+            plan.changes.append(
+                Change(fault, "left", "all there is in its segment, which keeps its length")
+            )
         elif good := [span for span, verdict in pieces if verdict is None or verdict.kind in keep]:
-            _plan_to_split(plan, fault, source.read_at(fault.length, fault.byte_offset), good, is_all=len(good) == len(pieces))
+            _plan_to_split(
+                plan,
+                fault,
+                source.read_at(fault.length, fault.byte_offset),
+                good,
+                is_all=len(good) == len(pieces),
+            )
         else:
             plan.changes.append(Change(fault, "put_aside"))
             plan.aside.append((fault.byte_offset, fault.byte_offset + fault.length + 1))
@@ -87,7 +108,9 @@ def make_plan(source: Source, found: Iterable[Found], end: int, keep: Collection
     return plan
 
 
-def _plan_to_split(plan: Plan, fault: LineFault, line: bytes, good: list[Span], *, is_all: bool) -> None:
+def _plan_to_split(
+    plan: Plan, fault: LineFault, line: bytes, good: list[Span], *, is_all: bool
+) -> None:
     start = fault.byte_offset
     new = split_in_place(line, good)
     action: Action = "moved" if new is None else "split"
@@ -95,7 +118,11 @@ def _plan_to_split(plan: Plan, fault: LineFault, line: bytes, good: list[Span], 
         new = bytes(keep_only(line, good[:1]))
         plan.moved += [line[span.start : span.end] for span in good[1:]]
     newlines = [place for place, byte in enumerate(new) if byte == _NEWLINE]
-    detail = f"{len(good)} objects" if is_all else f"{len(good)} objects; what else is in the line is put aside"
+    detail = (
+        f"{len(good)} objects"
+        if is_all
+        else f"{len(good)} objects; what else is in the line is put aside"
+    )
     plan.changes.append(Change(fault, action, detail))
     plan.flips += [Flip(start + place, b"\n") for place in newlines]
     before = bytearray(line)
@@ -110,7 +137,8 @@ def _plan_to_split(plan: Plan, fault: LineFault, line: bytes, good: list[Span], 
 def _plan_to_join(plan: Plan, blanked: list[LineFault], end: int) -> None:
     """Let the spaces that take a line's place belong to the line behind them, or before them where none follows.
 
-    The last byte of the file stays a newline, or becomes one. Where the whole file would be spaces it is cut.
+    The last byte of the file stays a newline, or becomes one. Where the whole file would be spaces
+    it is cut.
     """
     run_start = -1
     for fault in blanked:

@@ -38,11 +38,15 @@ def repair_all(
     errors: list[Failure] = []
     for log in logs:
         try:
-            changes += mend_log(log, is_dry_run=is_dry_run, keep=keep, lock_timeout=lock_timeout, progress=count)
+            changes += mend_log(
+                log, is_dry_run=is_dry_run, keep=keep, lock_timeout=lock_timeout, progress=count
+            )
         except (OSError, ImportError) as error:
             if log == path:
                 raise
-            if os.path.lexists(log) or not isinstance(error, FileNotFoundError):  # else it was removed meanwhile
+            if os.path.lexists(log) or not isinstance(
+                error, FileNotFoundError
+            ):  # else it was removed meanwhile
                 errors.append(_failure_of(log, error))
     return RepairReport(path, is_dry_run, tuple(changes), tuple(errors))
 
@@ -51,10 +55,14 @@ def _failure_of(log: str, error: OSError | ImportError) -> Failure:
     reason = getattr(error, "strerror", None) or str(error)
     if isinstance(error, OSError) and error.filename not in {None, log}:  # a file beside it
         reason = f"{os.fsdecode(error.filename)}: {reason}"
-    return Failure(log, reason + "".join(f" ({told})" for told in consequences_of(error) if told not in reason))
+    return Failure(
+        log, reason + "".join(f" ({told})" for told in consequences_of(error) if told not in reason)
+    )
 
 
 def _check_keep(keep: Any) -> None:
     wrong = [kind for kind in keep if kind not in KEEPABLE]
     if isinstance(keep, str) or wrong:
-        raise InvalidRecordError((Fault("keep", show(keep), f"pass a collection of {', '.join(KEEPABLE)}"),), outcome="")
+        raise InvalidRecordError(
+            (Fault("keep", show(keep), f"pass a collection of {', '.join(KEEPABLE)}"),), outcome=""
+        )

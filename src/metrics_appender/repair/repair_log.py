@@ -1,4 +1,7 @@
-"""The repair of one log: look without a lock, then lock, look at what was added since, and carry out."""
+"""The repair of one log.
+
+Look without a lock, then lock, look at what was added since, and carry out.
+"""
 
 from __future__ import annotations
 
@@ -31,11 +34,16 @@ if TYPE_CHECKING:
 
 _MOST_TRIES: Final = 100
 _UNDER_WAY: Final = "every byte is in the file or in its .torn; repair again"
-_COMPRESSED: Final = "in a compressed segment; unpack it beside the log (gunzip, unzstd), then repair again"
+_COMPRESSED: Final = (
+    "in a compressed segment; unpack it beside the log (gunzip, unzstd), then repair again"
+)
 
 
 class _ChangedError(Exception):
-    """What was looked at is not what is there any more: a rotation came between, or another repair."""
+    """What was looked at is not what is there any more.
+
+    A rotation came between, or another repair.
+    """
 
 
 class _Look(NamedTuple):
@@ -67,10 +75,16 @@ def mend_log(
             if is_dry_run or not any(plan.has_work() for plan in plans):
                 return [change for plan in plans for change in plan.changes]
             with _maintenance_of(path, lock_timeout):
-                changes = _run_under_lock(path, lambda lock, looks=looks: _mend(lock, looks, keep), lock_timeout)  # type: ignore[misc]
+                changes = _run_under_lock(
+                    path, lambda lock, looks=looks: _mend(lock, looks, keep), lock_timeout
+                )  # type: ignore[misc]
             if changes is not None:
                 return changes
-    raise OSError(errno.ESTALE, f"{os.strerror(errno.ESTALE)}: changed {_MOST_TRIES} times while it was looked at", path)
+    raise OSError(
+        errno.ESTALE,
+        f"{os.strerror(errno.ESTALE)}: changed {_MOST_TRIES} times while it was looked at",
+        path,
+    )
 
 
 def _look_at(path: str, opened: ExitStack, progress: Callable[[int], None]) -> list[_Look]:
@@ -88,12 +102,19 @@ def _look_at(path: str, opened: ExitStack, progress: Callable[[int], None]) -> l
 
 def _plan_for(look: _Look, keep: Collection[FaultKind]) -> Plan:
     if look.is_writable():
-        return make_plan(look.source, look.found, look.scan.position, keep, is_sealed=not look.is_active)
+        return make_plan(
+            look.source, look.found, look.scan.position, keep, is_sealed=not look.is_active
+        )
     return Plan([Change(found.fault, "left", _COMPRESSED) for found in look.found])
 
 
-def _run_under_lock(path: str, work: Callable[[FileLock], list[Change]], lock_timeout: float | None) -> list[Change] | None:
-    """Do the work in the place of an append, which waits its turn and has a deadline; `None` when it has to be begun anew."""
+def _run_under_lock(
+    path: str, work: Callable[[FileLock], list[Change]], lock_timeout: float | None
+) -> list[Change] | None:
+    """Do the work in the place of an append, which waits its turn and has a deadline.
+
+    `None` when it has to be begun anew.
+    """
     done: list[list[Change]] = []
 
     def take_turn(lock: FileLock, *_: object) -> Sequence[OSError | None]:
@@ -120,11 +141,15 @@ def _maintenance_of(path: str, lock_timeout: float | None) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     lock_path = filename.maintenance_lock_path(path)
-    lock = FileLock(lock_path, timeout=-1 if lock_timeout is None else lock_timeout, fallback_to_soft=False)
+    lock = FileLock(
+        lock_path, timeout=-1 if lock_timeout is None else lock_timeout, fallback_to_soft=False
+    )
     try:
         lock.acquire()
     except Timeout:
-        raise explain(LockTimeoutError(lock_path, lock_timeout or 0.0), lock_path, NOTHING_WRITTEN) from None
+        raise explain(
+            LockTimeoutError(lock_path, lock_timeout or 0.0), lock_path, NOTHING_WRITTEN
+        ) from None
     try:
         yield
     finally:
@@ -163,7 +188,10 @@ def _look_on(look: _Look, lock: FileLock) -> _Look:
 
 
 def _mend_tail(lock: FileLock, looks: list[_Look], plans: list[Plan]) -> None:
-    """Cut off what is torn, or everything where nothing is good: before any object is moved to where the file ends."""
+    """Cut off what is torn, or everything where nothing is good.
+
+    Before any object is moved to where the file ends.
+    """
     for look, plan in zip(looks, plans, strict=True):
         end = 0 if plan.is_cut else look.scan.position
         if look.is_active and end != lock.size:
@@ -184,7 +212,11 @@ def _require_same(look: _Look) -> None:
 def _open_to_mend(look: _Look, active: int, opened: ExitStack) -> int:
     if look.is_active:
         return active
-    return _open_same(look.source.path, _inode_of(look.source), opened) if look.is_writable() and look.found else -1
+    return (
+        _open_same(look.source.path, _inode_of(look.source), opened)
+        if look.is_writable() and look.found
+        else -1
+    )
 
 
 def _open_same(path: str, inode: int, opened: ExitStack) -> int:

@@ -15,9 +15,10 @@ _DONE, _LEFT, _FAILED = range(3)
 class Change(msgspec.Struct, frozen=True):
     """What became of one fault.
 
-    `action` is `"put_aside"` (the line is in `.torn`, spaces stand in its place), `"split"` (objects that were glued have lines of their
-    own, in place), `"moved"` (the first of them stayed, the others are lines at the end of the log), `"cut"` (the torn
-    tail is in `.torn`) or `"left"` (as it was; `detail` says why).
+    `action` is `"put_aside"` (the line is in `.torn`, spaces stand in its place), `"split"`
+    (objects that were glued have lines of their own, in place), `"moved"` (the first of them
+    stayed, the others are lines at the end of the log), `"cut"` (the torn tail is in `.torn`) or
+    `"left"` (as it was; `detail` says why).
     """
 
     fault: LineFault
@@ -30,7 +31,10 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """A log of a directory that could not be repaired: its path, why, and what became of its bytes."""
+    """A log of a directory that could not be repaired.
+
+    Its path, why, and what became of its bytes.
+    """
 
     path: str
     reason: str
@@ -60,6 +64,9 @@ class RepairReport(msgspec.Struct, frozen=True):
         return _LEFT if is_open else _DONE
 
     def as_dict(self) -> dict[str, Any]:
-        """Return all of it as plain dicts and lists, the exit status first: what `--json` prints."""
+        """Return all of it as plain dicts and lists, the exit status first.
+
+        What `--json` prints.
+        """
         facts: dict[str, Any] = msgspec.to_builtins(self)
         return {"exit_status": self.exit_status, **facts}

@@ -1,7 +1,8 @@
 """Objects that were glued into one line get a newline between them, and the line keeps its length.
 
-Where white space stands between two objects, a byte of it becomes the newline. Where none does, a byte is taken from the white space
-within the object before or behind, which means nothing (RFC 8259, section 2), and the bytes up to there move by one.
+Where white space stands between two objects, a byte of it becomes the newline. Where none does, a
+byte is taken from the white space within the object before or behind, which means nothing (RFC
+8259, section 2), and the bytes up to there move by one.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ def keep_only(line: bytes, spans: Sequence[Span]) -> bytearray:
 
 
 def split_in_place(line: bytes, spans: Sequence[Span]) -> bytes | None:
-    """Return what has to stand in a line's place so that each span is a line, and nothing else is there.
+    """Return what has to stand in a line's place so that each span is a line.
+
+    Nothing else is there.
 
         >>> split_in_place(b'{"a": 1}{"b": 2}', [(0, 8), (8, 16)])
         b'{"a":1}\\n{"b": 2}'
@@ -59,4 +62,6 @@ def split_in_place(line: bytes, spans: Sequence[Span]) -> bytes | None:
 
 def _spare_bytes(text: bytes) -> list[int]:
     """Return where white space is that means nothing."""
-    return [match.start() for match in _TEXT_OR_SPACE.finditer(text) if not match[0].startswith(b'"')]
+    return [
+        match.start() for match in _TEXT_OR_SPACE.finditer(text) if not match[0].startswith(b'"')
+    ]

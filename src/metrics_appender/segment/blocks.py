@@ -1,9 +1,12 @@
-"""A compressed file that can be read from the middle: blocks of a megabyte, each compressed by itself.
+"""A compressed file that can be read from the middle.
 
-What is written is what `gunzip` and `unzstd` read. Each block carries its compressed length, so that one can go from block
-to block without unpacking: gzip in an extra field of its header (RFC 1952, section 2.3.1.1; as bgzip does), zstd in a
-skippable frame before it (RFC 8878, section 3.1.2; as pzstd does). A file that somebody else compressed is read as
-one block from its beginning to its end.
+Blocks of a megabyte, each compressed by itself.
+
+What is written is what `gunzip` and `unzstd` read. Each block carries its compressed length, so
+that one can go from block to block without unpacking: gzip in an extra field of its header (RFC
+1952, section 2.3.1.1; as bgzip does), zstd in a skippable frame before it (RFC 8878, section 3.1.2;
+as pzstd does). A file that somebody else compressed is read as one block from its beginning to its
+end.
 """
 
 from __future__ import annotations
@@ -19,7 +22,9 @@ Compression = Literal["gzip", "zstd"]
 
 ENDINGS: Final[dict[Compression, str]] = {"gzip": ".gz", "zstd": ".zst"}
 BLOCK_BYTES: Final = 1 << 20
-_GZIP_HEADER: Final = struct.Struct("<4sIBBH2sHI")  # up to the extra field, whose one subfield is the length of the block
+_GZIP_HEADER: Final = struct.Struct(
+    "<4sIBBH2sHI"
+)  # up to the extra field, whose one subfield is the length of the block
 _GZIP_START: Final = (b"\x1f\x8b\x08\x04", 0, 0, 255, 8, b"MA", 4)
 _GZIP_TRAILER: Final = struct.Struct("<II")
 _ZSTD_HEADER: Final = struct.Struct("<III")
@@ -42,7 +47,10 @@ class Codec(Protocol):
         """Return a packed block's length by its first bytes; `None` where it does not tell."""
 
     def unpack(self, packed: bytes) -> bytes:
-        """Return what was packed, of one block or several; raise `DamagedError` where it is damaged."""
+        """Return what was packed, of one block or several.
+
+        Raise `DamagedError` where it is damaged.
+        """
 
 
 class _Gzip:
@@ -52,7 +60,11 @@ class _Gzip:
         deflate = zlib.compressobj(wbits=-zlib.MAX_WBITS)
         body = deflate.compress(block) + deflate.flush()
         length = _GZIP_HEADER.size + len(body) + _GZIP_TRAILER.size
-        return _GZIP_HEADER.pack(*_GZIP_START, length) + body + _GZIP_TRAILER.pack(zlib.crc32(block), len(block))
+        return (
+            _GZIP_HEADER.pack(*_GZIP_START, length)
+            + body
+            + _GZIP_TRAILER.pack(zlib.crc32(block), len(block))
+        )
 
     def length(self, header: bytes) -> int | None:
         *start, length = _GZIP_HEADER.unpack(header)
@@ -108,9 +120,14 @@ def codec_of(compression: Compression) -> Codec:
 
 
 class Blocks:
-    """A compressed file of `size` bytes once unpacked, to be read at any place; one block is kept unpacked."""
+    """A compressed file of `size` bytes once unpacked, to be read at any place.
 
-    def __init__(self, codec: Codec, size: int, packed_size: int, read_packed: Callable[[int, int], bytes]) -> None:
+    One block is kept unpacked.
+    """
+
+    def __init__(
+        self, codec: Codec, size: int, packed_size: int, read_packed: Callable[[int, int], bytes]
+    ) -> None:
         """Take how to unpack, the size unpacked and packed, and `read_packed(length, offset)`."""
         self.size = size
         self._codec = codec
@@ -121,7 +138,10 @@ class Blocks:
         self._block = b""
 
     def read_at(self, length: int, offset: int) -> bytes:
-        """Return the bytes at a place, fewer where the file ends; raise `DamagedError` where they are not what was written."""
+        """Return the bytes at a place, fewer where the file ends.
+
+        Raise `DamagedError` where they are not what was written.
+        """
         end = min(offset + length, self.size)
         pieces = []
         while offset < end:
@@ -144,13 +164,18 @@ class Blocks:
         return self._block
 
     def _table(self) -> list[tuple[int, int]]:
-        """Return the length and offset of every packed block; a single one where a block does not tell its length."""
+        """Return the length and offset of every packed block.
+
+        A single one where a block does not tell its length.
+        """
         if self._places is None:
             places = []
             offset = 0
             while offset < self._packed_size:
                 header = self._read_packed(self._codec.header_bytes, offset)
-                length = self._codec.length(header) if len(header) == self._codec.header_bytes else None
+                length = (
+                    self._codec.length(header) if len(header) == self._codec.header_bytes else None
+                )
                 if not length:
                     places = [(self._packed_size, 0)]
                     break

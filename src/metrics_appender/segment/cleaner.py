@@ -1,8 +1,11 @@
-"""The upkeep of sealed segments: the oldest are deleted, the others compressed, by one process at a time.
+"""The upkeep of sealed segments.
 
-It is done after an append was acknowledged, in the background, and may be killed at any point: a segment is always there
-whole under one of its names, and whoever comes next finishes what was begun. The newest segment is left alone, so
-that its name tells where the active file begins (see `segments`); nobody compresses what followers still read, either.
+The oldest are deleted, the others compressed, by one process at a time.
+
+It is done after an append was acknowledged, in the background, and may be killed at any point: a
+segment is always there whole under one of its names, and whoever comes next finishes what was
+begun. The newest segment is left alone, so that its name tells where the active file begins (see
+`segments`); nobody compresses what followers still read, either.
 """
 
 from __future__ import annotations
@@ -26,17 +29,26 @@ if TYPE_CHECKING:
     from .rotation import Rotation
     from .segments import Source
 
-    # Returns the place in a log's stream from which on its named cursors have still to read; `None` where nobody waits.
+    # Returns the place in a log's stream from which on its named cursors have still to read; `None`
+    # where nobody waits.
     FirstUnread = Callable[[str], int | None]
     # Is told how many bytes are compressed, and how many there are to be.
     Progress = Callable[[int, int], object]
 
 
-def clean_segments(path: str, rotation: Rotation, first_unread: FirstUnread = lambda _: None, *, progress: Progress | None = None) -> bool:
-    """Delete and compress what is due of the sealed segments of the log at `path`; `False` where another process is at it.
+def clean_segments(
+    path: str,
+    rotation: Rotation,
+    first_unread: FirstUnread = lambda _: None,
+    *,
+    progress: Progress | None = None,
+) -> bool:
+    """Delete and compress what is due of the sealed segments of the log at `path`.
 
-    `first_unread` is asked for what retention has to leave, before each segment that is to be deleted. Raises `OSError` when
-    the disk fails: nothing is lost, and the next upkeep goes on.
+    `False` where another process is at it.
+
+    `first_unread` is asked for what retention has to leave, before each segment that is to be
+    deleted. Raises `OSError` when the disk fails: nothing is lost, and the next upkeep goes on.
     """
     from filelock import FileLock, Timeout
 
@@ -52,7 +64,10 @@ def clean_segments(path: str, rotation: Rotation, first_unread: FirstUnread = la
 
 
 def _finish_what_was_begun(path: str) -> None:
-    """Remove what a killed compressor left half-written, and each plain segment of which it left a compressed one."""
+    """Remove what a killed compressor left half-written.
+
+    Each plain segment of which it left a compressed one.
+    """
     directory = os.path.dirname(path)
     named = filename.sealed_names(path, calls.list_names(directory))
     for name, sealed in named:
@@ -64,10 +79,15 @@ def _finish_what_was_begun(path: str) -> None:
         plain = name.removesuffix(sealed.ending)
         if sealed.ending in compressions and plain in there:
             calls.sync_directory(directory)  # its compressor may have been killed before it did
-            _replace_plain(Segment(os.path.join(directory, plain), sealed.start, sealed.end, None), compressions[sealed.ending])
+            _replace_plain(
+                Segment(os.path.join(directory, plain), sealed.start, sealed.end, None),
+                compressions[sealed.ending],
+            )
 
 
-def _compress_all(segments: list[Segment], compression: Compression, progress: Progress | None) -> None:
+def _compress_all(
+    segments: list[Segment], compression: Compression, progress: Progress | None
+) -> None:
     plain = [segment for segment in segments if segment.compression is None]
     total = sum(segment.end - segment.start for segment in plain)
     done = 0
@@ -77,14 +97,23 @@ def _compress_all(segments: list[Segment], compression: Compression, progress: P
         done += segment.end - segment.start
 
 
-def _compress(segment: Segment, compression: Compression, tell_place: Callable[[int], object]) -> None:
-    """Compress a segment; it is there under either name at every moment, and under both in between."""
+def _compress(
+    segment: Segment, compression: Compression, tell_place: Callable[[int], object]
+) -> None:
+    """Compress a segment.
+
+    It is there under either name at every moment, and under both in between.
+    """
     target = segment.path + ENDINGS[compression]
     unfinished = target + filename.UNFINISHED
     codec = codec_of(compression)
     with PlainFile(segment.path) as source:
         if source.size != segment.end - segment.start:
-            logger.warn("%s: not compressed, for it holds %d bytes and not those of its name", segment.path, source.size)
+            logger.warn(
+                "%s: not compressed, for it holds %d bytes and not those of its name",
+                segment.path,
+                source.size,
+            )
             return
         copy = calls.create(unfinished)
         try:
@@ -114,7 +143,9 @@ def _replace_plain(segment: Segment, compression: Compression) -> None:
 
 def _are_same(plain: Source, packed: Source) -> bool:
     try:
-        return plain.size == packed.size and all(packed.read_at(len(block), place) == block for place, block in _placed_blocks(plain))
+        return plain.size == packed.size and all(
+            packed.read_at(len(block), place) == block for place, block in _placed_blocks(plain)
+        )
     except CorruptSegmentError:
         return False
 
@@ -127,13 +158,20 @@ def _placed_blocks(source: Source) -> Iterator[tuple[int, bytes]]:
 
 
 def _delete_surplus(path: str, rotation: Rotation, first_unread: FirstUnread) -> None:
-    """Delete the oldest segments that are too many or too old, each durably before the next, so that no hole is left."""
+    """Delete the oldest segments that are too many or too old, each durably before the next.
+
+    So that no hole is left.
+    """
     for segment in list(_surplus(list_segments(path), rotation)):
         # Asked each time, for a cursor may be stored meanwhile.
         unread = first_unread(path) if rotation.keep_unread else None
         if unread is not None and segment.end > unread:
             break
-        plain = segment.path.removesuffix(ENDINGS[segment.compression]) if segment.compression else segment.path
+        plain = (
+            segment.path.removesuffix(ENDINGS[segment.compression])
+            if segment.compression
+            else segment.path
+        )
         for name in (plain, *(plain + ending for ending in ENDINGS.values())):
             if calls.is_there(name):
                 calls.unlink(name)
@@ -151,9 +189,14 @@ def _surplus(segments: list[Segment], rotation: Rotation) -> Iterator[Segment]:
 
 
 class Cleaner:
-    """Runs `clean_segments` for one log in a thread of its own, which ends when there is nothing to do."""
+    """Runs `clean_segments` for one log in a thread of its own.
 
-    def __init__(self, path: str, rotation: Rotation, first_unread: FirstUnread = lambda _: None) -> None:
+    Which ends when there is nothing to do.
+    """
+
+    def __init__(
+        self, path: str, rotation: Rotation, first_unread: FirstUnread = lambda _: None
+    ) -> None:
         """Take what `clean_segments` takes; no thread is made yet."""
         self._path = path
         self._rotation = rotation
@@ -163,7 +206,9 @@ class Cleaner:
 
     def reset_after_fork(self) -> None:
         """In a forked child: the thread is not there."""
-        self._mutex = threading.RLock()  # a signal handler may seal, or close the log, while its thread is inside
+        self._mutex = (
+            threading.RLock()
+        )  # a signal handler may seal, or close the log, while its thread is inside
         self._beginner: int | None = None  # the thread that is
         self._thread: threading.Thread | None = None
         self._is_asked = False
@@ -187,17 +232,25 @@ class Cleaner:
                 self._beginner = before
 
     def _start(self) -> None:
-        # A daemon: the end of the program does not wait for it, for the next upkeep finishes what was begun.
-        thread = self._thread = threading.Thread(target=self._run, name="metrics-appender-cleaner", daemon=True)
+        # A daemon: the end of the program does not wait for it, for the next upkeep finishes what
+        # was begun.
+        thread = self._thread = threading.Thread(
+            target=self._run, name="metrics-appender-cleaner", daemon=True
+        )
         try:
             thread.start()
         except BaseException as error:
             self._thread = None  # should it run all the same, it does what there is to do
-            if type(error) is not RuntimeError:  # that is out of threads: the next rotation asks again
+            if (
+                type(error) is not RuntimeError
+            ):  # that is out of threads: the next rotation asks again
                 raise
 
     def finish(self) -> None:
-        """Return when what was begun is done; at once in a signal handler whose thread is just beginning it."""
+        """Return when what was begun is done.
+
+        At once in a signal handler whose thread is just beginning it.
+        """
         if self._beginner == threading.get_ident() or sys.is_finalizing():
             return
         with self._mutex:  # or it may not be started yet
@@ -210,7 +263,11 @@ class Cleaner:
             try:
                 clean_segments(self._path, self._rotation, self._first_unread)
             except Exception as error:  # noqa: BLE001 - nobody waits for this thread's errors: they are told, and it is tried again
-                logger.warn("%s: the upkeep of its segments failed; the next rotation tries again: %r", self._path, error)
+                logger.warn(
+                    "%s: the upkeep of its segments failed; the next rotation tries again: %r",
+                    self._path,
+                    error,
+                )
 
     def _is_wanted(self) -> bool:
         with self._mutex:

@@ -18,19 +18,25 @@ LOOK_BACK_BYTES: Final = 1 << 20
 
 
 def end_of_sound_lines(fd: int, known: int, size: int) -> int:
-    """Return where the lines end that were written to their end: `size`, where the tail of the file is sound.
+    """Return where the lines end that were written to their end.
 
-    `known` bytes were looked at before. A writer that died leaves a line without its newline. The loss of power can leave any
-    sector of what was not synced as NULs, with a newline and whole lines behind it; JSON text holds no raw NUL (RFC 8259,
-    section 7), so a line with one was never written so. Nothing behind a NUL was acknowledged as durable before the
-    cut: its sync would have covered the bytes in front of it too. Nor was it after the power came back: each log looks before
-    its first append to a file, and later at what others wrote since its last. A line that begins more than a megabyte back
-    is left for a reader to find, so that a look costs the same on every file; as the file grows it stays further back.
+    `size`, where the tail of the file is sound.
+
+    `known` bytes were looked at before. A writer that died leaves a line without its newline. The
+    loss of power can leave any sector of what was not synced as NULs, with a newline and whole
+    lines behind it; JSON text holds no raw NUL (RFC 8259, section 7), so a line with one was never
+    written so. Nothing behind a NUL was acknowledged as durable before the cut: its sync would have
+    covered the bytes in front of it too. Nor was it after the power came back: each log looks
+    before its first append to a file, and later at what others wrote since its last. A line that
+    begins more than a megabyte back is left for a reader to find, so that a look costs the same on
+    every file; as the file grows it stays further back.
     """
     known = known if known <= size else 0
     start = max(known - 1, size - LOOK_BACK_BYTES, 0)
     block = calls.read_at(fd, size - start, start)
-    if start == known - 1 and not block.startswith(b"\n"):  # it is no line's end any more: the file was cut, and written to again
+    if start == known - 1 and not block.startswith(
+        b"\n"
+    ):  # it is no line's end any more: the file was cut, and written to again
         return end_of_sound_lines(fd, 0, size)
     if block.endswith(b"\n") and b"\0" not in block:
         return size
@@ -54,7 +60,9 @@ def end_of_whole_lines(fd: int, size: int) -> int:
 
 
 def recover_tail(fd: int, path: str, known: int, size: int) -> int:
-    """Put aside what a writer that died, or a power cut, left unfinished; return where the file ends then.
+    """Put aside what a writer that died, or a power cut, left unfinished.
+
+    Return where the file ends then.
 
     To be called by the holder of the file's lock; `known` as in `end_of_sound_lines`.
     """
@@ -77,23 +85,30 @@ def warn_of_torn_tail(path: str, torn_bytes: int) -> None:
 def quarantine_tail(fd: int, path: str, end: int, size: int) -> None:
     """Put the bytes from `end` on aside, and cut the file there, durably.
 
-    To be called by the holder of the file's lock. The torn bytes were never acknowledged: whoever wrote
-    them died, or failed, or the power went, before they were synced. They are durable in `torn_path(path)` before the cut, so a
-    crash in between leaves them in both files, and in none it leaves none.
+    To be called by the holder of the file's lock. The torn bytes were never acknowledged: whoever
+    wrote them died, or failed, or the power went, before they were synced. They are durable in
+    `torn_path(path)` before the cut, so a crash in between leaves them in both files, and in none
+    it leaves none.
     """
     begin = quarantine(fd, [(end, size)], path)
     try:
         calls.cut_back(fd, end)
-    except OSError:  # it may only be appended to (chattr(1)): every try would put them aside once more
+    except (
+        OSError
+    ):  # it may only be appended to (chattr(1)): every try would put them aside once more
         if calls.size_of(fd) == size:
             _take_back(begin, path)
         raise
-    # Else a power cut could leave the first sectors of the next line, and behind them what was cut off here: two lines mixed.
+    # Else a power cut could leave the first sectors of the next line, and behind them what was cut
+    # off here: two lines mixed.
     calls.sync_file(fd)
 
 
 def quarantine(fd: int, stretches: Iterable[tuple[int, int]], path: str) -> int:
-    """Add stretches of an open file to `torn_path(path)`, durably, and return where they begin there; when that fails, it is as before."""
+    """Add stretches of an open file to `torn_path(path)`, durably.
+
+    Return where they begin there; when that fails, it is as before.
+    """
     aside_path = torn_path(path)
     aside = calls.open_append(aside_path)
     try:

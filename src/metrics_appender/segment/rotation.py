@@ -23,17 +23,20 @@ class Rotation:
         >>> Rotation(max_bytes=64_000_000, keep_segments=30, compress="gzip").max_bytes
         64000000
 
-    The append that finds `max_bytes` or more in the file, or finds it `max_age` old (seconds, or a `timedelta`, since its
-    first line), seals it before it writes. So a segment holds `max_bytes` and at most one append's lines more, and a log that nobody
-    appends to is not sealed by its age. With neither, only `rotate()` seals.
+    The append that finds `max_bytes` or more in the file, or finds it `max_age` old (seconds, or a
+    `timedelta`, since its first line), seals it before it writes. So a segment holds `max_bytes`
+    and at most one append's lines more, and a log that nobody appends to is not sealed by its age.
+    With neither, only `rotate()` seals.
 
-    `compress` is `"gzip"`, `"zstd"` (of the extra `zstd`) or `None`. `keep_segments` is how many sealed segments are
-    kept, `keep_age` how long after its last line each is. The newest one is never compressed nor deleted. Nor
-    is deleted what a named cursor has still to read, unless `keep_unread` is false.
+    `compress` is `"gzip"`, `"zstd"` (of the extra `zstd`) or `None`. `keep_segments` is how many
+    sealed segments are kept, `keep_age` how long after its last line each is. The newest one is
+    never compressed nor deleted. Nor is deleted what a named cursor has still to read, unless
+    `keep_unread` is false.
 
-    A first line that another log has written is taken to be as old as the file, by its birth time, though that may have lain
-    empty since a `rotate()`; where the file system keeps no such time, as old as this log's first sight of it.
-    Raises `InvalidRecordError` (a `ValueError`) for values it cannot take, and where `zstd` is not installed.
+    A first line that another log has written is taken to be as old as the file, by its birth time,
+    though that may have lain empty since a `rotate()`; where the file system keeps no such time, as
+    old as this log's first sight of it. Raises `InvalidRecordError` (a `ValueError`) for values it
+    cannot take, and where `zstd` is not installed.
     """
 
     max_bytes: int | None = None
@@ -52,7 +55,9 @@ class Rotation:
     @property
     def is_upkeep(self) -> bool:
         """Whether anything is to be done with sealed segments."""
-        return self.compress is not None or self.keep_segments is not None or self.keep_age is not None
+        return (
+            self.compress is not None or self.keep_segments is not None or self.keep_age is not None
+        )
 
 
 def _faults(rotation: Rotation) -> Iterator[Fault]:

@@ -1,8 +1,8 @@
 """Sealing: how a log's file is put away whole; the next append begins a new one.
 
-It is done by whoever holds the file's lock. The file is renamed while it is locked, so a writer that waits for
-this lock finds that the name means another file, or none, and goes back to open the name anew: whether it knows
-of rotation or not. What is sealed is never written to again.
+It is done by whoever holds the file's lock. The file is renamed while it is locked, so a writer
+that waits for this lock finds that the name means another file, or none, and goes back to open the
+name anew: whether it knows of rotation or not. What is sealed is never written to again.
 """
 
 from __future__ import annotations
@@ -25,21 +25,33 @@ if TYPE_CHECKING:
 
 
 class Rotator:
-    """Seals one log's file when it is due; asked with the file's lock held, before anything is written."""
+    """Seals one log's file when it is due.
+
+    Asked with the file's lock held, before anything is written.
+    """
 
     __slots__ = ("_begun", "_max_age", "_max_bytes", "_on_sealed")
 
     def __init__(self, rotation: Rotation, on_sealed: Callable[[Sealed], None]) -> None:
-        """Take when it is due, and whom to tell of what was done; that is called with the lock held still."""
+        """Take when it is due, and whom to tell of what was done.
+
+        That is called with the lock held still.
+        """
         self._max_bytes = rotation.max_bytes
         self._max_age = None if rotation.max_age is None else seconds(rotation.max_age)
         self._on_sealed = on_sealed
         self._begun = (-1, 0.0)  # a file's inode number, and when it was begun as far as is known
 
     def seal_if_due(self, lock: FileLock) -> bool:
-        """Seal the locked file if it is due; whether that was done, and the name therefore means no file, or another."""
+        """Seal the locked file if it is due.
+
+        Whether that was done, and the name therefore means no file, or another.
+        """
         if lock.size == 0:
-            self._begun = (lock.inode, time.time())  # its first line comes now, however long it has lain empty
+            self._begun = (
+                lock.inode,
+                time.time(),
+            )  # its first line comes now, however long it has lain empty
             return False
         if not self._is_due(lock):
             return False
@@ -56,13 +68,16 @@ class Rotator:
         born = calls.born_at(lock.fd)
         if self._begun[0] != lock.inode:
             self._begun = (lock.inode, time.time() if born is None else born)
-        return max(self._begun[1], born or 0.0)  # its birth, where the number was another file's before
+        return max(
+            self._begun[1], born or 0.0
+        )  # its birth, where the number was another file's before
 
 
 class ByHand:
     """Seals the locked file, whatever its size and age, the first time that it is asked.
 
-    `sealed` is what was done; `error` is the disk's, which may have met another thread than the one that wants it sealed.
+    `sealed` is what was done; `error` is the disk's, which may have met another thread than the one
+    that wants it sealed.
     """
 
     def __init__(self) -> None:
@@ -73,7 +88,10 @@ class ByHand:
         self._mutex = threading.Lock()
 
     def seal(self, lock: FileLock) -> bool:
-        """Seal the locked file, unless that was done already, or given up, or it is empty; whether it was done now."""
+        """Seal the locked file, unless that was done already, or given up, or it is empty.
+
+        Whether it was done now.
+        """
         with self._mutex:
             if self._is_over or lock.size == 0:
                 return False
@@ -92,7 +110,10 @@ class ByHand:
 
 
 class Sealed(NamedTuple):
-    """What sealing did: the segment, if there was a whole line to seal, and how many torn bytes it put aside."""
+    """What sealing did.
+
+    The segment, if there was a whole line to seal, and how many torn bytes it put aside.
+    """
 
     segment: Segment | None
     torn_bytes: int
@@ -101,10 +122,12 @@ class Sealed(NamedTuple):
 def seal(lock: FileLock) -> Sealed:
     """Seal the locked file: mend its tail, sync it, and give it the name of its stretch, durably.
 
-    To be called by the holder of the lock, who has to release it then: the name means no file any more. A file without a
-    whole line keeps its name. Killed or failing at any point it leaves the file either with its own name or sealed, whole.
+    To be called by the holder of the lock, who has to release it then: the name means no file any
+    more. A file without a whole line keeps its name. Killed or failing at any point it leaves the
+    file either with its own name or sealed, whole.
 
-    Raises `OSError` when the disk fails, and `FileExistsError` where a file has the segment's name already.
+    Raises `OSError` when the disk fails, and `FileExistsError` where a file has the segment's name
+    already.
     """
     end = recovery.recover_tail(lock.fd, lock.path, 0, lock.size)
     torn_bytes = lock.size - end
@@ -115,10 +138,13 @@ def seal(lock: FileLock) -> Sealed:
     start = base_of_active(lock.path)
     segment = Segment(filename.sealed_path(lock.path, start, start + end), start, start + end, None)
     if not lock.is_for_named_file():
-        raise OSError(errno.ESTALE, "renamed by another program while it was being sealed", lock.path)
+        raise OSError(
+            errno.ESTALE, "renamed by another program while it was being sealed", lock.path
+        )
     if calls.is_there(segment.path):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), segment.path)
     calls.rename(lock.path, segment.path)
-    # Before the lock is free. Who comes to the name meanwhile makes a new file, and syncs the directory before its first line as well.
+    # Before the lock is free. Who comes to the name meanwhile makes a new file, and syncs the
+    # directory before its first line as well.
     calls.sync_directory(os.path.dirname(lock.path))
     return Sealed(segment, torn_bytes)

@@ -1,10 +1,13 @@
-"""The sealed segments of a log: which there are, where the active file begins, and reading any of them.
+"""The sealed segments of a log.
 
-A log is one stream of bytes from its very beginning, cut into sealed segments and the active file. A sealed
-segment is named by the stretch of the stream that it holds (as Kafka names one by its base offset):
-`events.ndjson.000000000000000-000000001048576`, with `.gz` or `.zst` behind it once it is compressed. So the active file begins
-where the last of the names ends. The newest segment keeps its name for as long as it is the newest: only
-older ones are compressed and deleted, the oldest first. A listing therefore always shows the newest.
+Which there are, where the active file begins, and reading any of them.
+
+A log is one stream of bytes from its very beginning, cut into sealed segments and the active file.
+A sealed segment is named by the stretch of the stream that it holds (as Kafka names one by its base
+offset): `events.ndjson.000000000000000-000000001048576`, with `.gz` or `.zst` behind it once it is
+compressed. So the active file begins where the last of the names ends. The newest segment keeps its
+name for as long as it is the newest: only older ones are compressed and deleted, the oldest first.
+A listing therefore always shows the newest.
 """
 
 from __future__ import annotations
@@ -22,13 +25,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Self
 
-# What is read at once by any system (pread(2): Linux transfers 2 GiB less a page at the most, macOS refuses to).
+# What is read at once by any system (pread(2): Linux transfers 2 GiB less a page at the most, macOS
+# refuses to).
 _MOST_BYTES: Final = 1 << 30
-_COMPRESSIONS: Final[dict[str, Compression | None]] = {"": None, **{ending: name for name, ending in ENDINGS.items()}}
+_COMPRESSIONS: Final[dict[str, Compression | None]] = {
+    "": None,
+    **{ending: name for name, ending in ENDINGS.items()},
+}
 
 
 class Segment(NamedTuple):
-    """A sealed segment: its file, its stretch of the log's stream from `start` to `end`, and how it is compressed."""
+    """A sealed segment.
+
+    Its file, its stretch of the log's stream from `start` to `end`, and how it is compressed.
+    """
 
     path: str
     start: int
@@ -37,9 +47,12 @@ class Segment(NamedTuple):
 
 
 class Source(Protocol):
-    """A file of whole lines that is open for reading, compressed or not; a context manager that closes it.
+    """A file of whole lines that is open for reading, compressed or not.
 
-    `path` is the file's name when it was opened. Offsets count unpacked bytes from the file's beginning.
+    A context manager that closes it.
+
+    `path` is the file's name when it was opened. Offsets count unpacked bytes from the file's
+    beginning.
     """
 
     path: str
@@ -73,7 +86,10 @@ _Open = TypeVar("_Open", bound=Closable | None)
 
 @contextlib.contextmanager
 def closed_on_error(file: _Open) -> Iterator[_Open]:
-    """Close what was opened, if anything was, where the block fails that is between its opening and whoever closes it."""
+    """Close what was opened, if anything was.
+
+    Where the block fails that is between its opening and whoever closes it.
+    """
     try:
         yield file
     except BaseException:
@@ -131,7 +147,9 @@ class CompressedFile(PlainFile):
         codec = codec_of(compression)
         super().__init__(segment.path)
         with closed_on_error(self):
-            self._blocks = Blocks(codec, segment.end - segment.start, calls.size_of(self.fd), super().read_at)
+            self._blocks = Blocks(
+                codec, segment.end - segment.start, calls.size_of(self.fd), super().read_at
+            )
 
     @property
     def size(self) -> int:
@@ -139,7 +157,10 @@ class CompressedFile(PlainFile):
         return self._blocks.size
 
     def read_at(self, length: int, offset: int) -> bytes:
-        """Return so many unpacked bytes from there on; `CorruptSegmentError` where the file is damaged."""
+        """Return so many unpacked bytes from there on.
+
+        `CorruptSegmentError` where the file is damaged.
+        """
         try:
             return self._blocks.read_at(length, offset)
         except DamagedError as error:
@@ -147,12 +168,15 @@ class CompressedFile(PlainFile):
 
 
 def list_segments(path: str, base: int | None = None) -> list[Segment]:
-    """Return the sealed segments of the log at `path`, oldest first, one for each stretch; up to `base` in the stream, if that is told.
+    """Return the sealed segments of the log at `path`, oldest first, one for each stretch.
 
-    Where one is there plain and compressed (its compressor is at work, or was killed), the plain one is given.
-    Stretches follow each other without a hole, unless somebody took a file away by hand; retention takes the oldest, so that
-    the first may begin behind 0. A directory is not listed in one instant, and while a segment is being compressed
-    both of its names can escape a listing. So where any is missing, the listing is done again, and both count.
+    Up to `base` in the stream, if that is told.
+
+    Where one is there plain and compressed (its compressor is at work, or was killed), the plain
+    one is given. Stretches follow each other without a hole, unless somebody took a file away by
+    hand; retention takes the oldest, so that the first may begin behind 0. A directory is not
+    listed in one instant, and while a segment is being compressed both of its names can escape a
+    listing. So where any is missing, the listing is done again, and both count.
     """
     segments = _listed(path)
     if not _is_whole(segments, base):
@@ -162,20 +186,30 @@ def list_segments(path: str, base: int | None = None) -> list[Segment]:
 
 
 def base_of_active(path: str) -> int:
-    """Return where in the stream the active file begins: where the newest sealed segment ends, 0 without one.
+    """Return where in the stream the active file begins.
 
-    True of the file that has the name `path` before and after the call; while a rotation is under way, of either.
+    Where the newest sealed segment ends, 0 without one.
+
+    True of the file that has the name `path` before and after the call; while a rotation is under
+    way, of either.
     """
     segments = _listed(path)
     return segments[-1].end if segments else 0
 
 
 def open_segment(segment: Segment) -> PlainFile:
-    """Open a sealed segment for reading, under the name that it has now: it may have been compressed since it was listed.
+    """Open a sealed segment for reading, under the name that it has now.
 
-    Raises `FileNotFoundError` when retention has deleted it, `ImportError` when it is compressed by what is not installed.
+    It may have been compressed since it was listed.
+
+    Raises `FileNotFoundError` when retention has deleted it, `ImportError` when it is compressed by
+    what is not installed.
     """
-    plain = segment.path.removesuffix(ENDINGS[segment.compression]) if segment.compression else segment.path
+    plain = (
+        segment.path.removesuffix(ENDINGS[segment.compression])
+        if segment.compression
+        else segment.path
+    )
     try:
         return _opened(segment)
     except FileNotFoundError:
@@ -189,14 +223,19 @@ def open_segment(segment: Segment) -> PlainFile:
 
 
 def _opened(segment: Segment) -> PlainFile:
-    return CompressedFile(segment, segment.compression) if segment.compression else PlainFile(segment.path)
+    return (
+        CompressedFile(segment, segment.compression)
+        if segment.compression
+        else PlainFile(segment.path)
+    )
 
 
 def names_beside(path: str) -> list[str]:
     """Return the names in a log's directory, none where that is not there.
 
-    Where it may be entered but not listed, the log may have segments that nobody can see. To do without them would be to leave
-    out records and say nothing, so that is an error; who asks for no more than the active file holds does not come here.
+    Where it may be entered but not listed, the log may have segments that nobody can see. To do
+    without them would be to leave out records and say nothing, so that is an error; who asks for no
+    more than the active file holds does not come here.
     """
     directory = os.path.dirname(path)
     try:
@@ -212,9 +251,14 @@ def _listed(path: str) -> list[Segment]:
     directory = os.path.dirname(path)
     segments: list[Segment] = []
     for name, (start, end, ending) in filename.sealed_names(path, names_beside(path)):
-        is_new = not segments or segments[-1][1:3] != (start, end)  # sorted: the plain one comes first
+        is_new = not segments or segments[-1][1:3] != (
+            start,
+            end,
+        )  # sorted: the plain one comes first
         if is_new and ending in _COMPRESSIONS:
-            segments.append(Segment(os.path.join(directory, name), start, end, _COMPRESSIONS[ending]))
+            segments.append(
+                Segment(os.path.join(directory, name), start, end, _COMPRESSIONS[ending])
+            )
     return segments
 
 

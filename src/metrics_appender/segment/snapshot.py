@@ -1,7 +1,8 @@
 """A log at one instant: its active file, held open, and the sealed segments before it.
 
-Nothing is locked. The open file stays the same file whatever is done to its name, so that what is before it in the stream
-is settled at the open: a rotation that comes later neither takes a line from a reader nor shows it one twice.
+Nothing is locked. The open file stays the same file whatever is done to its name, so that what is
+before it in the stream is settled at the open: a rotation that comes later neither takes a line
+from a reader nor shows it one twice.
 """
 
 from __future__ import annotations
@@ -10,7 +11,14 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..fs import calls
-from .segments import PlainFile, Segment, base_of_active, closed_on_error, list_segments, open_segment
+from .segments import (
+    PlainFile,
+    Segment,
+    base_of_active,
+    closed_on_error,
+    list_segments,
+    open_segment,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
@@ -40,7 +48,8 @@ def base_of(file: PlainFile | None, path: str) -> int | None:
     """
     base = base_of_active(path)
     if file is None:
-        # No name says that nothing was sealed meanwhile; what one listing missed, because it was being compressed, the next one shows.
+        # No name says that nothing was sealed meanwhile; what one listing missed, because it was
+        # being compressed, the next one shows.
         return max(base, base_of_active(path))
     return base if _is_named(file, path) else None
 
@@ -59,15 +68,18 @@ def open_active(path: str) -> Active | None:
 
 
 def open_before(path: str, base: int) -> Generator[Source]:
-    """Yield the sealed segments that end at `base` or before, open, the newest first; what retention takes meanwhile is left out."""
+    """Yield the sealed segments that end at `base` or before, open, the newest first.
+
+    What retention takes meanwhile is left out.
+    """
     yield from _opened(reversed(list_segments(path, base)))
 
 
 def open_all(path: str) -> Generator[Source]:
     """Yield every file of the log, open, oldest first; each is closed when the next is asked for.
 
-    They are the log as it is when the first is asked for; what is appended to its active file later, until it is read, is
-    in it too.
+    They are the log as it is when the first is asked for; what is appended to its active file
+    later, until it is read, is in it too.
     """
     active = open_active(path)
     try:
@@ -92,6 +104,8 @@ def _opened(segments: Iterable[Segment]) -> Iterator[Source]:
 
 def _is_named(file: PlainFile, path: str) -> bool:
     try:
-        return os.path.samestat(calls.stat_open(file.fd), calls.stat_followed(path))  # a reader may come through a link
+        return os.path.samestat(
+            calls.stat_open(file.fd), calls.stat_followed(path)
+        )  # a reader may come through a link
     except FileNotFoundError:
         return False

@@ -1,7 +1,9 @@
-"""Threads that wait on for a lock which nobody wants from them any more: a few for each file, and no more.
+"""Threads that wait on for a lock which nobody wants from them any more.
 
-A thread that waits in the kernel's queue cannot be called off (flock(2)): it ends when it gets the lock. Where the holder stands
-still, every log that gives up would leave one, with an open file.
+A few for each file, and no more.
+
+A thread that waits in the kernel's queue cannot be called off (flock(2)): it ends when it gets the
+lock. Where the holder stands still, every log that gives up would leave one, with an open file.
 """
 
 from __future__ import annotations

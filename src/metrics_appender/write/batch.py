@@ -15,19 +15,30 @@ if TYPE_CHECKING:
 
     from ..fs.lock import FileLock
 
-# What is synced is written in pieces of at most so many bytes, each synced before the next: as far back as a look for what a
-# power cut left goes (see `tail`).
+# What is synced is written in pieces of at most so many bytes, each synced before the next: as far
+# back as a look for what a power cut left goes (see `tail`).
 _PIECE_BYTES: Final = recovery.LOOK_BACK_BYTES
 
 
 class WritePass:
-    """Steps 4 to 6 of an append, once for all the lines that met; called by the holder of the file's lock.
+    """Steps 4 to 6 of an append, once for all the lines that met.
 
-    `durability` says when there is a sync: `"fsync"` before the lock is free, `"group"` after, `"os"` never. `note_mended` is
-    told how many torn bytes were put aside.
+    Called by the holder of the file's lock.
+
+    `durability` says when there is a sync: `"fsync"` before the lock is free, `"group"` after,
+    `"os"` never. `note_mended` is told how many torn bytes were put aside.
     """
 
-    __slots__ = ("_end", "_inode", "_is_durable", "_is_grouped", "_is_synced", "_is_syncing", "_note_mended", "_path")
+    __slots__ = (
+        "_end",
+        "_inode",
+        "_is_durable",
+        "_is_grouped",
+        "_is_synced",
+        "_is_syncing",
+        "_note_mended",
+        "_path",
+    )
 
     def __init__(self, path: str, durability: str, note_mended: Callable[[int], None]) -> None:
         """Name the file; nothing is done yet."""
@@ -36,29 +47,37 @@ class WritePass:
         self._is_grouped = durability == "group"
         self._is_durable = self._is_synced or self._is_grouped
         self._note_mended = note_mended
-        # Where the last pass ended, and in which file if all went well: while that is still its end, its tail is whole.
+        # Where the last pass ended, and in which file if all went well: while that is still its
+        # end, its tail is whole.
         self._end = self._inode = -1
         self._is_syncing = False
 
-    def run(self, lock: FileLock, block: bytes, lines: Sequence[bytes] = (), /) -> Sequence[OSError | None]:
+    def run(
+        self, lock: FileLock, block: bytes, lines: Sequence[bytes] = (), /
+    ) -> Sequence[OSError | None]:
         """Mend, write, sync.
 
-        `lines` are what is joined in the block, where it is more than one. Returns each one's error, or nothing when all are well.
-        What it raises concerns all of them.
+        `lines` are what is joined in the block, where it is more than one. Returns each one's
+        error, or nothing when all are well. What it raises concerns all of them.
         """
         end = lock.size
         inode = lock.inode
         known = self._end if inode == self._inode else 0
         self._is_syncing = False
-        self._inode = -1  # until all has gone well: what was not synced may be gone, or NULs, when a disk that failed comes back
+        # Until all has gone well: what was not synced may be gone, or NULs, when a disk that failed
+        # comes back.
+        self._inode = -1
         if end != known or end == 0:
             end = self._prepare(lock, known)
         errors: Sequence[OSError | None] = ()
-        # `lock.fd`, each time: a signal handler may fork in between, and then it is -1 in the child.
+        # `lock.fd`, each time: a signal handler may fork in between, and then it is -1 in the
+        # child.
         try:
             try:
                 written = len(block)
-                begun = calls.write(lock.fd, block) if written <= _PIECE_BYTES else 0  # all of it, in the ordinary case
+                begun = (
+                    calls.write(lock.fd, block) if written <= _PIECE_BYTES else 0
+                )  # all of it, in the ordinary case
                 if begun != written:
                     self._write_rest(lock, block, begun)
             except OSError as error:
@@ -69,13 +88,16 @@ class WritePass:
                 raise lock.error_of_child()
             self._end = lock.size = end + written
             if self._is_grouped:
-                # Others write while these lines are synced: their sync and this one become one flush of the file system's journal.
+                # Others write while these lines are synced: their sync and this one become one
+                # flush of the file system's journal.
                 lock.unlock()
                 self._sync(lock)
         except BaseException as error:
             try:
                 self._take_back(lock, end, error)
-            except BaseException as later:  # a second signal's, which may have come before its first step
+            except (
+                BaseException
+            ) as later:  # a second signal's, which may have come before its first step
                 self._take_back(lock, end, later)
                 raise
             raise
@@ -85,8 +107,9 @@ class WritePass:
     def _prepare(self, lock: FileLock, known: int) -> int:
         """See to what was there before, and return where the lines begin.
 
-        A new file's name is made durable before its first line, so that a file with lines never lacks one. Where somebody else wrote
-        since the last pass, that one may have died in the middle of it.
+        A new file's name is made durable before its first line, so that a file with lines never
+        lacks one. Where somebody else wrote since the last pass, that one may have died in the
+        middle of it.
         """
         try:
             if lock.size == 0:
@@ -116,10 +139,15 @@ class WritePass:
         else:
             calls.write_all(lock.fd, memoryview(data)[written:])
 
-    def _write_each(self, lock: FileLock, end: int, lines: Sequence[bytes], failure: OSError) -> tuple[list[OSError | None], int]:
-        """Write each line by itself, where that failed together, so that the error reaches whom it concerns.
+    def _write_each(
+        self, lock: FileLock, end: int, lines: Sequence[bytes], failure: OSError
+    ) -> tuple[list[OSError | None], int]:
+        """Write each line by itself, where that failed together.
 
-        Returns each line's error, and how many bytes are written. Raises the failure itself where it was one line, or a signal handler's.
+        That the error reaches whom it concerns.
+
+        Returns each line's error, and how many bytes are written. Raises the failure itself where
+        it was one line, or a signal handler's.
         """
         if not lines or not is_system_failure(failure, self._path):
             raise failure
@@ -142,7 +170,9 @@ class WritePass:
         return errors, written
 
     def _take_back(self, lock: FileLock, end: int, error: BaseException) -> None:
-        """Cut the file back to where it ended before this pass, and note on the error what became of the lines.
+        """Cut the file back to where it ended before this pass.
+
+        Note on the error what became of the lines.
 
         Not once the lock is free: others may have written behind them.
         """
@@ -158,7 +188,9 @@ class WritePass:
             add_outcome(error, self._path, outcome)
 
     def _sync_cut(self, lock: FileLock, error: BaseException) -> None:
-        """Make a cut durable that an error led to: else a power cut could mix the next line with what was cut off (see `quarantine_tail`).
+        """Make a cut durable that an error led to.
+
+        Else a power cut could mix the next line with what was cut off (see `quarantine_tail`).
 
         Not when the error is a sync's: none that failed is tried again.
         """

@@ -1,6 +1,7 @@
 """Threads that one pass served are likely to be back at once: the next waits for them a moment.
 
-One sync is for all of them then, where the first to come back would have one of its own and the others the next.
+One sync is for all of them then, where the first to come back would have one of its own and the
+others the next.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Sequence
 
-# Threads that did not come back at once append at a rhythm of their own: nobody waits for them at the next passes that join
-# lines, at 1 after the first time, at 3, 7, and so on up to 63 when it is in vain again and again.
+# Threads that did not come back at once append at a rhythm of their own: nobody waits for them at
+# the next passes that join lines, at 1 after the first time, at 3, 7, and so on up to 63 when it is
+# in vain again and again.
 _MOST_DOUBLINGS: Final = 6
 
 
@@ -25,7 +27,10 @@ class Comer(Protocol):
 
 
 class Company:
-    """The threads that the last pass served, waited for `seconds` at the most; 0 waits for nobody."""
+    """The threads that the last pass served, waited for `seconds` at the most.
+
+    0 waits for nobody.
+    """
 
     __slots__ = ("_in_vain", "_not_awaited", "_seconds", "_served", "expected")
 
@@ -42,7 +47,10 @@ class Company:
         self._not_awaited = 0  # by how many passes more nobody is waited for
 
     def expect(self, served: Sequence[Comer]) -> None:
-        """Take note of whom a pass served; nobody is waited for, for a while, after that was in vain."""
+        """Take note of whom a pass served.
+
+        Nobody is waited for, for a while, after that was in vain.
+        """
         self.expected = 0
         if len(served) > 1 and self._seconds:
             if self._not_awaited:
@@ -52,7 +60,10 @@ class Company:
                 self.expected = len(served)
 
     def has_come(self, queue: Sequence[Comer], comer: Comer) -> bool:
-        """Wait for the others; whether `comer` is to begin the pass then. Who comes last begins it at once."""
+        """Wait for the others; whether `comer` is to begin the pass then.
+
+        Who comes last begins it at once.
+        """
         comer.wake.acquire(blocking=False)  # a call that came too late for an earlier line
         try:
             if len(queue) < self.expected:
@@ -64,7 +75,9 @@ class Company:
         if comer.is_settled:
             return False
         if self.expected:  # nobody has been before this one here
-            is_in_vain = self._count_back(queue, comer) * 2 < self.expected - 1  # fewer than half of the others
+            is_in_vain = (
+                self._count_back(queue, comer) * 2 < self.expected - 1
+            )  # fewer than half of the others
             self._in_vain = min(self._in_vain + 1, _MOST_DOUBLINGS) if is_in_vain else 0
             self._not_awaited = (1 << self._in_vain) - 1
             self.expected = 0

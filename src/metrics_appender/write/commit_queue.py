@@ -1,6 +1,9 @@
-"""The lines that one process's callers want in a file, in the order of their calls, and a pass for them.
+"""The lines that one process's callers want in a file, in the order of their calls.
 
-Whoever holds the file's lock runs the pass: all that wait go in one write, and each is told what became of its own line.
+A pass for them.
+
+Whoever holds the file's lock runs the pass: all that wait go in one write, and each is told what
+became of its own line.
 """
 
 from __future__ import annotations
@@ -10,7 +13,15 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol
 
-from ..outcome import MAY_BE_WRITTEN, NOTHING_WRITTEN, add_outcome, copy_for_another_caller, explain, is_system_failure, outcomes_of
+from ..outcome import (
+    MAY_BE_WRITTEN,
+    NOTHING_WRITTEN,
+    add_outcome,
+    copy_for_another_caller,
+    explain,
+    is_system_failure,
+    outcomes_of,
+)
 from ..segment.recovery import LOOK_BACK_BYTES
 
 if TYPE_CHECKING:
@@ -18,26 +29,30 @@ if TYPE_CHECKING:
 
     from ..fs.lock import FileLock
 
-# One pass joins lines of up to so many bytes, as far back as a look for what a power cut left goes; a longer line goes by itself.
+# One pass joins lines of up to so many bytes, as far back as a look for what a power cut left goes;
+# a longer line goes by itself.
 _PASS_BYTES: Final = LOOK_BACK_BYTES
 
 
 class Write(Protocol):
     """What a pass does under the lock: steps 4 to 6 of an append."""
 
-    def __call__(self, lock: FileLock, block: bytes, lines: Sequence[bytes] = (), /) -> Sequence[OSError | None]:
+    def __call__(
+        self, lock: FileLock, block: bytes, lines: Sequence[bytes] = (), /
+    ) -> Sequence[OSError | None]:
         """Write the block to the locked file, durably.
 
-        Where several `lines` are joined in it, each may fail by itself: returns each one's error, nothing when all are well.
-        Raises what concerns them all, with none of them in the file.
+        Where several `lines` are joined in it, each may fail by itself: returns each one's error,
+        nothing when all are well. Raises what concerns them all, with none of them in the file.
         """
 
 
 class Entry:
     """One caller's line in the queue, and what became of it.
 
-    Those whose lines one pass has written are roused one by the other, the first by who ran the pass, the next by that one as
-    it goes away: they would only wait for each other, for the interpreter's lock, if they were roused all at once.
+    Those whose lines one pass has written are roused one by the other, the first by who ran the
+    pass, the next by that one as it goes away: they would only wait for each other, for the
+    interpreter's lock, if they were roused all at once.
     """
 
     __slots__ = ("caller", "error", "is_left", "is_settled", "line", "next", "wake")
@@ -61,7 +76,10 @@ class Entry:
             pass  # it is awake already
 
     def rouse_others(self) -> None:
-        """Wake who is next of those who were served together, where this caller has not done so yet."""
+        """Wake who is next of those who were served together.
+
+        Where this caller has not done so yet.
+        """
         following = self.next
         if following is not None:
             following.rouse()
@@ -94,7 +112,10 @@ class LineQueue:
         return entry
 
     def leave(self, entry: Entry) -> bool:
-        """Take an entry back whose caller goes away with an error, and let the next one see for itself."""
+        """Take an entry back whose caller goes away with an error.
+
+        Let the next one see for itself.
+        """
         entry.is_left = True
         is_withdrawn = self.withdraw(entry)
         entry.rouse_others()
@@ -117,7 +138,10 @@ class LineQueue:
             pass  # nobody waits
 
     def is_over(self, entry: Entry) -> bool:
-        """Whether an earlier pass had the entry; to be asked while leading, when no pass is under way."""
+        """Whether an earlier pass had the entry.
+
+        To be asked while leading, when no pass is under way.
+        """
         if not entry.is_settled and entry not in self.entries:
             self.settle_as_lost(entry)  # whoever took it was interrupted before it could say
         return entry.is_settled
@@ -131,7 +155,9 @@ class LineQueue:
         try:
             queue = self.entries
             try:
-                taken.extend(map(deque.popleft, (queue,)))  # one step, in which no signal handler can lose an entry
+                taken.extend(
+                    map(deque.popleft, (queue,))
+                )  # one step, in which no signal handler can lose an entry
             except IndexError:
                 return taken  # the last caller has taken its line back
             if not queue:
@@ -155,7 +181,8 @@ class LineQueue:
             except BaseException as late:
                 if not is_system_failure(late, self._path):
                     raise
-                error = error or late  # not raised but told to each: whoever waits would neither hear of it nor be roused
+                error = error or late
+            # Not raised but told to each: whoever waits would neither hear of it nor be roused.
             self._settle(taken, own, error, errors)
         except BaseException:  # Ctrl-C, at any moment of it
             self._settle(taken, own, error, errors)
@@ -164,7 +191,13 @@ class LineQueue:
             raise
         return taken
 
-    def _settle(self, taken: list[Entry], own: Entry | None, error: OSError | None, errors: Sequence[OSError | None]) -> None:
+    def _settle(
+        self,
+        taken: list[Entry],
+        own: Entry | None,
+        error: OSError | None,
+        errors: Sequence[OSError | None],
+    ) -> None:
         if error is not None or errors:
             for entry, own_error in zip(taken, errors or [None] * len(taken), strict=True):
                 outcome = own_error or error
@@ -193,8 +226,13 @@ class LineQueue:
             pass  # there is nobody more
         return lines
 
-    def _give_back(self, taken: list[Entry], own: Entry | None, interruption: BaseException) -> None:
-        """After an interruption (Ctrl-C in the leader) that left nothing in the file: the others go on."""
+    def _give_back(
+        self, taken: list[Entry], own: Entry | None, interruption: BaseException
+    ) -> None:
+        """After an interruption (Ctrl-C in the leader) that left nothing in the file.
+
+        The others go on.
+        """
         others = [entry for entry in taken if entry is not own]
         if outcomes_of(interruption).get(self._path) == NOTHING_WRITTEN:
             self.entries.extendleft(reversed(others))

@@ -1,13 +1,13 @@
 """Appends of one process that meet at a file become one pass; waiting with a deadline.
 
-Who comes first leads: takes the file's lock, writes the lines of all who came meanwhile, syncs once, and
-tells each of them. Who comes while somebody leads waits in the queue, and when they are back after that, they are
-waited for a moment (see `company`). (Group commit: DeWitt et al., "Implementation Techniques for Main Memory
-Database Systems", SIGMOD 1984.)
+Who comes first leads: takes the file's lock, writes the lines of all who came meanwhile, syncs
+once, and tells each of them. Who comes while somebody leads waits in the queue, and when they are
+back after that, they are waited for a moment (see `company`). (Group commit: DeWitt et al.,
+"Implementation Techniques for Main Memory Database Systems", SIGMOD 1984.)
 
-When another process holds the lock, the lines are left to the `Waiter`, which writes for all in the queue once
-it has the lock. A caller whose deadline passes takes its line back, and a line that was taken back is
-never written.
+When another process holds the lock, the lines are left to the `Waiter`, which writes for all in the
+queue once it has the lock. A caller whose deadline passes takes its line back, and a line that was
+taken back is never written.
 """
 
 from __future__ import annotations
@@ -35,8 +35,9 @@ if TYPE_CHECKING:
     from .commit_queue import Entry, Write
     from .durability import Patience
 
-# How long somebody in the queue sleeps at most before looking around: whether the file was rotated away,
-# whether a leader was interrupted. In the ordinary course nobody sleeps so long. With a short timeout, a part of it.
+# How long somebody in the queue sleeps at most before looking around: whether the file was rotated
+# away, whether a leader was interrupted. In the ordinary course nobody sleeps so long. With a short
+# timeout, a part of it.
 _LOOK_AROUND_SECONDS: Final = 1.0
 _NO_THREAD_PAUSE_SECONDS: Final = 0.001
 
@@ -44,8 +45,18 @@ _NO_THREAD_PAUSE_SECONDS: Final = 0.001
 class GroupCommit:
     """Those who append to one file from this process: who leads, and how the others wait."""
 
-    def __init__(self, path: str, write: Write, timeout_seconds: float | None, patience: Patience, seal: Seal | None = None) -> None:
-        """Name the file, what to do under its lock, how to wait for it, and how to seal it when it is due."""
+    def __init__(
+        self,
+        path: str,
+        write: Write,
+        timeout_seconds: float | None,
+        patience: Patience,
+        seal: Seal | None = None,
+    ) -> None:
+        """Name the file, what to do under its lock, how to wait for it.
+
+        How to seal it when it is due.
+        """
         self._path = path
         self._write = write
         self._lines = LineQueue(path, write)
@@ -74,7 +85,9 @@ class GroupCommit:
     def reset_after_fork(self) -> None:
         """In a forked child: nobody leads, nobody waits."""
         self._lead = threading.Lock()  # held while a pass is under way
-        self._leader: int | None = None  # the thread that leads, for a signal handler to find itself
+        self._leader: int | None = (
+            None  # the thread that leads, for a signal handler to find itself
+        )
         self._lines.clear()
         self._company.reset_after_fork()
         self._forks += 1
@@ -94,7 +107,12 @@ class GroupCommit:
         """
         entry: Entry | None = None
         try:
-            if self._company.expected or self._waiter.goes_first or self._queue or (self._lead.locked() and self._is_led_still()):
+            if (
+                self._company.expected
+                or self._waiter.goes_first
+                or self._queue
+                or (self._lead.locked() and self._is_led_still())
+            ):
                 entry = self._lines.join(line)
             else:
                 entry = self._append_alone(line)
@@ -103,7 +121,11 @@ class GroupCommit:
             self._wait(entry, deadline)
         except BaseException as error:
             if entry is not None:
-                add_outcome(error, self._path, NOTHING_WRITTEN if self._lines.leave(entry) else MAY_BE_WRITTEN)
+                add_outcome(
+                    error,
+                    self._path,
+                    NOTHING_WRITTEN if self._lines.leave(entry) else MAY_BE_WRITTEN,
+                )
             if is_system_failure(error, self._path):
                 explain(error, self._path, NOTHING_WRITTEN)
             else:  # Ctrl-C, which may have come at any moment
@@ -120,7 +142,10 @@ class GroupCommit:
             raise entry.error
 
     def _append_alone(self, line: bytes) -> Entry | None:
-        """Write the line by itself; or put it into the queue, where another process holds the lock."""
+        """Write the line by itself.
+
+        Or put it into the queue, where another process holds the lock.
+        """
         entry: Entry | None = None
         is_written = False
         lock = self._lock
@@ -175,10 +200,15 @@ class GroupCommit:
             entry.rouse_others()
             self._lines.rouse_next()
         if self._patience.nap:
-            time.sleep(0)  # give up the interpreter's lock: those who were served have their turn to append alone
+            time.sleep(0)
+
+    # Give up the interpreter's lock: those who were served have their turn to append alone.
 
     def _lead_pass(self, entry: Entry) -> list[Entry]:
-        """Run a pass for all in the queue and return them; or call the waiter, where another process holds the lock."""
+        """Run a pass for all in the queue and return them.
+
+        Or call the waiter, where another process holds the lock.
+        """
         lock = self._lock
         leader = get_ident()
         with self._lead:
@@ -190,7 +220,9 @@ class GroupCommit:
                     return self._lines.run_pass(lock, entry)
                 self._call_waiter(lock)
             except BaseException as error:
-                if self._lines.leave(entry):  # before the next leads: a line whose caller gets an error is not written later
+                if self._lines.leave(
+                    entry
+                ):  # before the next leads: a line whose caller gets an error is not written later
                     add_outcome(error, self._path, NOTHING_WRITTEN)
                 raise
             finally:
@@ -205,7 +237,9 @@ class GroupCommit:
 
     def _is_time_to_lead(self, entry: Entry) -> bool:
         company = self._company
-        return not company.expected or (company.has_come(self._queue, entry) and not self._lead.locked())
+        return not company.expected or (
+            company.has_come(self._queue, entry) and not self._lead.locked()
+        )
 
     def _serve(self, lock: FileLock) -> Sequence[Entry]:
         """Run a pass with the lock that the waiter got; return who is to be roused."""
@@ -225,7 +259,10 @@ class GroupCommit:
             self._waiter.call(lock)
 
     def _wait(self, entry: Entry, deadline: float | None) -> None:
-        """Wait until the entry is settled; raise when the deadline passes first, with the line taken back."""
+        """Wait until the entry is settled.
+
+        Raise when the deadline passes first, with the line taken back.
+        """
         timeout = self._timeout_seconds
         remaining = math.inf if timeout is None else timeout
         if deadline is None:
@@ -236,8 +273,14 @@ class GroupCommit:
         self._lead_if_nobody_does(entry)
         while not entry.is_settled:
             if remaining <= 0 and self._lines.withdraw(entry):
-                raise explain(LockTimeoutError(self._path, timeout or 0.0), self._path, NOTHING_WRITTEN)
-            nap = self._longest_nap if self._waiter.goes_first or self._lead.locked() else self._shortest_nap
+                raise explain(
+                    LockTimeoutError(self._path, timeout or 0.0), self._path, NOTHING_WRITTEN
+                )
+            nap = (
+                self._longest_nap
+                if self._waiter.goes_first or self._lead.locked()
+                else self._shortest_nap
+            )
             # Once a pass has the line it is waited for, deadline or not: it is being written.
             if entry.wake.acquire(timeout=nap if remaining <= 0 or nap < remaining else remaining):
                 if entry.is_settled:
@@ -254,7 +297,9 @@ class GroupCommit:
             return
         self._waiter.dismiss_if_rotated()
         if not entry.is_settled:
-            self._company.expected = 0  # this was the moment, also where a signal handler has come between
+            self._company.expected = (
+                0  # this was the moment, also where a signal handler has come between
+            )
         self._lead_if_nobody_does(entry)
 
 
@@ -263,11 +308,14 @@ def refuse_in_mid_append(path: str) -> None:
 
     It looks at all logs that there are, so it is not for every append.
     """
-    if any(isinstance(owner, GroupCommit) and owner.is_led_by_caller(path) for owner in fork.owners()):
+    if any(
+        isinstance(owner, GroupCommit) and owner.is_led_by_caller(path) for owner in fork.owners()
+    ):
         raise explain(_deadlock(), path, NOTHING_WRITTEN)
 
 
 def _deadlock() -> OSError:
     return OSError(
-        errno.EDEADLK, "called by a signal handler in the middle of an append of the same thread, for which it would wait for ever"
+        errno.EDEADLK,
+        "called by a signal handler in the middle of an append of the same thread, for which it would wait for ever",
     )

@@ -1,7 +1,10 @@
-"""What a log does besides appending: seal its file, keep up its segments, and tell of what it mended.
+"""What a log does besides appending.
 
-Sealing is done with the file's lock held, since it decides where the next line goes. The rest takes its time or calls the
-user's code (a handler of `logging`), so that it is put off until the lock is free and the append is done.
+Seal its file, keep up its segments, and tell of what it mended.
+
+Sealing is done with the file's lock held, since it decides where the next line goes. The rest takes
+its time or calls the user's code (a handler of `logging`), so that it is put off until the lock is
+free and the append is done.
 """
 
 from __future__ import annotations
@@ -51,7 +54,9 @@ class Housekeeping:
             do()
 
     def rotate(self, lock_timeout: float | None) -> str | None:
-        """Seal the file whatever its size, and return the segment's name; `None` where there is no whole line.
+        """Seal the file whatever its size, and return the segment's name.
+
+        `None` where there is no whole line.
 
         Waits for the lock as an append does, for so many seconds, and raises as one does.
         """
@@ -110,7 +115,15 @@ def _require_regular(lock: FileLock, *_: object) -> tuple[()]:
 def check_rotation(rotation: Any) -> None:
     """Raise `InvalidRecordError` unless it is a `Rotation`, or `None`."""
     if rotation is not None and not isinstance(rotation, Rotation):
-        raise InvalidRecordError((Fault("rotation", show(rotation), "pass a Rotation(…), or None for a file that is never sealed"),))
+        raise InvalidRecordError(
+            (
+                Fault(
+                    "rotation",
+                    show(rotation),
+                    "pass a Rotation(…), or None for a file that is never sealed",
+                ),
+            )
+        )
 
 
 def _cleaner_of(path: str, rotation: Rotation | None) -> Cleaner | None:

@@ -1,8 +1,8 @@
 """A thread that waits for a file's lock in the kernel's queue, for callers that have deadlines.
 
-The kernel's queue is fair, but flock(2) knows no deadline; polling knows deadlines, but starves. So a thread
-blocks for the callers, and they wait for the thread. It is made when it is first needed and gone a
-second after it has nothing to do.
+The kernel's queue is fair, but flock(2) knows no deadline; polling knows deadlines, but starves. So
+a thread blocks for the callers, and they wait for the thread. It is made when it is first needed
+and gone a second after it has nothing to do.
 """
 
 from __future__ import annotations
@@ -24,13 +24,15 @@ if TYPE_CHECKING:
     from ..fs.lock import Seal
 
 _LINGER_SECONDS: Final = 1.0
-# The kernel wakes who is next in its queue, and whoever is awake already may take the lock before that one. So this thread, when it had
-# two turns in a row while others want the lock, gets in line again only when the next has had the time to wake.
+# The kernel wakes who is next in its queue, and whoever is awake already may take the lock before
+# that one. So this thread, when it had two turns in a row while others want the lock, gets in line
+# again only when the next has had the time to wake.
 _STEP_BACK_SECONDS: Final = 0.00002
 # After so many turns in a row in which nobody else wrote, the lock is no longer contended.
 _PEACE: Final = 16
-# Giving up the processor for who is next takes as long as that one needs to begin its sync. Where it takes longer, somebody who computes
-# has got it, and it is not given up again for so many times as long.
+# Giving up the processor for who is next takes as long as that one needs to begin its sync. Where
+# it takes longer, somebody who computes has got it, and it is not given up again for so many times
+# as long.
 _LONGEST_YIELD_SECONDS: Final = 0.0005
 _PAUSE_AFTER_LONG_YIELD: Final = 100
 
@@ -43,7 +45,10 @@ class Sleeper(Protocol):
 
 
 class _Post:
-    """What one thread holds: the lock it waits for, and the bell that calls it, which is for who took `rest` from it."""
+    """What one thread holds.
+
+    The lock it waits for, and the bell that calls it, which is for who took `rest` from it.
+    """
 
     __slots__ = ("adrift_for", "bell", "is_begun", "is_waiting", "lock", "rest")
 
@@ -51,7 +56,9 @@ class _Post:
         self.lock = FileLock(path, seal)
         self.is_begun = False  # from then on the lock is the thread's
         self.is_waiting = False  # for the lock, or at work with it
-        self.adrift_for: abandoned.FileId | None = None  # once nobody wants that lock from it any more
+        self.adrift_for: abandoned.FileId | None = (
+            None  # once nobody wants that lock from it any more
+        )
         self.bell = threading.Lock()  # held while nobody calls
         self.bell.acquire()
         self.rest = threading.Lock()  # free while the thread rests, and touches the lock no more
@@ -67,12 +74,13 @@ class _Post:
 class Waiter:
     """Waits for the lock of the file at `path` when called, then calls `serve` with the lock held.
 
-    It goes on for as long as `has_work` says so, and rouses the first of those whom `serve` returns, who is to rouse the next.
-    `step_aside` is called when it cannot go on.
+    It goes on for as long as `has_work` says so, and rouses the first of those whom `serve`
+    returns, who is to rouse the next. `step_aside` is called when it cannot go on.
 
-    While `goes_first`, whoever has work hands it in and rings, and does not try for the lock: the waiter is about to serve, or it
-    was not long ago that others wanted the lock too, and it served `keeps_queue_for` at once, or more. With `lines_up_early` it
-    gets in line again before there is more work, while others write between its turns.
+    While `goes_first`, whoever has work hands it in and rings, and does not try for the lock: the
+    waiter is about to serve, or it was not long ago that others wanted the lock too, and it served
+    `keeps_queue_for` at once, or more. With `lines_up_early` it gets in line again before there is
+    more work, while others write between its turns.
     """
 
     def __init__(
@@ -99,7 +107,8 @@ class Waiter:
 
     def reset_after_fork(self) -> None:
         """In a forked child: the thread is not there."""
-        # Re-entrant, for a signal handler that appends while its thread is inside. Never held over a system call.
+        # Re-entrant, for a signal handler that appends while its thread is inside. Never held over
+        # a system call.
         self._mutex = threading.RLock()
         self._post: _Post | None = None
         self.goes_first = False
@@ -128,12 +137,16 @@ class Waiter:
                 made = self._post = _Post(self._path, self._seal)
                 made.lock.is_wanted = functools.partial(self._is_wanted, made)
                 lock.hand_over(made.lock)
-            threading.Thread(target=self._run, args=(made,), name="metrics-appender-waiter", daemon=True).start()
+            threading.Thread(
+                target=self._run, args=(made,), name="metrics-appender-waiter", daemon=True
+            ).start()
             made.is_begun = True
             made.ring()
         except BaseException as error:
             self._give_up(made)
-            if type(error) is not RuntimeError:  # that is out of threads; a signal's exception goes on
+            if (
+                type(error) is not RuntimeError
+            ):  # that is out of threads; a signal's exception goes on
                 raise
 
     def _is_wanted(self, post: _Post) -> bool:
@@ -141,7 +154,10 @@ class Waiter:
         return self._post is post and self._has_work() > 0
 
     def _give_up(self, made: _Post | None) -> None:
-        """Be as before a call that failed; a thread that was made all the same ends when it is rung for, and when it has got the lock."""
+        """Be as before a call that failed.
+
+        A thread that was made all the same ends when it is rung for, and when it has got the lock.
+        """
         if made is None:
             with self._mutex:
                 if self._post is None:
@@ -155,8 +171,8 @@ class Waiter:
     def ring(self) -> bool:
         """Have the work done that was handed in just before; `False` where no thread goes first.
 
-        Without the mutex: a thread that is about to rest looks for work once more after it has said so, and one that leaves has who
-        is next see for itself after that (`step_aside`).
+        Without the mutex: a thread that is about to rest looks for work once more after it has said
+        so, and one that leaves has who is next see for itself after that (`step_aside`).
         """
         post = self._post
         if post is None or not self.goes_first:
@@ -171,10 +187,13 @@ class Waiter:
             post.ring()
 
     def dismiss_if_rotated(self) -> None:
-        """Let go of a thread that waits for a file which lost its name: its holder concerns nobody any more.
+        """Let go of a thread that waits for a file which lost its name.
 
-        It ends when it gets that lock. Who has work calls again, and another thread waits for the right file. Where the
-        interpreter is ending, no thread runs any more, and it is let go of too.
+        Its holder concerns nobody any more.
+
+        It ends when it gets that lock. Who has work calls again, and another thread waits for the
+        right file. Where the interpreter is ending, no thread runs any more, and it is let go of
+        too.
         """
         post = self._post
         if post is not None and (sys.is_finalizing() or self._waits_in_vain(post)):
@@ -182,7 +201,9 @@ class Waiter:
 
     @staticmethod
     def _waits_in_vain(post: _Post) -> bool:
-        return post.lock.fd >= 0 and not post.lock.is_for_named_file()  # a thread that rests has none open
+        return (
+            post.lock.fd >= 0 and not post.lock.is_for_named_file()
+        )  # a thread that rests has none open
 
     def close(self) -> None:
         """Let an idle thread end now rather than in a second."""
@@ -215,14 +236,21 @@ class Waiter:
                         served = self._serve(lock)
                         do_others_write = self._note_contention(size, lock.size)
                 except OSError:
-                    # The lock could not even be asked for. Whoever is next tries without this thread, and gets the error.
+                    # The lock could not even be asked for. Whoever is next tries without this
+                    # thread, and gets the error.
                     self._dismiss(post)
                 finally:
                     post.is_waiting = False
                     lock.release()
-                is_early = bool(served) and self._lines_up_early and do_others_write and self._line_up(lock)
+                is_early = (
+                    bool(served)
+                    and self._lines_up_early
+                    and do_others_write
+                    and self._line_up(lock)
+                )
                 is_idle = not is_early and not self._has_work() and self._rest(post, len(served))
-                # Last, right before this thread sleeps: they need the interpreter's lock that it holds.
+                # Last, right before this thread sleeps: they need the interpreter's lock that it
+                # holds.
                 if served:
                     served[0].rouse()
                 if self._alone_in_a_row and self.goes_first:
@@ -236,11 +264,16 @@ class Waiter:
                 abandoned.threads.add(post.adrift_for, -1)
 
     def _line_up(self, lock: FileLock) -> bool:
-        """Let who is next have the lock, and be ready to get in line behind; `False` where that is not to be."""
+        """Let who is next have the lock, and be ready to get in line behind.
+
+        `False` where that is not to be.
+        """
         now = time.perf_counter()
         if now < self._early_from:
             return False
-        os.sched_yield()  # who is next may need this very processor: this thread would take the lock again before that one is awake
+        # Who is next may need this very processor: this thread would take the lock again before
+        # that one is awake.
+        os.sched_yield()
         took = time.perf_counter() - now
         if took > _LONGEST_YIELD_SECONDS:
             self._early_from = now + _PAUSE_AFTER_LONG_YIELD * took
@@ -252,7 +285,10 @@ class Waiter:
         return True
 
     def _rest(self, post: _Post, served: int) -> bool:
-        """Rest from here on, unless work has come, or another thread in the place of this one; whether it does."""
+        """Rest from here on, unless work has come, or another thread in the place of this one.
+
+        Whether it does.
+        """
         if self._post is not post:
             return False
         self.goes_first = self._is_contended and served >= self._keeps_queue_for
@@ -275,6 +311,9 @@ class Waiter:
         return do_others_write
 
     def _leave(self, post: _Post) -> None:
-        """End the thread, unless it is called in the last moment; whoever is about to call it is waited for, but not for ever."""
+        """End the thread, unless it is called in the last moment.
+
+        Whoever is about to call it is waited for, but not for ever.
+        """
         if post.rest.acquire(False) or not post.bell.acquire(timeout=_LINGER_SECONDS):
             self._dismiss(post)
