@@ -282,10 +282,11 @@ def test_what_is_no_rotation_is_refused_by_name(field: str, value: Any) -> None:
 
 def test_something_else_than_a_rotation_is_refused(path: str, tmp_path: Path) -> None:
     """A plain number, say."""
+    mistake: Any = 5
     for make in (
-        lambda: AppendLog(path, rotation=5),
-        lambda: MetricsAppender(tmp_path, rotation=5),
-    ):  # type: ignore[arg-type]  # a mistake
+        lambda: AppendLog(path, rotation=mistake),
+        lambda: MetricsAppender(tmp_path, rotation=mistake),
+    ):
         with pytest.raises(InvalidRecordError, match="rotation"):
             make()
 

@@ -86,8 +86,12 @@ def repair(
     try:
         with progress_bar("reading") as progress:
             report = repair_path(
-                path, dry_run=dry_run, keep=keep or (), lock_timeout=lock_timeout, progress=progress
-            )  # type: ignore[arg-type]  # checked there
+                path,
+                dry_run=dry_run,
+                keep=keep or (),  # type: ignore[arg-type]  # checked there
+                lock_timeout=lock_timeout,
+                progress=progress,
+            )
     except InvalidRecordError:
         from ..repair.repair_all import KEEPABLE
 

@@ -6,6 +6,7 @@ Look without a lock, then lock, look at what was added since, and carry out.
 from __future__ import annotations
 
 import errno
+import functools
 import os
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -75,9 +76,8 @@ def mend_log(
             if is_dry_run or not any(plan.has_work() for plan in plans):
                 return [change for plan in plans for change in plan.changes]
             with _maintenance_of(path, lock_timeout):
-                changes = _run_under_lock(
-                    path, lambda lock, looks=looks: _mend(lock, looks, keep), lock_timeout
-                )  # type: ignore[misc]
+                work = functools.partial(_mend, looks=looks, keep=keep)
+                changes = _run_under_lock(path, work, lock_timeout)
             if changes is not None:
                 return changes
     raise OSError(
