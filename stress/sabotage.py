@@ -111,15 +111,16 @@ def _withdraw_nothing() -> None:
     """Put every line into the queue, and let it stay there when its caller gets an error."""
 
     def append(self: Any, line: bytes, deadline: float | None = None) -> None:
-        entry = self._lines.join(line)
+        pending = commit_queue.PendingAppend(line)
+        self._queue.append(pending)
         try:
-            self._wait(entry, deadline)
+            self._wait(pending, deadline)
         except OSError as error:
             raise explain(error, self._path, NOTHING_WRITTEN) from None
-        if entry.error is not None:
-            raise entry.error
+        if pending.error is not None:
+            raise pending.error
 
-    _put(commit_queue.LineQueue, "withdraw", lambda self, entry: True)
+    _put(commit_queue.CommitQueue, "withdraw", lambda self, pending: True)
     _put(group_commit.GroupCommit, "append", append)
 
 

@@ -53,6 +53,27 @@ def append_one(log: AppendLog, report: Report) -> None:
     append(log, LINES[0], report)
 
 
+def append_if_expected(log: AppendLog, report: Report) -> None:
+    """Append one line on the condition that the last record is the one of before."""
+    try:
+        record = {"n": "line 0", "text": "some text"}
+        assert log.append_if(record, lambda last: last == {"n": "first"})
+    except OSError as error:
+        report(LINES[0], error)
+    else:
+        report(LINES[0], None)
+
+
+def append_block_at_the_end(log: AppendLog, report: Report) -> None:
+    """Append one line as a block that belongs behind the first."""
+    try:
+        log.append_block(LINES[0], at=len(FIRST))
+    except OSError as error:
+        report(LINES[0], error)
+    else:
+        report(LINES[0], None)
+
+
 def append_in_new_directories(log: AppendLog, report: Report) -> None:
     """Make two directories, one in the other.
 
@@ -72,10 +93,9 @@ def append_together(log: AppendLog, report: Report, lines: tuple[bytes, ...] = L
 
     They meet, and the waiter writes for all of them.
     """
-    appends = log._appends
-    appends._patience = appends._patience._replace(
-        pauses=()
-    )  # even without a sync the waiter is called at once
+    appends = log._writer._commit
+    # Even without a sync the waiter is called at once.
+    appends._level = appends._level._replace(retry_pauses=())
     threads = [threading.Thread(target=append, args=(log, line, report)) for line in lines]
     other = os.open(log.path, os.O_RDWR)
     fcntl.flock(other, fcntl.LOCK_EX)
@@ -167,6 +187,10 @@ OPERATIONS = {
     "cut-back after a failed sync": Operation(
         trouble=lambda: fail_to_sync, own_errors=(errno.EIO,)
     ),
+    "compare and append": Operation(run=append_if_expected),
+    "compare and append after a torn tail": Operation(run=append_if_expected, torn=TORN),
+    "a block at its position": Operation(run=append_block_at_the_end),
+    "a block at its position after a torn tail": Operation(run=append_block_at_the_end, torn=TORN),
     "joined appends of threads": Operation(run=append_together, lines=LINES),
     "joined appends and a full disk": Operation(
         run=append_together,

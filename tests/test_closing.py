@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from metrics_appender import AppendLog, ClosedError, MetricsAppender, Rotation, aio, appender
+from metrics_appender import ClosedError, MetricsAppender, Rotation, aio, appender
 from metrics_appender.aio import AsyncAppendLog, AsyncMetricsAppender
 from metrics_appender.segment import cleaner
 from metrics_appender.segment.cleaner import Cleaner
+from metrics_appender.write.log_writer import LogWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -167,7 +168,7 @@ def test_followers_end_though_a_file_cannot_be_closed(
     def fail(_: object) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(AppendLog, "close", fail)
+    monkeypatch.setattr(LogWriter, "close", fail)
 
     async def main() -> None:
         opened = door(tmp_path if door is AsyncMetricsAppender else tmp_path / "a_performance.json")

@@ -16,6 +16,7 @@ from .errors import (
     InvalidRecordError,
     LockTimeoutError,
     MetricsAppenderError,
+    PositionError,
 )
 from .read.skipped import SkippedLines
 from .repair import repair
@@ -32,6 +33,7 @@ __all__ = [
     "LockTimeoutError",
     "MetricsAppender",
     "MetricsAppenderError",
+    "PositionError",
     "Rotation",
     "SkippedLines",
     "check",

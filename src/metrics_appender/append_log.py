@@ -6,20 +6,18 @@ import functools
 import importlib
 import math
 import sys
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
-from .errors import ClosedError, Fault, InvalidRecordError, show
+from .errors import Fault, InvalidRecordError, show
 from .outcome import note_partly_written
 from .records.naming import absolute_path
 from .records.ndjson import encode_blocks, encode_line
-from .write.batch import WritePass
-from .write.durability import Patience
-from .write.group_commit import GroupCommit
-from .write.housekeeping import Housekeeping, check_rotation
+from .write.durability import Durability, check_durability
+from .write.log_writer import LogWriter, check_rotation
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -27,29 +25,27 @@ if TYPE_CHECKING:
     from .read.skipped import OnError
     from .segment.rotation import Rotation
 
+__all__ = [
+    "CHUNK_BYTES",
+    "DEFAULT_LOCK_TIMEOUT",
+    "AppendLog",
+    "Durability",
+    "check_durability",
+    "check_line",
+    "check_lock_timeout",
+    "check_rotation",
+    "import_the_rest",
+    "join_lines",
+    "note_acknowledged",
+    "open_writer",
+    "writer_of",
+]
+
 _LINE_REMEDY: Final = (
     "pass one line as bytes, not blank, with a newline at its end only, and no NUL"
 )
 
-Durability = Literal["fsync", "group", "os"]
-
 DEFAULT_LOCK_TIMEOUT: Final = 30.0
-# Less than nearly every disk takes for a sync.
-_GATHER_SECONDS: Final = 0.0002
-# Where the lock is held without a sync it is free again in microseconds, so who finds it taken
-# tries again at once, then naps a little, about 20 ms in all, before a thread is woken to wait for
-# it. Where it is held over a sync that thread is worth its wake, and from then on the kernel's
-# queue is kept to: first come, first served. Where the sync comes after the release it is soon free
-# again too, and the queue is kept to by many threads, whose lines meet while their turn comes.
-_PATIENCE: Final[dict[str, Patience]] = {
-    "fsync": Patience(lines_up_early=True, gather=_GATHER_SECONDS),
-    "group": Patience(keeps_queue_for=2, gather=_GATHER_SECONDS),
-    "os": Patience(
-        (*(0.0,) * 100, 0.00005, 0.0001, 0.0002, 0.0004, *(0.001,) * 19),
-        keeps_queue_for=sys.maxsize,
-        nap=0.002,
-    ),
-}
 _NEEDED_LATER: Final = (
     "portalocker.portalocker",
     "metrics_appender.read.reader",
@@ -84,15 +80,7 @@ class AppendLog:
     take.
     """
 
-    __slots__ = (
-        "_appends",
-        "_due",
-        "_durability",
-        "_housekeeping",
-        "_is_closed",
-        "_lock_timeout",
-        "_path",
-    )
+    __slots__ = ("_durability", "_lock_timeout", "_path", "_rotation", "_writer")
 
     def __init__(
         self,
@@ -110,26 +98,13 @@ class AppendLog:
         self._path = absolute_path("path", path)
         self._durability: Durability = durability
         self._lock_timeout = lock_timeout
-        self._is_closed = False
-        self._housekeeping = Housekeeping(self._path, rotation)
-        self._due = self._housekeeping.due
-        write = WritePass(self._path, durability, self._housekeeping.note_mended).run
-        self._appends = GroupCommit(
-            self._path, write, lock_timeout, _PATIENCE[durability], self._housekeeping.seal
-        )
+        self._rotation = rotation
+        self._writer = open_writer(self._path, durability, lock_timeout, rotation)
 
     @property
     def path(self) -> str:
         """The file, as an absolute path."""
         return self._path
-
-    @property
-    def is_cleaning(self) -> bool:
-        """Whether the upkeep of its segments is due, or under way in the background.
-
-        `close` waits for it.
-        """
-        return self._housekeeping.is_under_way
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Append one JSON object; its line is whole and durable when this returns.
@@ -141,12 +116,7 @@ class AppendLog:
         appear later), `OSError` when the disk fails, with a note: "nothing was written", or "the
         line may be in the file" where taking it back failed too; `ClosedError` after `close()`.
         """
-        line = encode_line(record)
-        if self._is_closed:
-            raise ClosedError(self._path)
-        self._appends.append(line)
-        if self._due:
-            self._housekeeping.do_due()
+        self._writer.append(encode_line(record))
 
     def append_line(self, line: bytes) -> None:
         """Append one line that is encoded already.
@@ -158,12 +128,8 @@ class AppendLog:
 
             >>> AppendLog("events.ndjson").append_line(b'{"encoded":"elsewhere"}\\n')
         """
-        if self._is_closed:
-            raise ClosedError(self._path)
         check_line(line)
-        self._appends.append(line)
-        if self._due:
-            self._housekeeping.do_due()
+        self._writer.append(line)
 
     def append_lines(self, lines: Sequence[bytes]) -> None:
         """Append lines that are encoded already, all or nothing: one lock, one write, one sync.
@@ -173,27 +139,96 @@ class AppendLog:
 
             >>> AppendLog("events.ndjson").append_lines([b'{"n":1}\\n', b'{"n":2}\\n'])
         """
-        if self._is_closed:
-            raise ClosedError(self._path)
         block = join_lines(lines)
         if block:
-            self._appends.append(block)
-        if self._due:
-            self._housekeeping.do_due()
+            self._writer.append(block)
 
-    def append_block(self, block: bytes, deadline: float | None = None) -> None:
-        """Append whole lines that are joined already, as `append_lines` does.
+    def append_if(
+        self,
+        record: Mapping[str, Any],
+        condition: Callable[[dict[str, Any] | None], bool],
+    ) -> bool:
+        """Append a record only if a condition on the last record holds; compare-and-append.
 
-        `deadline` (`time.monotonic`) goes before the timeout.
+        The last record is read, the condition called and the line written under the file's lock,
+        after the recovery of the file's tail: no other writer comes in between. So of two processes
+        that wait for the same state, one appends.
 
-        For who made the lines by the rules, and, as `aio`, may have kept them waiting before: they
-        are not checked again.
+        Args:
+            record: a JSON object, as `append` takes it.
+            condition: called once with the last record of the log, sealed segments included, or
+                with `None` where there is none. It must be quick, since every other writer waits,
+                and must not append to the same log (that raises `OSError`, EDEADLK). It may be
+                called in another thread of this process.
+
+        Returns:
+            Whether the record was appended; then it is durable, as by `append`.
+
+        Raises:
+            InvalidRecordError, LockTimeoutError, OSError, ClosedError: as `append` does.
+            CorruptLineError: the last line is no JSON object. Nothing was written.
+            Exception: whatever the condition raises. Nothing was written.
+
+        Example:
+            >>> log = AppendLog("states.ndjson")
+            >>> log.append({"state": "staged"})
+            >>> promote = {"state": "production"}
+            >>> log.append_if(promote, lambda last: last is not None and last["state"] == "staged")
+            True
+            >>> log.append_if(promote, lambda last: last is not None and last["state"] == "staged")
+            False
         """
-        if self._is_closed:
-            raise ClosedError(self._path)
-        self._appends.append(block, deadline)
-        if self._due:
-            self._housekeeping.do_due()
+        from .read.reader import read_last
+
+        def is_true() -> bool:
+            last = read_last(self._path, 1)
+            return bool(condition(last[0] if last else None))
+
+        return self._writer.append_if(encode_line(record), is_true)
+
+    def append_block(self, block: bytes, *, at: int) -> None:
+        """Append whole lines that belong at one position of the log's stream, all or nothing.
+
+        For copies of a log, such as one that is collected from another machine: a block that comes
+        twice, or too early, is refused. The position is compared under the file's lock, after the
+        recovery of its tail.
+
+        Args:
+            block: lines that are encoded already, each with its newline. They are not checked to be
+                JSON objects. An empty block compares the position only.
+            at: where the log's stream has to end: bytes from its beginning, sealed segments
+                counted, as `end` tells it.
+
+        Raises:
+            PositionError: the stream ends elsewhere. It names both positions; nothing was written.
+            InvalidRecordError: the block is not whole lines, or `at` no position; nothing was
+                opened.
+            LockTimeoutError, OSError, ClosedError: as `append` does.
+
+        Example:
+            >>> copy = AppendLog("copy.ndjson")
+            >>> copy.append_block(b'{"n":1}\\n', at=0)
+            >>> copy.append_block(b'{"n":2}\\n', at=copy.end)
+            >>> copy.append_block(b'{"n":2}\\n', at=8)
+            Traceback (most recent call last):
+            ...
+            metrics_appender.errors.PositionError: ...
+        """
+        check_block(block)
+        check_position(at)
+        self._writer.append_at(block, at)
+
+    @property
+    def end(self) -> int:
+        """The position in the log's stream behind its last whole line: bytes from its beginning.
+
+        Sealed segments are counted, and bytes behind the last newline are not. Takes no lock, so
+        that another writer may have moved it by the time it is used. 0 where there is no file.
+        Raises `OSError` where a file cannot be read.
+        """
+        from .segment.snapshot import end_of_log
+
+        return end_of_log(self._path)
 
     def append_many(self, records: Iterable[Mapping[str, Any]]) -> int:
         """Append JSON objects, many at the price of one: one lock, one write, one sync.
@@ -212,7 +247,7 @@ class AppendLog:
         appended = 0
         try:
             for block in encode_blocks(records, CHUNK_BYTES):
-                self.append_block(block.lines)
+                self._writer.append(block.lines)
                 appended += block.records
         except BaseException as error:
             if appended:
@@ -258,9 +293,7 @@ class AppendLog:
         `rotation` says, in the background. Raises as `append` does; the file is sealed then or as
         it was, and no line is lost.
         """
-        if self._is_closed:
-            raise ClosedError(self._path)
-        return self._housekeeping.rotate(self._lock_timeout)
+        return self._writer.rotate()
 
     def follow(
         self,
@@ -346,9 +379,7 @@ class AppendLog:
 
         Those under way are finished, and so is the upkeep of segments. Closing again does nothing.
         """
-        self._is_closed = True
-        self._appends.close()
-        self._housekeeping.finish()
+        self._writer.close()
 
     def __enter__(self) -> Self:
         """Return the log itself."""
@@ -369,19 +400,17 @@ class AppendLog:
         A subclass is made of the same arguments; one that takes others has a `__reduce__` of its
         own.
         """
-        rotation = self._housekeeping.rotation
         make = functools.partial(
             type(self),
             durability=self._durability,
             lock_timeout=self._lock_timeout,
-            rotation=rotation,
+            rotation=self._rotation,
         )
         return make, (self._path,)
 
     def __repr__(self) -> str:
         """Show the arguments."""
-        rotation = self._housekeeping.rotation
-        shown = "" if rotation is None else f", rotation={rotation!r}"
+        shown = "" if self._rotation is None else f", rotation={self._rotation!r}"
         return f"AppendLog({self._path!r}, durability={self._durability!r}, lock_timeout={self._lock_timeout!r}{shown})"
 
 
@@ -436,12 +465,34 @@ def note_acknowledged(error: BaseException, path: str, count: int) -> None:
     )
 
 
-def check_durability(durability: Any) -> None:
-    """Raise `InvalidRecordError` unless it is one that there is."""
-    if not isinstance(durability, str) or durability not in _PATIENCE:
-        raise InvalidRecordError(
-            (Fault("durability", show(durability), "pass 'fsync', 'group' or 'os'"),)
-        )
+def check_block(block: bytes) -> None:
+    """Raise `InvalidRecordError` unless it is bytes that are whole lines, or nothing."""
+    if type(block) is not bytes or b"\0" in block or not (block.endswith(b"\n") or not block):
+        remedy = "pass whole lines as bytes, with a newline at the end of each, and no NUL"
+        raise InvalidRecordError((Fault("block", show(block), remedy),))
+
+
+def check_position(at: Any) -> None:
+    """Raise `InvalidRecordError` unless it is a whole number of 0 or more."""
+    if type(at) is not int or at < 0:
+        remedy = "pass a whole number (int) of 0 or more: bytes from the beginning of the log"
+        raise InvalidRecordError((Fault("at", show(at), remedy),))
+
+
+def open_writer(
+    path: str, durability: Durability, lock_timeout: float | None, rotation: Rotation | None
+) -> LogWriter:
+    """Return the writing end of the log at `path`, whose named cursors retention waits for."""
+    if rotation is None:  # nothing to import, for an append while the interpreter ends
+        return LogWriter(path, durability, lock_timeout)
+    from .read.saved_cursors import first_unread
+
+    return LogWriter(path, durability, lock_timeout, rotation, first_unread)
+
+
+def writer_of(log: AppendLog) -> LogWriter:
+    """Return the writing end of a log."""
+    return log._writer  # noqa: SLF001 - of this module
 
 
 def check_lock_timeout(lock_timeout: Any) -> None:

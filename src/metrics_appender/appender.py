@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 from .append_log import (
     CHUNK_BYTES,
     DEFAULT_LOCK_TIMEOUT,
-    AppendLog,
     Durability,
     check_durability,
     check_lock_timeout,
     import_the_rest,
+    open_writer,
 )
 from .fs import calls
 from .outcome import NOTHING_WRITTEN, explain, note_partly_written
@@ -22,7 +22,7 @@ from .records import naming
 from .records.metric_lines import TypedMethods
 from .records.metrics import FiledLine, by_file, encode_records
 from .records.ndjson import chunked
-from .write.housekeeping import check_rotation
+from .write.log_writer import LogWriter, check_rotation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -84,7 +84,7 @@ class MetricsAppender(TypedMethods):
         self._lock_timeout = lock_timeout
         self._rotation = rotation
         self._is_closed = False
-        self._logs: dict[str, AppendLog] = {}
+        self._logs: dict[str, LogWriter] = {}
         make_directory(self._directory, self._directory)
 
     @property
@@ -277,14 +277,14 @@ class MetricsAppender(TypedMethods):
         )
         self._append(log, line)
 
-    def _append(self, log: AppendLog, block: bytes) -> None:
+    def _append(self, log: LogWriter, block: bytes) -> None:
         try:
-            log.append_block(block)
+            log.append(block)
         except FileNotFoundError:
             make_directory(self._directory, log.path)
-            log.append_block(block)
+            log.append(block)
 
-    def _new_log(self, name: str) -> AppendLog:
+    def _new_log(self, name: str) -> LogWriter:
         if len(self._logs) >= _MOST_LOGS:
             for known, log in list(self._logs.items()):
                 if (
@@ -292,12 +292,7 @@ class MetricsAppender(TypedMethods):
                 ):  # else it holds nothing between appends; one in use lives on with its user
                     self._logs.pop(known, None)
         path = os.path.join(self._directory, name)
-        log = AppendLog(
-            path,
-            durability=self._durability,
-            lock_timeout=self._lock_timeout,
-            rotation=self._rotation,
-        )
+        log = open_writer(path, self._durability, self._lock_timeout, self._rotation)
         log = self._logs.setdefault(name, log)
         if self._is_closed:
             log.close()

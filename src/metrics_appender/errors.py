@@ -6,6 +6,7 @@
     ├── CorruptLineError     (json.JSONDecodeError)  a whole line that is not a JSON object
     ├── CorruptSegmentError  (OSError)               a compressed segment that cannot be unpacked
     ├── CursorGoneError      (LookupError)           what a stored cursor points into is not there any more
+    ├── PositionError        (ValueError)            a block that does not belong where the log ends
     └── ClosedError          (ValueError)            an append to what was closed
 
 What the operating system refuses stays an `OSError` with its errno, so that `except
@@ -189,6 +190,33 @@ class CursorGoneError(MetricsAppenderError, LookupError):
         return (
             f"{self.path}: {self.reason} (cursor {self.cursor}); records in between may be lost to this follower: "
             'go on with start="beginning" for all that is left, or with start="end" for what comes from now on'
+        )
+
+
+class PositionError(MetricsAppenderError, ValueError):
+    """A block for one position of a log's stream, where the log ends at another.
+
+    Nothing was written. `path` is the log's file, `expected` the position that the block is for and
+    `found` the position where the log ends, both in bytes from the beginning of the log's stream.
+    """
+
+    def __init__(self, path: str, expected: int, found: int) -> None:
+        """Take the file's path and both positions."""
+        super().__init__(path, expected, found)
+        self.path = path
+        self.expected = expected
+        self.found = found
+        self.outcome = NOTHING_WRITTEN
+
+    def __str__(self) -> str:
+        """Name both positions, and say what to do."""
+        if self.found < self.expected:
+            reason = f"{self.expected - self.found} bytes in between are missing: append them first"
+        else:
+            reason = "it holds other bytes from there on: append only what is not in it yet"
+        return (
+            f"{self.path}: the block is for position {self.expected}, and the log ends at "
+            f"{self.found}; {reason} ({self.outcome})"
         )
 
 

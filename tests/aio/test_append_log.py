@@ -210,7 +210,7 @@ def test_lines_that_go_together_keep_their_own_deadlines(path: str) -> None:
 
         path = "file"
 
-        def append_block(self, block: bytes, deadline: float | None, /) -> None:
+        def append(self, block: bytes, deadline: float | None, /) -> None:
             """Take a block down."""
             handed.append((block, deadline or 0.0))
             if len(handed) == 1:

@@ -189,13 +189,13 @@ def test_a_child_forked_while_others_wait_in_the_queue_starts_afresh(
     slow.has_begun.wait(60)
     for thread in threads[1:]:
         thread.start()
-    wait.until(lambda: len(log._appends._queue) == 3)
+    wait.until(lambda: len(log._writer._commit._queue) == 3)
 
     def child() -> None:
         fs_calls.sync_file = os.fsync
         other = AppendLog(path + ".other")
         other.append({})
-        assert len(log._appends._queue) == 0
+        assert len(log._writer._commit._queue) == 0
 
     assert in_child(child) == 0
     slow.may_end.set()
@@ -441,7 +441,7 @@ def test_a_close_that_fails_in_the_child_keeps_no_other_lock(
         slow.has_begun.clear()
         thread.start()
         slow.has_begun.wait(HANG_SECONDS)
-        assert log._appends._lock.is_held
+        assert log._writer._commit._lock.is_held
     parent = os.getpid()
     real = fs_calls.close
 
@@ -460,7 +460,7 @@ def test_a_close_that_fails_in_the_child_keeps_no_other_lock(
         another.start()
         another.join(HANG_SECONDS / 2)
         assert not another.is_alive()
-        assert not any(log._appends._lead.locked() for log in logs)
+        assert not any(log._writer._commit._lead.locked() for log in logs)
 
     assert in_child(child) == 0
     slow.may_end.set()

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 from conftest import HANG_SECONDS
 
-from metrics_appender.write.commit_delay import Company
-from metrics_appender.write.commit_queue import Entry
-from metrics_appender.write.durability import Patience
+from metrics_appender.write.commit_delay import CommitDelay
+from metrics_appender.write.commit_queue import PendingAppend
+from metrics_appender.write.durability import Level
 from metrics_appender.write.group_commit import GroupCommit
 
 if TYPE_CHECKING:
@@ -40,7 +40,9 @@ class Passes:
         self._wait = wait
         self._is_meeting = False
         self.lines: list[int] = []
-        self.appends = GroupCommit(path, self._write, HANG_SECONDS, Patience(gather=gather))
+        self.appends = GroupCommit(
+            path, self._write, HANG_SECONDS, Level(syncs_locked=True, commit_delay=gather)
+        )
         self._threads = [ThreadPoolExecutor(1) for _ in range(4)]
         self.meet()
         assert self.lines == [1, 3]
@@ -82,11 +84,11 @@ class Passes:
 
     def wait_for_ever(self) -> None:
         """Have whoever waits for others wait so long that the test fails."""
-        self.appends._company._seconds = HANG_SECONDS
+        self.appends._delay._seconds = HANG_SECONDS
 
     def wait_a_moment(self) -> None:
         """Have whoever waits for others wait a little."""
-        self.appends._company._seconds = 0.01
+        self.appends._delay._seconds = 0.01
 
     def close(self) -> None:
         """End the threads."""
@@ -118,21 +120,21 @@ def test_one_who_comes_back_alone_waits_once(passes: Passes) -> None:
     assert passes.lines == [1, 3, 1, 1]
 
 
-def test_threads_that_come_by_chance_are_no_company() -> None:
+def test_threads_that_come_by_chance_are_no_delay() -> None:
     """A wait in which only another thread came was in vain, and is not repeated at once."""
-    entries = [Entry(b"") for _ in range(4)]
+    entries = [PendingAppend(b"") for _ in range(4)]
     for entry, number in zip(entries, (STRANGER, *TOGETHER), strict=True):
-        entry.caller = number
+        entry.thread = number
     stranger, first, *others = entries
-    company = Company(0.001)
+    company = CommitDelay(0.001)
     company.expect([first, *others])
-    assert company.has_come([first, stranger], first)
+    assert company.is_over([first, stranger], first)
     expected = []
     for served in ([first, stranger], [first, *others]):
         company.expect(served)
         expected.append(company.expected)
     assert expected == [0, 3]
-    assert company.has_come([first, *others], others[-1])
+    assert company.is_over([first, *others], others[-1])
 
 
 def test_after_waits_in_vain_nobody_waits_for_a_while(passes: Passes) -> None:
@@ -154,7 +156,7 @@ def test_after_waits_in_vain_nobody_waits_for_a_while(passes: Passes) -> None:
 @pytest.mark.parametrize("timeout", [0.0, 0.04])
 def test_a_moment_is_a_part_of_the_timeout(timeout: float) -> None:
     """Who has no time does not wait for others."""
-    assert Patience(gather=HANG_SECONDS).within(timeout).gather == timeout / 4
+    assert Level(commit_delay=HANG_SECONDS).within(timeout).commit_delay == timeout / 4
 
 
 def test_a_signal_handler_does_not_wait_for_the_append_that_it_interrupts(
@@ -162,7 +164,7 @@ def test_a_signal_handler_does_not_wait_for_the_append_that_it_interrupts(
 ) -> None:
     """Which cannot go on before the handler's own append has returned."""
     passes = Passes(path, wait, gather=0.5)
-    passes.appends._company._served.add(
+    passes.appends._delay._threads.add(
         threading.get_ident()
     )  # as if this thread had been one of the three
     before = signal.signal(signal.SIGUSR1, lambda *_: passes.appends.append(b"{}\n"))

@@ -68,7 +68,7 @@ def test_threads_that_meet_share_a_sync(
     wait.until(lambda: slow.begun)
     for thread in threads[1:]:
         thread.start()
-    wait.until(lambda: len(log._appends._queue) == len(threads) - 1)
+    wait.until(lambda: len(log._writer._commit._queue) == len(threads) - 1)
     slow.lets_go.set()
     for thread in threads:
         thread.join()

@@ -73,7 +73,7 @@ class Calls:
 
 def queued(log: AppendLog) -> int:
     """Return how many wait in the log's queue."""
-    return len(log._appends._queue)
+    return len(log._writer._commit._queue)
 
 
 def count_syncs(
@@ -230,7 +230,7 @@ def test_an_error_reaches_the_callers_whose_line_it_concerns(
     count_syncs(monkeypatch, log, wait, others=3)
     calls = Calls(log)
     calls.start(0)
-    wait.until(log._appends._lead.locked)
+    wait.until(log._writer._commit._lead.locked)
     calls.start(1, "x" * 2000, 3)
     calls.join()
     (failed,) = calls.errors.items()
@@ -260,7 +260,7 @@ def test_a_failed_sync_reaches_all_whom_it_should_have_covered(
     monkeypatch.setattr(fs_calls, "sync_file", sync)
     calls = Calls(log)
     calls.start("good")
-    wait.until(log._appends._lead.locked)
+    wait.until(log._writer._commit._lead.locked)
     calls.start(1, 2, 3)
     calls.join()
     assert len(syncs) == 2
@@ -291,39 +291,34 @@ def test_where_cutting_back_fails_too_the_error_says_so(
     assert log.read() == [{"n": 1}, {"n": 2}]
 
 
-def test_an_interrupted_leader_takes_its_own_line_back_only(
+def test_the_main_thread_leads_for_nobody_else(
     log: AppendLog, wait: Waiting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ctrl-C in the middle of a pass.
-
-    The leader's line is not in the file, the others' are written by the next.
-    """
+    """Signals interrupt it alone: another thread commits the batch that its line is in."""
     log.append({"n": "first"})
-    syncs: list[int] = []
+    leaders: list[threading.Thread] = []
     real = fs_calls.sync_file
 
     def sync(fd: int) -> None:
-        syncs.append(fd)
-        if len(syncs) == 1:
+        leaders.append(threading.current_thread())
+        if len(leaders) == 1:
             wait.until(lambda: queued(log) == 4)
-            real(fd)
-        elif len(syncs) == 2:
-            raise KeyboardInterrupt
-        else:
-            real(fd)
+        real(fd)
 
     monkeypatch.setattr(fs_calls, "sync_file", sync)
     calls = Calls(log)
-    calls.start("good")
-    wait.until(log._appends._lead.locked)
-    calls.start(1, 2, 3, 4)
+    calls.start("leads first")
+    wait.until(log._writer._commit._lead.locked)
+    other = threading.Thread(target=lambda: calls.start(1, 2, 3))
+    wait.until(lambda: queued(log) == 0)
+    other.start()
+    log.append({"n": "main"})
+    other.join()
     calls.join()
-    ((interrupted, error),) = calls.errors.items()
-    assert isinstance(error, KeyboardInterrupt)
-    assert "nothing was written" in error.__notes__[0]
-    expected = {"first", "good", 1, 2, 3, 4} - {interrupted}
-    assert {record["n"] for record in log.read()} == expected
-    assert len(log.read()) == len(expected)
+    assert not calls.errors
+    assert len(leaders) == 2
+    assert threading.main_thread() not in leaders
+    assert {record["n"] for record in log.read()} == {"first", "leads first", 1, 2, 3, "main"}
 
 
 def test_without_a_thread_to_be_had_the_lock_is_polled_for(
@@ -401,7 +396,7 @@ def test_the_deadline_is_kept_while_a_pass_of_this_process_is_slow(
     monkeypatch.setattr(fs_calls, "sync_file", sync)
     calls = Calls(log)
     calls.start(1)
-    wait.until(log._appends._lead.locked)
+    wait.until(log._writer._commit._lead.locked)
     begin = time.monotonic()
     with pytest.raises(LockTimeoutError):
         log.append({"n": 2})

@@ -9,61 +9,54 @@ from typing import TYPE_CHECKING
 import pytest
 
 from metrics_appender.fs.lock import TRY, FileLock
-from metrics_appender.write import lock_waiter
-from metrics_appender.write.lock_waiter import Waiter
+from metrics_appender.write.commit_queue import PendingAppend
+from metrics_appender.write.lock_waiter import LockWaiter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from conftest import Waiting
+
+    Hold = Callable[[str], AbstractContextManager[int]]
 
 
 class Work:
     """Work for a waiter: served one piece at a time, always with the lock held."""
 
-    def __init__(
-        self, path: str, *, keeps_queue_for: int = 2, lines_up_early: bool = False
-    ) -> None:
+    def __init__(self, path: str) -> None:
         """Begin with nothing to do."""
         self.path = path
         self.pieces = 0
         self.served = 0
-        self.roused = 0
         self.stepped_aside = 0
-        self.waiter = Waiter(
-            path,
-            serve=self.serve,
-            has_work=lambda: self.pieces,
-            step_aside=self.step_aside,
-            keeps_queue_for=keeps_queue_for,
-            lines_up_early=lines_up_early,
+        self.caller = PendingAppend(b"")
+        self.waiter = LockWaiter(
+            path, serve=self.serve, has_work=lambda: self.pieces, step_aside=self.step_aside
         )
 
-    def serve(self, lock: FileLock) -> Sequence[Work]:
+    def serve(self, lock: FileLock) -> PendingAppend:
         """Do one piece."""
         other = FileLock(self.path)
         assert not other.acquire(TRY)
         other.release()
+        assert lock.is_held
         self.served += bool(self.pieces)
         self.pieces = max(0, self.pieces - 1)
-        return [self]
-
-    def rouse(self) -> None:
-        """Count."""
-        self.roused += 1
+        return self.caller
 
     def step_aside(self) -> None:
         """Count."""
         self.stepped_aside += 1
 
-    def call(self) -> None:
-        """Call the waiter as a caller does who found the lock taken."""
+    def call(self) -> bool:
+        """Call the waiter as a caller does that found the lock taken."""
         lock = FileLock(self.path)
         assert not lock.acquire(TRY)
         self.pieces += 1
-        self.waiter.call(lock)
+        is_called = self.waiter.call(lock.file_id())
         lock.release()
+        return is_called
 
 
 @pytest.fixture(autouse=True)
@@ -77,50 +70,31 @@ def threads() -> int:
     return sum(thread.name == "metrics-appender-waiter" for thread in threading.enumerate())
 
 
-def take_turns(
-    work: Work,
-    turns: int,
-    hold: Callable[[str], AbstractContextManager[int]],
-    wait: Waiting,
-    *,
-    while_others_write: bool,
-) -> None:
-    """Have pieces done by the waiter, each while somebody else holds the lock, and may write."""
-    for turn in range(work.served + 1, work.served + turns + 1):
-        with hold(work.path) as other:
-            work.call()
-            if while_others_write:
-                os.pwrite(other, b"{}\n", os.fstat(other).st_size)
-        wait.until(lambda: work.served == turn)  # noqa: B023 - called within the round
-
-
-def serve_one(
-    work: Work, hold: Callable[[str], AbstractContextManager[int]], wait: Waiting
-) -> None:
-    """Have one piece done by the waiter, and return when its thread rests."""
+def serve_one(work: Work, hold: Hold, wait: Waiting) -> None:
+    """Have one piece done by the waiter, and return when its thread is idle."""
     with hold(work.path):
-        work.call()
-    wait.until(lambda: not work.waiter.goes_first)
+        assert work.call()
+    wait.until(lambda: not work.waiter.is_active)
 
 
 def test_it_serves_all_work_with_the_lock_held_and_ends(
-    path: str, hold: Callable[[str], AbstractContextManager[int]], wait: Waiting
+    path: str, hold: Hold, wait: Waiting
 ) -> None:
-    """One thread for any number of calls; it goes on while there is work, rouses, and ends."""
+    """One thread for any number of calls; it goes on while there is work, wakes, and ends."""
     work = Work(path)
     with hold(path):
         for _ in range(3):
-            work.call()
+            assert work.call()
         assert threads() == 1
         assert work.served == 0
-    wait.until(lambda: work.served == 3 and work.roused >= 3)
+        assert work.waiter.is_active
+    wait.until(lambda: work.served == 3)
     wait.until(lambda: not threads())
-    assert not work.waiter.goes_first
+    assert work.caller.wakeup.acquire(blocking=False)
+    assert not work.waiter.is_active
 
 
-def test_it_is_called_again_while_it_lingers(
-    path: str, hold: Callable[[str], AbstractContextManager[int]], wait: Waiting
-) -> None:
+def test_it_is_called_again_while_it_is_idle(path: str, hold: Hold, wait: Waiting) -> None:
     """The same thread serves the next call."""
     work = Work(path)
     for round_number in range(1, 4):
@@ -129,10 +103,21 @@ def test_it_is_called_again_while_it_lingers(
     assert threads() <= 1
 
 
-def test_close_ends_an_idle_thread_at_once(
-    path: str, hold: Callable[[str], AbstractContextManager[int]], wait: Waiting
+def test_it_asks_for_the_lock_only_while_there_is_work(
+    path: str, hold: Hold, wait: Waiting
 ) -> None:
-    """And a closed waiter can be called again: somebody else may still have work."""
+    """Else the kernel might grant it to a thread that cannot run, and others would wait for that."""
+    work = Work(path)
+    serve_one(work, hold, wait)
+    with hold(path):  # is to be had at once, though other processes write
+        os.truncate(path, 0)
+    waiting = work.waiter._waiting
+    assert waiting is not None
+    assert waiting.lock.fd == -1
+
+
+def test_close_ends_an_idle_thread_at_once(path: str, hold: Hold, wait: Waiting) -> None:
+    """And a closed waiter can be called again: another thread may still have work."""
     work = Work(path)
     serve_one(work, hold, wait)
     work.waiter.close()
@@ -143,114 +128,46 @@ def test_close_ends_an_idle_thread_at_once(
 
 
 def test_it_steps_aside_when_the_lock_cannot_be_asked_for(
-    path: str, hold: Callable[[str], AbstractContextManager[int]], wait: Waiting
+    path: str, hold: Hold, wait: Waiting
 ) -> None:
-    """The directory is gone: whoever waits is told to see for itself."""
+    """The directory is gone: the callers are told to see for themselves."""
     work = Work(path)
     with hold(path):
         work.call()
-        work.waiter._path = path
-        post = work.waiter._post
-        assert post is not None
-        post.lock.path = path + "/gone/file"
-    wait.until(lambda: work.stepped_aside and not work.waiter.goes_first)
+        waiting = work.waiter._waiting
+        assert waiting is not None
+        waiting.lock.path = path + "/gone/file"
+    wait.until(lambda: work.stepped_aside and not work.waiter.is_active)
     assert work.served == 0
 
 
-def test_it_goes_first_until_nobody_else_wrote_for_some_turns(
-    path: str,
-    hold: Callable[[str], AbstractContextManager[int]],
-    wait: Waiting,
-    monkeypatch: pytest.MonkeyPatch,
+def test_an_idle_thread_is_not_taken_for_one_that_waits_for_a_rotated_file(
+    path: str, hold: Hold, wait: Waiting
 ) -> None:
-    """Where the queue is kept to.
-
-    While others go on writing, work is left to the thread that waits in it.
-    """
-    monkeypatch.setattr(lock_waiter, "_PEACE", 30)
-    work = Work(path, keeps_queue_for=1)
-
-    assert not work.waiter.goes_first
-    assert not work.waiter.ring()
-    take_turns(work, 40, hold, wait, while_others_write=True)
-    assert work.waiter.goes_first
-    work.pieces += 1
-    assert work.waiter.ring()
-    wait.until(lambda: not work.pieces)
-    take_turns(work, 40, hold, wait, while_others_write=False)
-    wait.until(lambda: not work.waiter.goes_first)
-
-
-def test_it_gets_in_line_again_before_there_is_work(
-    path: str,
-    hold: Callable[[str], AbstractContextManager[int]],
-    wait: Waiting,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """While others hold the lock for long.
-
-    Nobody has to wake it when the next piece comes, which it finds when it gets the lock.
-    """
-    others = FileLock(path)
-    monkeypatch.setattr("os.sched_yield", lambda: others.acquire(TRY))
-    work = Work(path, lines_up_early=True)
-    take_turns(work, 2, hold, wait, while_others_write=True)
-    wait.until(lambda: work.roused == 2)
-    work.pieces += 1
-    others.release()
-    wait.until(lambda: work.served == 3)
-
-
-def test_it_makes_way_no_more_where_that_gives_the_processor_to_somebody_who_computes(
-    path: str,
-    hold: Callable[[str], AbstractContextManager[int]],
-    wait: Waiting,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Not for a good while: each time costs a turn of the scheduler's."""
-    yields: list[None] = []
-    monkeypatch.setattr("os.sched_yield", lambda: yields.append(None))
-    monkeypatch.setattr(lock_waiter, "_LONGEST_YIELD_SECONDS", -1.0)
-    monkeypatch.setattr(lock_waiter, "_PAUSE_AFTER_LONG_YIELD", 1e9)
-    work = Work(path, lines_up_early=True)
-    take_turns(work, 5, hold, wait, while_others_write=True)
-    assert len(yields) == 1
-
-
-def test_a_thread_that_rests_is_not_taken_for_one_that_waits_for_a_rotated_file(
-    path: str, hold: Callable[[str], AbstractContextManager[int]], wait: Waiting
-) -> None:
-    """It has no file open.
-
-    Two callers who look around would else let go of one thread after the other.
-    """
+    """It has no file open, and is kept."""
     work = Work(path)
     serve_one(work, hold, wait)
-    post = work.waiter._post
-    assert post is not None
-    work.waiter.dismiss_if_rotated()
-    assert work.waiter._post is post
+    waiting = work.waiter._waiting
+    assert waiting is not None
+    work.waiter.abandon_if_rotated()
+    assert work.waiter._waiting is waiting
     assert not work.stepped_aside
 
 
-def test_a_thread_that_was_let_go_says_nothing_of_who_goes_first(
-    path: str, hold: Callable[[str], AbstractContextManager[int]], wait: Waiting
-) -> None:
-    """It may come to its end when another one is called already.
-
-    For the file that has the name now.
-    """
+def test_an_abandoned_thread_serves_nobody(path: str, hold: Hold, wait: Waiting) -> None:
+    """It may come to its end when another one is called already, for the file that has the name."""
     work = Work(path)
     with hold(path):
         work.call()
-        old = work.waiter._post
+        old = work.waiter._waiting
         assert old is not None
+        wait.until(lambda: old.is_blocked)
         os.rename(path, path + ".1")
-        work.waiter.dismiss_if_rotated()
+        work.waiter.abandon_if_rotated()
+        assert work.stepped_aside == 1
         with hold(path):
             work.call()
-            assert work.waiter._post is not old
-            work.pieces = 0
-            assert not work.waiter._rest(old, 0)
-            assert work.waiter.goes_first
+            assert work.waiter._waiting is not old
+            assert threads() == 2
+    wait.until(lambda: work.served == 2)
     wait.until(lambda: not threads())

@@ -5,7 +5,14 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any, Final
 
-from ..append_log import DEFAULT_LOCK_TIMEOUT, AppendLog, check_line, join_lines, note_acknowledged
+from ..append_log import (
+    DEFAULT_LOCK_TIMEOUT,
+    AppendLog,
+    check_line,
+    join_lines,
+    note_acknowledged,
+    writer_of,
+)
 from ..errors import ClosedError
 from ..read import reader
 from ..records.ndjson import Block, encode_blocks, encode_line
@@ -17,7 +24,7 @@ from .turns import chunked_in_turns
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -71,7 +78,7 @@ class AsyncAppendLog:
         }
         self._log = AppendLog(path, **self._options)
         self._threads = LoopThreads()
-        self._lines = Gathering(self._log, lock_timeout, self._threads)
+        self._lines = Gathering(writer_of(self._log), lock_timeout, self._threads)
         self._followers = Followers(self._threads)
 
     @property
@@ -123,6 +130,25 @@ class AsyncAppendLog:
                 note_acknowledged(error, self.path, appended)
             raise
         return appended
+
+    async def append_if(
+        self,
+        record: Mapping[str, Any],
+        condition: Callable[[dict[str, Any] | None], bool],
+    ) -> bool:
+        """Append a record only if a condition on the last record holds; as `AppendLog.append_if`.
+
+        The condition is called in a thread. Cancelled, it is as with `append`.
+        """
+        return await self._threads.run(self._log.append_if, record, condition)
+
+    async def append_block(self, block: bytes, *, at: int) -> None:
+        """Append whole lines that belong at one position; as `AppendLog.append_block`."""
+        await self._threads.run(self._log.append_block, block, at=at)
+
+    async def end(self) -> int:
+        """Return the position in the log's stream behind its last whole line; as `AppendLog.end`."""
+        return await self._threads.run(lambda: self._log.end)
 
     async def read(
         self, limit: int | None = None, *, on_error: OnError = "raise"

@@ -14,6 +14,7 @@ from ..append_log import (
     check_durability,
     check_lock_timeout,
     import_the_rest,
+    open_writer,
 )
 from ..appender import make_directory, note_acknowledged_files
 from ..errors import ClosedError
@@ -21,7 +22,7 @@ from ..read import reader, saved_cursors
 from ..records import naming
 from ..records.metric_lines import TypedMethods
 from ..records.metrics import FiledLine, by_file, encode_records
-from ..write.housekeeping import check_rotation
+from ..write.log_writer import LogWriter, check_rotation
 from .chunks import iterate_in_chunks
 from .follower import AsyncFollower, Followers
 from .group_commit import Gathering
@@ -60,7 +61,7 @@ class _LineMaker(TypedMethods):
 class _MetricsFile:
     """A file whose directory is made when it is not there."""
 
-    def __init__(self, log: AppendLog, directory: str) -> None:
+    def __init__(self, log: LogWriter, directory: str) -> None:
         self._log = log
         self._directory = directory
         self.path = log.path
@@ -70,12 +71,12 @@ class _MetricsFile:
     def is_cleaning(self) -> bool:
         return self._log.is_cleaning
 
-    def append_block(self, block: bytes, deadline: float | None) -> None:
+    def append(self, block: bytes, deadline: float | None) -> None:
         try:
-            self._log.append_block(block, deadline)
+            self._log.append(block, deadline)
         except FileNotFoundError:
             make_directory(self._directory, self.path)
-            self._log.append_block(block, deadline)
+            self._log.append(block, deadline)
 
 
 def _as_coroutine(
@@ -316,10 +317,9 @@ class AsyncMetricsAppender:
             raise ClosedError(path)
         if len(self._files) >= _MOST_FILES:
             self._files = {name: file for name, file in self._files.items() if file.is_under_way}
-        log = self._new_log(path)
-        file = self._files[name] = Gathering(
-            _MetricsFile(log, self._directory), self._lock_timeout, self._writers
-        )
+        writer = open_writer(path, self._durability, self._lock_timeout, self._rotation)
+        metrics_file = _MetricsFile(writer, self._directory)
+        file = self._files[name] = Gathering(metrics_file, self._lock_timeout, self._writers)
         return file
 
     def _new_log(self, path: str) -> AppendLog:

@@ -34,7 +34,7 @@ _is_done: Final = methodcaller("done")  # of the event loop's own futures, whate
 
 
 class File(Protocol):
-    """What lines are written to, in a thread: an `AppendLog`, or what stands for one."""
+    """What lines are written to, in a thread: a `LogWriter`, or what stands for one."""
 
     @property
     def path(self) -> str:
@@ -44,8 +44,8 @@ class File(Protocol):
     def is_cleaning(self) -> bool:
         """Whether there is something that `close` waits for."""
 
-    def append_block(self, block: bytes, deadline: float | None, /) -> None:
-        """Append joined lines, all or nothing, as `AppendLog.append_block` does."""
+    def append(self, block: bytes, deadline: float | None, /) -> None:
+        """Append joined lines, all or nothing, as `LogWriter.append` does."""
 
     def close(self) -> None:
         """Leave nothing behind, when what goes on in the background is done.
@@ -276,7 +276,7 @@ class Gathering:
         # The first to come is the first whose time is over. With a timeout of 0 or none, every
         # write has it to itself.
         deadline = batch.deadlines[0] if self._lock_timeout else None
-        self._file.append_block(b"".join(batch.lines), deadline)
+        self._file.append(b"".join(batch.lines), deadline)
 
     def _error_of(self, batch: _Batch) -> BaseException | None:
         try:

@@ -59,7 +59,7 @@ def rotate(
             fail(f"{file}: no such file")
         sealed = log.rotate()
     typer.echo(f"{file}: no line to seal" if sealed is None else sealed)
-    if not rotation.is_upkeep:
+    if not rotation.has_cleaning:
         return
     with progress_bar("compressing") as progress:
         is_done = clean_segments(log.path, rotation, first_unread, progress=progress)

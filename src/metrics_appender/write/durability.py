@@ -1,49 +1,67 @@
-"""What an append does when somebody else is at the file.
-
-How soon it tries again, and when it gets in line.
-"""
+"""The three levels of durability as data: when a batch is synced, and how a busy lock is met."""
 
 from __future__ import annotations
 
-import itertools
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+
+from ..errors import Fault, InvalidRecordError, show
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# Of a short timeout, what is slept before looking around.
+Durability = Literal["fsync", "group", "os"]
+
+# How often at least a thread looks around within its timeout, while it waits.
 LOOKS_IN_A_TIMEOUT: Final = 4
 
 
-class Patience(NamedTuple):
-    """How to wait for others.
+class Level(NamedTuple):
+    """What one durability does.
 
-    `pauses` are the seconds to sleep between tries for a lock that another process holds, before
-    the waiter is called, where waking a thread takes longer than an append does. `keeps_queue_for`:
-    while there is contention the waiter is called at once, so that nobody jumps the kernel's queue,
-    where it had so many lines, or more, to write the last time. With `lines_up_early` it gets in
-    line again as soon as it has written, where the others hold the lock for so long that those whom
-    it served are back with more before its turn comes. `nap` is how many seconds to leave another
-    thread of this process to its appends before the queue is joined, where they take less time than
-    waking one another does. `gather` is how many to wait for threads to come back that were served
-    together, where one sync for all is worth it.
+    `syncs_locked`: the batch is synced before the lock is released; `syncs_unlocked`: after it.
+    `keeps_queue`: while the lock is contended, appends go to the kernel's queue at once.
+    `retry_pauses`: the seconds to sleep between tries for a busy lock, before a thread is woken to
+    wait for it. `commit_delay`: the seconds that a batch waits at most for threads that were in the
+    batch before.
     """
 
-    pauses: Sequence[float] = ()
-    keeps_queue_for: int = 1
-    lines_up_early: bool = False
-    nap: float = 0.0
-    gather: float = 0.0
+    syncs_locked: bool = False
+    syncs_unlocked: bool = False
+    keeps_queue: bool = False
+    retry_pauses: Sequence[float] = ()
+    commit_delay: float = 0.0
 
-    def within(self, timeout_seconds: float | None) -> Patience:
-        """Return what of it ends before the deadline."""
+    @property
+    def is_durable(self) -> bool:
+        """Whether an append that returned survives a power cut."""
+        return self.syncs_locked or self.syncs_unlocked
+
+    def within(self, timeout_seconds: float | None) -> Level:
+        """Return the level with what of its waiting ends before the deadline."""
         if timeout_seconds is None:
             return self
-        ends = itertools.accumulate(self.pauses)
-        pauses = [
-            pause for pause, end in zip(self.pauses, ends, strict=True) if end < timeout_seconds
-        ]
-        longest = timeout_seconds / LOOKS_IN_A_TIMEOUT
-        return self._replace(
-            pauses=pauses, nap=min(self.nap, longest), gather=min(self.gather, longest)
-        )
+        pauses: list[float] = []
+        for pause in self.retry_pauses:
+            if sum(pauses) + pause < timeout_seconds:
+                pauses.append(pause)
+        delay = min(self.commit_delay, timeout_seconds / LOOKS_IN_A_TIMEOUT)
+        return self._replace(retry_pauses=pauses, commit_delay=delay)
+
+
+# Less than nearly every disk takes for a sync.
+_COMMIT_DELAY_SECONDS: Final = 0.0002
+# About 20 ms in all: where nobody syncs, a lock is free again within microseconds.
+_RETRY_PAUSES: Final = (*(0.0,) * 100, 0.00005, 0.0001, 0.0002, 0.0004, *(0.001,) * 19)
+
+LEVELS: Final[dict[str, Level]] = {
+    "fsync": Level(syncs_locked=True, keeps_queue=True, commit_delay=_COMMIT_DELAY_SECONDS),
+    "group": Level(syncs_unlocked=True, commit_delay=_COMMIT_DELAY_SECONDS),
+    "os": Level(retry_pauses=_RETRY_PAUSES),
+}
+
+
+def check_durability(durability: Any) -> None:
+    """Raise `InvalidRecordError` unless it is one of the three."""
+    if not isinstance(durability, str) or durability not in LEVELS:
+        remedy = "pass 'fsync', 'group' or 'os'"
+        raise InvalidRecordError((Fault("durability", show(durability), remedy),))

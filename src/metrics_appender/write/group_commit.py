@@ -1,13 +1,13 @@
-"""Appends of one process that meet at a file become one pass; waiting with a deadline.
+"""Appends of one process that meet at a file become one batch; waiting for the lock in time.
 
-Who comes first leads: takes the file's lock, writes the lines of all who came meanwhile, syncs
-once, and tells each of them. Who comes while somebody leads waits in the queue, and when they are
-back after that, they are waited for a moment (see `company`). (Group commit: DeWitt et al.,
-"Implementation Techniques for Main Memory Database Systems", SIGMOD 1984.)
+The first thread to arrive leads: it takes the lock, writes every queued line, syncs once, and wakes
+the others. A thread that arrives while another leads waits in the queue. (Group commit: DeWitt et
+al., "Implementation Techniques for Main Memory Database Systems", SIGMOD 1984.) Where another
+process holds the lock, the `LockWaiter` waits for it, and leads once it has it. An append whose
+deadline passes takes its line back, and a line that was taken back is never written.
 
-When another process holds the lock, the lines are left to the `Waiter`, which writes for all in the
-queue once it has the lock. A caller whose deadline passes takes its line back, and a line that was
-taken back is never written.
+The main thread commits only its own line: Python runs signal handlers in that thread alone, so that
+no batch is ever interrupted by one. Where others are queued it wakes one of them, and follows.
 """
 
 from __future__ import annotations
@@ -16,80 +16,77 @@ import errno
 import math
 import threading
 import time
-from threading import get_ident
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..errors import LockTimeoutError
 from ..fs import fork
 from ..fs.lock import TRY, FileLock
 from ..outcome import MAY_BE_WRITTEN, NOTHING_WRITTEN, add_outcome, explain, is_system_failure
-from .commit_delay import Company
-from .commit_queue import LineQueue
+from .commit_delay import CommitDelay
+from .commit_queue import CommitQueue, PendingAppend, State, commit_batch
 from .durability import LOOKS_IN_A_TIMEOUT
-from .lock_waiter import Waiter
+from .lock_waiter import LockWaiter, are_threads_patched
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable
 
-    from ..fs.lock import Seal
-    from .commit_queue import Entry, Write
-    from .durability import Patience
+    from .commit_queue import Write
+    from .durability import Level
 
-# How long somebody in the queue sleeps at most before looking around: whether the file was rotated
-# away, whether a leader was interrupted. In the ordinary course nobody sleeps so long. With a short
-# timeout, a part of it.
+    # Seals the locked file if that is due; whether it did, so that the name means another file.
+    Seal = Callable[[FileLock], bool]
+
+# How long a queued thread sleeps at most before it looks around: whether the file was rotated away,
+# whether the process forked. In the ordinary course none sleeps so long. With a short timeout, a
+# part of it; where no thread can wait for the lock, so short that it polls.
 _LOOK_AROUND_SECONDS: Final = 1.0
-_NO_THREAD_PAUSE_SECONDS: Final = 0.001
+_POLL_SECONDS: Final = 0.001
+
+
+_A = TypeVar("_A")
+_T = TypeVar("_T")
 
 
 class GroupCommit:
-    """Those who append to one file from this process: who leads, and how the others wait."""
+    """The appends of this process to one file: which thread leads, and how the others wait."""
 
     def __init__(
         self,
         path: str,
         write: Write,
         timeout_seconds: float | None,
-        patience: Patience,
+        level: Level,
         seal: Seal | None = None,
     ) -> None:
-        """Name the file, what to do under its lock, how to wait for it.
-
-        How to seal it when it is due.
-        """
+        """Name the file, and say what to do under its lock and how to wait for that."""
         self._path = path
         self._write = write
-        self._lines = LineQueue(path, write)
         self._timeout_seconds = timeout_seconds
         self._longest_nap = _LOOK_AROUND_SECONDS
         if timeout_seconds:
             self._longest_nap = min(_LOOK_AROUND_SECONDS, timeout_seconds / LOOKS_IN_A_TIMEOUT)
-        self._patience = patience.within(timeout_seconds)
-        self._company = Company(self._patience.gather)
-        self._shortest_nap = max(_NO_THREAD_PAUSE_SECONDS, self._patience.gather)
-        self._lock = FileLock(path, seal)
-        self._queue = self._lines.entries
-        self._forks = 0
-        self._waiter = Waiter(
+        self._level = level.within(timeout_seconds)
+        self._seal = seal
+        self._queue = CommitQueue()
+        self._delay = CommitDelay(self._level.commit_delay)
+        self._lock = FileLock(path)
+        self._waiter = LockWaiter(
             path,
             serve=self._serve,
             has_work=self._queue.__len__,
-            step_aside=self._lines.rouse_next,
-            keeps_queue_for=patience.keeps_queue_for,
-            lines_up_early=patience.lines_up_early,
-            seal=seal,
+            step_aside=self._queue.wake_first,
+            keeps_queue=self._level.keeps_queue,
         )
+        self._forks = 0
         self.reset_after_fork()
         fork.register(self)
 
     def reset_after_fork(self) -> None:
-        """In a forked child: nobody leads, nobody waits."""
-        self._lead = threading.Lock()  # held while a pass is under way
-        self._leader: int | None = (
-            None  # the thread that leads, for a signal handler to find itself
-        )
-        self._lines.clear()
-        self._company.reset_after_fork()
+        """Begin anew in the child: no thread leads, none waits."""
+        self._lead = threading.Lock()  # held while a batch is under way
+        self._leader: int | None = None  # the thread that leads, so that a signal handler knows
+        self._queue.clear()
+        self._delay.reset_after_fork()
         self._forks += 1
 
     def close(self) -> None:
@@ -97,225 +94,225 @@ class GroupCommit:
         self._waiter.close()
 
     def is_led_by_caller(self, path: str) -> bool:
-        """Whether the thread that asks is in the middle of an append to the file at `path`, by this."""
-        return self._leader == get_ident() and self._path == path and self._lead.locked()
+        """Return whether the calling thread is in the middle of an append to `path` by this."""
+        return self._leader == threading.get_ident() and self._path == path and self._lead.locked()
 
     def append(self, line: bytes, deadline: float | None = None) -> None:
-        """Return once the line is written as `write` promises, or raise with it not in the file.
+        """Return once the line is written as `write` promises; raise with it not in the file.
 
         A `deadline` (`time.monotonic`) goes before the timeout.
         """
-        entry: Entry | None = None
+        is_busy = self._waiter.goes_first
+        # Where a sync is worth sharing, an append joins those that wait. Where nobody syncs it is
+        # over before a thread is woken, and threads take turns.
+        others = self._delay.expected or self._lead.locked()
+        if not (is_busy or self._queue or (others and self._level.is_durable)):
+            is_busy = True
+            try:
+                if others and self.is_led_by_caller(self._path):
+                    raise _deadlock()
+                if self._as_leader(self._append_alone, line):
+                    return
+            except BaseException as error:
+                self._note_outcome(error)
+                raise
+        self._submit(PendingAppend(line), deadline, is_busy=is_busy)
+
+    def run_exclusive(
+        self, task: Callable[[FileLock], Any], deadline: float | None = None, *, seals: bool = False
+    ) -> Any:
+        """Run a task under the file's lock, in its turn among the appends; return what it returns.
+
+        It runs in the thread that leads, and what it raises is raised here. It must not append to
+        the same file. With `seals`, the file is sealed before, where that is due.
+        """
+        pending = PendingAppend(b"", task, seals=seals)
         try:
-            if (
-                self._company.expected
-                or self._waiter.goes_first
-                or self._queue
-                or (self._lead.locked() and self._is_led_still())
-            ):
-                entry = self._lines.join(line)
-            else:
-                entry = self._append_alone(line)
-            if entry is None:  # nearly every time
-                return
-            self._wait(entry, deadline)
-        except BaseException as error:
-            if entry is not None:
-                add_outcome(
-                    error,
-                    self._path,
-                    NOTHING_WRITTEN if self._lines.leave(entry) else MAY_BE_WRITTEN,
-                )
+            self._submit(pending, deadline, is_busy=False)
+        except OSError as error:
             if is_system_failure(error, self._path):
                 explain(error, self._path, NOTHING_WRITTEN)
-            else:  # Ctrl-C, which may have come at any moment
-                add_outcome(error, self._path, MAY_BE_WRITTEN)
             raise
-        finally:
-            if entry is not None:
-                try:
-                    entry.rouse_others()
-                except BaseException:
-                    entry.rouse_others()  # a signal's exception may have come before its first step
-                    raise
-        if entry.error is not None:
-            raise entry.error
+        return pending.result
 
-    def _append_alone(self, line: bytes) -> Entry | None:
-        """Write the line by itself.
+    def _as_leader(self, work: Callable[[FileLock, _A], _T], argument: _A) -> _T:
+        """Do the work as the only leader, then release the lock and wake the next leader.
 
-        Or put it into the queue, where another process holds the lock.
+        This is the one frame for leading, and the one place for this rule: a signal's exception may
+        come at the first step of a function, before the function has done anything, so what has to
+        happen is done once more where it was interrupted.
         """
-        entry: Entry | None = None
-        is_written = False
         lock = self._lock
-        leader = get_ident()
         try:
             with self._lead:
-                self._leader = leader  # at once: no signal handler comes between this and the lock
                 try:
-                    # Whoever led in the meantime may have called the waiter.
-                    if not self._waiter.goes_first and (lock.acquire(TRY) or self._try_again(lock)):
-                        self._write(lock, line)
-                        is_written = True
-                    else:
-                        entry = self._lines.join(line)
-                        self._call_waiter(lock)
+                    self._leader = threading.get_ident()
+                    return work(lock, argument)
                 finally:
                     try:
                         lock.release()
                     except BaseException:
-                        lock.release()  # a signal's exception may have come before its first step
+                        lock.release()
                         raise
                     finally:
                         self._leader = None
-        except BaseException as error:
-            if is_written or (entry is not None and not self._lines.leave(entry)):
-                add_outcome(error, self._path, MAY_BE_WRITTEN)
-            raise
         finally:
-            if entry is None and self._queue:
-                self._lines.rouse_next()  # nobody leads any more
-        return entry
+            if self._queue and not self._waiter.is_active:
+                try:
+                    self._queue.wake_first()
+                except BaseException:
+                    self._queue.wake_first()
+                    raise
 
-    def _is_led_still(self) -> bool:
-        """Whether somebody leads after a nap too, or none is to be taken."""
-        if self._patience.nap and self._leader != get_ident():
-            time.sleep(self._patience.nap)
-            return self._lead.locked()
+    def _append_alone(self, lock: FileLock, line: bytes) -> bool:
+        """Write the line, unless another open file holds the lock; whether that was done."""
+        if self._queue or not self._acquire(lock, seals=True):
+            return False
+        self._write(lock, line)
         return True
 
-    def _lead_if_nobody_does(self, entry: Entry) -> None:
-        """Run a pass for all in the queue, unless somebody is about it."""
-        if self.is_led_by_caller(self._path):
-            raise _deadlock()
-        if self._waiter.ring():
-            return
-        entry.caller = get_ident()
-        if self._lead.locked() or not self._is_time_to_lead(entry):
-            return
-        taken = self._lead_pass(entry)
-        self._company.expect(taken)
-        if taken:
-            entry.rouse_others()
-            self._lines.rouse_next()
-        if self._patience.nap:
-            time.sleep(0)
+    def _acquire(self, lock: FileLock, *, seals: bool) -> bool:
+        """Take the lock without waiting in the kernel; seal the file first where that is due."""
+        while lock.acquire(TRY) or self._retry(lock):
+            if not (seals and self._seal and self._seal(lock)):
+                return True
+            lock.release()
+        return False
 
-    # Give up the interpreter's lock: those who were served have their turn to append alone.
-
-    def _lead_pass(self, entry: Entry) -> list[Entry]:
-        """Run a pass for all in the queue and return them.
-
-        Or call the waiter, where another process holds the lock.
-        """
-        lock = self._lock
-        leader = get_ident()
-        with self._lead:
-            self._leader = leader
-            try:
-                if self._lines.is_over(entry):
-                    return []
-                if lock.acquire(TRY) or self._try_again(lock):
-                    return self._lines.run_pass(lock, entry)
-                self._call_waiter(lock)
-            except BaseException as error:
-                if self._lines.leave(
-                    entry
-                ):  # before the next leads: a line whose caller gets an error is not written later
-                    add_outcome(error, self._path, NOTHING_WRITTEN)
-                raise
-            finally:
-                try:
-                    lock.release()
-                except BaseException:
-                    lock.release()
-                    raise
-                finally:
-                    self._leader = None
-        return []
-
-    def _is_time_to_lead(self, entry: Entry) -> bool:
-        company = self._company
-        return not company.expected or (
-            company.has_come(self._queue, entry) and not self._lead.locked()
-        )
-
-    def _serve(self, lock: FileLock) -> Sequence[Entry]:
-        """Run a pass with the lock that the waiter got; return who is to be roused."""
-        with self._lead:
-            return self._lines.run_pass(lock, None)
-
-    def _try_again(self, lock: FileLock) -> bool:
-        for pause in self._patience.pauses:
+    def _retry(self, lock: FileLock) -> bool:
+        for pause in self._level.retry_pauses:
             if pause:
                 time.sleep(pause)
             if lock.acquire(TRY):
                 return True
         return False
 
-    def _call_waiter(self, lock: FileLock) -> None:
-        if self._timeout_seconds != 0:
-            self._waiter.call(lock)
+    def _submit(self, pending: PendingAppend, deadline: float | None, *, is_busy: bool) -> None:
+        """Queue an append, and return when it is done; raise its error, or that it was too late.
 
-    def _wait(self, entry: Entry, deadline: float | None) -> None:
-        """Wait until the entry is settled.
-
-        Raise when the deadline passes first, with the line taken back.
+        `is_busy`: another open file was just seen to hold the lock.
         """
-        timeout = self._timeout_seconds
-        remaining = math.inf if timeout is None else timeout
-        if deadline is None:
-            deadline = time.monotonic() + remaining
-        else:
-            remaining = deadline - time.monotonic()
-        forks = self._forks
-        self._lead_if_nobody_does(entry)
-        while not entry.is_settled:
-            if remaining <= 0 and self._lines.withdraw(entry):
-                raise explain(
-                    LockTimeoutError(self._path, timeout or 0.0), self._path, NOTHING_WRITTEN
-                )
-            nap = (
-                self._longest_nap
-                if self._waiter.goes_first or self._lead.locked()
-                else self._shortest_nap
-            )
-            # Once a pass has the line it is waited for, deadline or not: it is being written.
-            if entry.wake.acquire(timeout=nap if remaining <= 0 or nap < remaining else remaining):
-                if entry.is_settled:
-                    break
-            elif nap == self._longest_nap:
-                refuse_in_mid_append(self._path)
-            self._look_around(entry, forks)
-            remaining = deadline - time.monotonic()
+        pending.may_lead = not is_interruptible()
+        try:
+            self._queue.append(pending)
+            if is_busy and not self._lead.locked():
+                self._as_leader(self._call_waiter, pending)
+            self._wait(pending, deadline)
+        except BaseException as error:
+            if self._queue.withdraw(pending):
+                add_outcome(error, self._path, NOTHING_WRITTEN)
+                self._queue.wake_first()
+            self._note_outcome(error)
+            raise
+        pending.wake_next()
+        if pending.error is not None:
+            raise pending.error
 
-    def _look_around(self, entry: Entry, forks: int) -> None:
-        """See, having slept without being settled, whether something has to be done about it."""
-        if forks != self._forks:  # a signal handler forked here, and this is the child
-            self._lines.settle_as_lost(entry)
+    def _note_outcome(self, error: BaseException) -> None:
+        if is_system_failure(error, self._path):
+            explain(error, self._path, NOTHING_WRITTEN)
+        else:  # a signal handler's, which may have come at any moment
+            add_outcome(error, self._path, MAY_BE_WRITTEN)
+
+    def _wait(self, pending: PendingAppend, deadline: float | None) -> None:
+        """Wait until the append is done; withdraw it when the deadline passes before that."""
+        timeout = self._timeout_seconds
+        if deadline is None:
+            deadline = time.monotonic() + (math.inf if timeout is None else timeout)
+        forks = self._forks
+        while True:
+            if forks != self._forks:  # a signal handler forked here, and this is the child
+                raise explain(self._lock.error_of_child(), self._path, MAY_BE_WRITTEN)
+            self._lead_if_nobody_does(pending)
+            if pending.is_done:
+                return
+            remaining = deadline - time.monotonic()
+            if remaining <= 0 and self._queue.withdraw(pending):
+                error = LockTimeoutError(self._path, timeout or 0.0)
+                raise explain(error, self._path, NOTHING_WRITTEN)
+            is_led = self._waiter.is_active or self._lead.locked()
+            nap = self._longest_nap if is_led else max(_POLL_SECONDS, self._level.commit_delay)
+            # An append that a batch has taken is waited for, deadline or not: it is being written.
+            if 0 < remaining < nap:
+                nap = remaining
+            if pending.wakeup.acquire(timeout=nap):
+                if pending.is_done:
+                    return
+            else:
+                self._waiter.abandon_if_rotated()
+                if nap == self._longest_nap:
+                    refuse_in_mid_append(self._path)
+            # That was the moment, also where a signal handler came in between.
+            self._delay.expected = 0
+
+    def _lead_if_nobody_does(self, pending: PendingAppend) -> None:
+        """Commit what is queued, unless another thread is about it."""
+        if self.is_led_by_caller(self._path):
+            raise _deadlock()
+        if self._waiter.is_active or self._lead.locked() or pending.state is not State.QUEUED:
             return
-        self._waiter.dismiss_if_rotated()
-        if not entry.is_settled:
-            self._company.expected = (
-                0  # this was the moment, also where a signal handler has come between
-            )
-        self._lead_if_nobody_does(entry)
+        if self._delay.expected and not self._delay.is_over(self._queue, pending):
+            return
+        if self._lead.locked():
+            return
+        if not pending.may_lead and self._queue.wake_leader():
+            return
+        self._as_leader(self._commit, pending)
+
+    def _commit(self, lock: FileLock, own: PendingAppend) -> None:
+        """Commit a batch as the leader, or have the waiter called where the lock is busy."""
+        if own.state is not State.QUEUED:
+            return
+        if self._waiter.goes_first or not self._acquire(
+            lock, seals=self._queue.seals_first() if own.may_lead else own.seals
+        ):
+            self._call_waiter(lock, own)
+            return
+        batch = self._queue.take_batch() if own.may_lead else self._queue.take(own)
+        if batch:
+            commit_batch(self._path, self._write, lock, batch)
+            self._delay.expect(batch)
+            own.wake_next()
+
+    def _call_waiter(self, lock: FileLock, _: PendingAppend) -> None:
+        """Have the waiter wait for the lock; while leading, so that a signal handler can tell."""
+        if self._timeout_seconds != 0:
+            self._waiter.call(lock.file_id())
+
+    def _serve(self, lock: FileLock) -> PendingAppend | None:
+        """In the waiter's thread, which got the lock: commit a batch; return whom to wake."""
+        with self._lead:
+            if self._queue.seals_first() and self._seal and self._seal(lock):
+                return None  # the thread waits for the lock of the next file
+            batch = self._queue.take_batch()
+            if not batch:
+                return None
+            self._leader = threading.get_ident()
+            try:
+                return commit_batch(self._path, self._write, lock, batch)
+            finally:
+                self._leader = None
+
+
+def is_interruptible() -> bool:
+    """Return whether a signal handler may run in the calling thread, and raise there."""
+    return threading.current_thread() is threading.main_thread() or are_threads_patched()
 
 
 def refuse_in_mid_append(path: str) -> None:
-    """Raise `OSError` (EDEADLK) in a signal handler whose own thread is in the middle of an append to the file, by whichever log.
+    """Raise `OSError` (EDEADLK) in a signal handler in the middle of an append to the same file.
 
-    It looks at all logs that there are, so it is not for every append.
+    By whichever log: the append would wait for its own thread. Looks at all logs that there are, so
+    it is not for every append.
     """
-    if any(
-        isinstance(owner, GroupCommit) and owner.is_led_by_caller(path) for owner in fork.owners()
-    ):
+    owners = fork.owners()
+    if any(isinstance(owner, GroupCommit) and owner.is_led_by_caller(path) for owner in owners):
         raise explain(_deadlock(), path, NOTHING_WRITTEN)
 
 
 def _deadlock() -> OSError:
     return OSError(
         errno.EDEADLK,
-        "called by a signal handler in the middle of an append of the same thread, for which it would wait for ever",
+        "called by a signal handler in the middle of an append of the same thread, "
+        "for which it would wait for ever",
     )

@@ -1,319 +1,214 @@
 """A thread that waits for a file's lock in the kernel's queue, for callers that have deadlines.
 
 The kernel's queue is fair, but flock(2) knows no deadline; polling knows deadlines, but starves. So
-a thread blocks for the callers, and they wait for the thread. It is made when it is first needed
-and gone a second after it has nothing to do.
+one thread of the process blocks in flock(2) for all callers, and they wait for the thread. It asks
+for the lock only while a line waits to be written: a thread that is granted the lock while another
+thread of its process keeps the interpreter's lock would keep every other process waiting as long.
 """
 
 from __future__ import annotations
 
-import functools
+import _thread
 import os
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Final, Protocol
+from types import BuiltinFunctionType
+from typing import TYPE_CHECKING, Final
 
 from ..fs import fork
-from ..fs.lock import WAIT, FileLock
-from . import abandoned
+from ..fs.lock import WAIT, Attempt, FileLock
+from ..fs.worker import IdleThread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    from ..fs.lock import Seal
+    from ..fs.lock import FileId
+    from .commit_queue import PendingAppend
 
-_LINGER_SECONDS: Final = 1.0
-# The kernel wakes who is next in its queue, and whoever is awake already may take the lock before
-# that one. So this thread, when it had two turns in a row while others want the lock, gets in line
-# again only when the next has had the time to wake.
+# A thread that is blocked in flock(2) cannot be cancelled: it ends when it gets the lock. Where the
+# holder of a file stands still, every caller that gives up would leave one behind, with an open
+# file. So there are at most so many for each file; callers poll then.
+_MOST_ABANDONED: Final = 4
+# An idle thread ends within so many seconds when it is told to.
+_IDLE_END_SECONDS: Final = 0.1
+# After so many turns in a row in which no other process wrote, the lock is no longer contended.
+_TURNS_OF_PEACE: Final = 16
+# The kernel wakes the next in its queue, and a thread that is awake already may take the lock
+# before. So after a second turn in a row it asks again only when the next has had time to wake.
 _STEP_BACK_SECONDS: Final = 0.00002
-# After so many turns in a row in which nobody else wrote, the lock is no longer contended.
-_PEACE: Final = 16
-# Giving up the processor for who is next takes as long as that one needs to begin its sync. Where
-# it takes longer, somebody who computes has got it, and it is not given up again for so many times
-# as long.
-_LONGEST_YIELD_SECONDS: Final = 0.0005
-_PAUSE_AFTER_LONG_YIELD: Final = 100
 
 
-class Sleeper(Protocol):
-    """A caller who sleeps until its work is done."""
-
-    def rouse(self) -> None:
-        """Wake it."""
+def are_threads_patched() -> bool:
+    """Return whether threads are greenlets (gevent, eventlet): one that blocks stops all others."""
+    return not isinstance(_thread.start_new_thread, BuiltinFunctionType)
 
 
-class _Post:
-    """What one thread holds.
+class _Waiting:
+    """One thread with its own open file; replaced by another where that file loses its name."""
 
-    The lock it waits for, and the bell that calls it, which is for who took `rest` from it.
-    """
-
-    __slots__ = ("adrift_for", "bell", "is_begun", "is_waiting", "lock", "rest")
-
-    def __init__(self, path: str, seal: Seal | None) -> None:
-        self.lock = FileLock(path, seal)
-        self.is_begun = False  # from then on the lock is the thread's
-        self.is_waiting = False  # for the lock, or at work with it
-        self.adrift_for: abandoned.FileId | None = (
-            None  # once nobody wants that lock from it any more
-        )
-        self.bell = threading.Lock()  # held while nobody calls
-        self.bell.acquire()
-        self.rest = threading.Lock()  # free while the thread rests, and touches the lock no more
-        self.rest.acquire()
-
-    def ring(self) -> None:
-        try:
-            self.bell.release()
-        except RuntimeError:
-            pass  # it has rung already
+    def __init__(self, path: str) -> None:
+        self.lock = FileLock(path)
+        self.thread = IdleThread("metrics-appender-waiter")
+        self.is_blocked = False  # in flock(2), or at work with the lock
 
 
-class Waiter:
-    """Waits for the lock of the file at `path` when called, then calls `serve` with the lock held.
+# Those of this process that still wait, though nobody wants the lock from them.
+_abandoned: Final[list[_Waiting]] = []
+os.register_at_fork(after_in_child=_abandoned.clear)
 
-    It goes on for as long as `has_work` says so, and rouses the first of those whom `serve`
-    returns, who is to rouse the next. `step_aside` is called when it cannot go on.
 
-    While `goes_first`, whoever has work hands it in and rings, and does not try for the lock: the
-    waiter is about to serve, or it was not long ago that others wanted the lock too, and it served
-    `keeps_queue_for` at once, or more. With `lines_up_early` it gets in line again before there is
-    more work, while others write between its turns.
+def _are_many_abandoned(file: FileId) -> bool:
+    return sum(waiting.lock.file_id() == file for waiting in tuple(_abandoned)) >= _MOST_ABANDONED
+
+
+class LockWaiter:
+    """Gets the lock of the file at `path` when called, and calls `serve` with it.
+
+    It goes on for as long as `has_work()`, and wakes the caller that `serve`
+    returns, which wakes the next. `step_aside` is called when the thread gives up, so that the callers try for
+    themselves.
     """
 
     def __init__(
         self,
         path: str,
         *,
-        serve: Callable[[FileLock], Sequence[Sleeper]],
+        serve: Callable[[FileLock], PendingAppend | None],
         has_work: Callable[[], int],
-        step_aside: Callable[[], None],
-        keeps_queue_for: int,
-        lines_up_early: bool = False,
-        seal: Seal | None = None,
+        step_aside: Callable[[], object],
+        keeps_queue: bool = False,
     ) -> None:
         """Take what to do with the lock; no thread is made yet."""
         self._path = path
+        self._keeps_queue = keeps_queue
         self._serve = serve
         self._has_work = has_work
         self._step_aside = step_aside
-        self._keeps_queue_for = keeps_queue_for
-        self._lines_up_early = lines_up_early
-        self._seal = seal
         self.reset_after_fork()
         fork.register(self)
 
     def reset_after_fork(self) -> None:
-        """In a forked child: the thread is not there."""
-        # Re-entrant, for a signal handler that appends while its thread is inside. Never held over
-        # a system call.
+        """Forget the thread, which the child does not have."""
+        # Re-entrant, for a signal handler that appends while its thread is inside.
         self._mutex = threading.RLock()
-        self._post: _Post | None = None
-        self.goes_first = False
+        self._waiting: _Waiting | None = None
+        self._is_called = False
         self._is_contended = False
-        self._alone_in_a_row = 0
-        self._size = -1
-        self._early_from = 0.0  # from then on (`time.perf_counter`) it gets in line early
+        self._turns_alone = 0  # in a row, in which no other process wrote
+        self._size = -1  # of the file after the last turn
 
-    def call(self, lock: FileLock) -> None:
-        """Have the work done that was handed in; `lock` has the file open that is waited for.
+    @property
+    def goes_first(self) -> bool:
+        """Whether callers leave the lock to the thread, so that none jumps the kernel's queue."""
+        return self._is_contended and not sys.is_finalizing()
 
-        `goes_first` stays false when no thread can be made, or too many wait in vain for this file.
+    @property
+    def is_active(self) -> bool:
+        """Whether the thread is about to serve what is queued: nobody else has to."""
+        return self._is_called and not sys.is_finalizing()
+
+    def call(self, file: FileId) -> bool:
+        """Have the thread wait for the lock and serve; `False` where callers have to poll.
+
+        That is where no thread is to be had, where threads are greenlets, and where too many wait in
+        vain for `file`, the file that the caller found locked.
         """
-        if sys.is_finalizing():  # a new thread would never run
-            return
-        made: _Post | None = None
-        try:
-            with self._mutex:
-                self.goes_first = self._is_contended = True
-                if self._post is not None:
-                    self._ring(self._post, lock)
-                    return
-                if abandoned.threads.are_many(lock.opened()):
-                    self.goes_first = self._is_contended = False
-                    return
-                made = self._post = _Post(self._path, self._seal)
-                made.lock.is_wanted = functools.partial(self._is_wanted, made)
-                lock.hand_over(made.lock)
-            threading.Thread(
-                target=self._run, args=(made,), name="metrics-appender-waiter", daemon=True
-            ).start()
-            made.is_begun = True
-            made.ring()
-        except BaseException as error:
-            self._give_up(made)
-            if (
-                type(error) is not RuntimeError
-            ):  # that is out of threads; a signal's exception goes on
-                raise
-
-    def _is_wanted(self, post: _Post) -> bool:
-        """Whether a thread that got the lock of a file which had lost its name is to make the next one."""
-        return self._post is post and self._has_work() > 0
-
-    def _give_up(self, made: _Post | None) -> None:
-        """Be as before a call that failed.
-
-        A thread that was made all the same ends when it is rung for, and when it has got the lock.
-        """
-        if made is None:
-            with self._mutex:
-                if self._post is None:
-                    self.goes_first = self._is_contended = False
-            return
-        self._dismiss(made)
-        if not made.is_begun:  # else the lock is the thread's, which may be waiting for it
-            made.lock.release()
-        made.ring()
-
-    def ring(self) -> bool:
-        """Have the work done that was handed in just before; `False` where no thread goes first.
-
-        Without the mutex: a thread that is about to rest looks for work once more after it has said
-        so, and one that leaves has who is next see for itself after that (`step_aside`).
-        """
-        post = self._post
-        if post is None or not self.goes_first:
+        if are_threads_patched() or sys.is_finalizing():
             return False
-        self._ring(post, None)
+        with self._mutex:
+            if self._is_called:
+                return True
+            self._is_contended = self._keeps_queue
+            if self._waiting is None:
+                if _are_many_abandoned(file):
+                    self._is_contended = False
+                    return False
+                self._waiting = _Waiting(self._path)
+            waiting = self._waiting
+            self._is_called = True
+            try:
+                waiting.thread.run(lambda: self._wait_and_serve(waiting))
+            except BaseException as error:
+                self._is_called = self._is_contended = False
+                if type(error) is not RuntimeError:  # a signal's exception, not a lack of threads
+                    raise
+                return False
         return True
 
-    def _ring(self, post: _Post, lock: FileLock | None) -> None:
-        if post.rest.acquire(False):
-            if lock is not None:
-                lock.hand_over(post.lock)
-            post.ring()
+    def abandon_if_rotated(self) -> None:
+        """Let go of a thread that waits for a file which lost its name: its holder concerns nobody.
 
-    def dismiss_if_rotated(self) -> None:
-        """Let go of a thread that waits for a file which lost its name.
-
-        Its holder concerns nobody any more.
-
-        It ends when it gets that lock. Who has work calls again, and another thread waits for the
-        right file. Where the interpreter is ending, no thread runs any more, and it is let go of
-        too.
+        The callers then wait for the right file, with another thread.
         """
-        post = self._post
-        if post is not None and (sys.is_finalizing() or self._waits_in_vain(post)):
-            self._dismiss(post)
-
-    @staticmethod
-    def _waits_in_vain(post: _Post) -> bool:
-        return (
-            post.lock.fd >= 0 and not post.lock.is_for_named_file()
-        )  # a thread that rests has none open
+        waiting = self._waiting
+        if waiting is not None and waiting.is_blocked and not waiting.lock.is_for_named_file():
+            self._abandon(waiting)
+            self._step_aside()
 
     def close(self) -> None:
-        """Let an idle thread end now rather than in a second."""
-        post = self._post
-        if post is not None:
-            self._dismiss(post)
-            post.ring()
+        """Let an idle thread end now rather than in a second, and one that is blocked when it can."""
+        waiting = self._waiting
+        if waiting is not None:
+            self._abandon(waiting)
+            self._step_aside()
+            if not waiting.is_blocked:  # a thread that blocks right now is not waited for
+                waiting.thread.join(_IDLE_END_SECONDS)
 
-    def _dismiss(self, post: _Post) -> None:
+    def _abandon(self, waiting: _Waiting) -> None:
         with self._mutex:
-            if self._post is post:
-                self._post = None
-                self.goes_first = self._is_contended = False
-                if post.is_waiting:
-                    post.adrift_for = post.lock.opened()
-                    abandoned.threads.add(post.adrift_for, 1)
-        self._step_aside()
+            if self._waiting is waiting:
+                self._waiting = None
+                self._is_called = self._is_contended = False
+                if waiting.is_blocked:
+                    _abandoned.append(waiting)
+        waiting.thread.close()
 
-    def _run(self, post: _Post) -> None:
-        lock = post.lock
-        try:
-            post.bell.acquire()
-            while self._post is post:
-                served: Sequence[Sleeper] = ()
-                do_others_write = False
-                try:
-                    post.is_waiting = True
-                    if lock.acquire(WAIT):
-                        size = lock.size
-                        served = self._serve(lock)
-                        do_others_write = self._note_contention(size, lock.size)
-                except OSError:
-                    # The lock could not even be asked for. Whoever is next tries without this
-                    # thread, and gets the error.
-                    self._dismiss(post)
-                finally:
-                    post.is_waiting = False
-                    lock.release()
-                is_early = (
-                    bool(served)
-                    and self._lines_up_early
-                    and do_others_write
-                    and self._line_up(lock)
-                )
-                is_idle = not is_early and not self._has_work() and self._rest(post, len(served))
-                # Last, right before this thread sleeps: they need the interpreter's lock that it
-                # holds.
-                if served:
-                    served[0].rouse()
-                if self._alone_in_a_row and self.goes_first:
+    def _wait_and_serve(self, waiting: _Waiting) -> None:
+        """In the thread: serve until nothing is queued."""
+        lock = waiting.lock
+        while self._is_wanted(waiting):
+            first: PendingAppend | None = None
+            try:
+                waiting.is_blocked = True
+                if lock.attempt(WAIT) is Attempt.LOCKED and self._waiting is waiting:
+                    size = lock.size
+                    first = self._serve(lock)
+                    self._note_contention(size, lock.size)
+            except Exception:  # noqa: BLE001 - the callers try for themselves, and get the error
+                # The lock could not even be asked for.
+                self._abandon(waiting)
+                self._step_aside()
+            finally:
+                waiting.is_blocked = False
+                _release_quietly(lock)
+            if first is not None:
+                first.wake()
+                if self._turns_alone and self.goes_first:
                     time.sleep(_STEP_BACK_SECONDS)
-                if is_idle and not post.bell.acquire(timeout=_LINGER_SECONDS):
-                    self._leave(post)
-        finally:
-            self._dismiss(post)
-            lock.release()
-            if post.adrift_for:
-                abandoned.threads.add(post.adrift_for, -1)
+        if waiting in _abandoned:
+            _abandoned.remove(waiting)
 
-    def _line_up(self, lock: FileLock) -> bool:
-        """Let who is next have the lock, and be ready to get in line behind.
-
-        `False` where that is not to be.
-        """
-        now = time.perf_counter()
-        if now < self._early_from:
-            return False
-        # Who is next may need this very processor: this thread would take the lock again before
-        # that one is awake.
-        os.sched_yield()
-        took = time.perf_counter() - now
-        if took > _LONGEST_YIELD_SECONDS:
-            self._early_from = now + _PAUSE_AFTER_LONG_YIELD * took
-            return False
-        try:
-            lock.open()
-        except OSError:
-            return False
-        return True
-
-    def _rest(self, post: _Post, served: int) -> bool:
-        """Rest from here on, unless work has come, or another thread in the place of this one.
-
-        Whether it does.
-        """
-        if self._post is not post:
-            return False
-        self.goes_first = self._is_contended and served >= self._keeps_queue_for
-        post.rest.release()
-        if self._has_work() and post.rest.acquire(False):
-            self.goes_first = True
-            return False
-        return True
-
-    def _note_contention(self, size: int, new_size: int) -> bool:
-        """See by the file's size, before and after this thread's turn, whether others wrote since the last time; not said of the first."""
-        do_others_write = 0 <= self._size != size
-        if size != self._size:
-            self._alone_in_a_row = 0
-        else:
-            self._alone_in_a_row += 1
-            if self._alone_in_a_row >= _PEACE:
-                self._is_contended = False
+    def _note_contention(self, size: int, new_size: int) -> None:
+        """See by the file's size whether others wrote since the last turn."""
+        self._turns_alone = self._turns_alone + 1 if size == self._size else 0
+        if self._turns_alone >= _TURNS_OF_PEACE:
+            self._is_contended = False
         self._size = new_size
-        return do_others_write
 
-    def _leave(self, post: _Post) -> None:
-        """End the thread, unless it is called in the last moment.
+    def _is_wanted(self, waiting: _Waiting) -> bool:
+        with self._mutex:
+            if self._waiting is not waiting:
+                return False
+            # Looked at once more after it is said that nobody is called: a caller that queued its
+            # line in between relies on this thread.
+            self._is_called = False
+            self._is_called = bool(self._has_work())
+            return self._is_called
 
-        Whoever is about to call it is waited for, but not for ever.
-        """
-        if post.rest.acquire(False) or not post.bell.acquire(timeout=_LINGER_SECONDS):
-            self._dismiss(post)
+
+def _release_quietly(lock: FileLock) -> None:
+    try:
+        lock.release()
+    except OSError:
+        pass  # those whom it concerned have been told, and the file is closed

@@ -1,0 +1,174 @@
+"""The writing end of one log: appends, work under the lock, sealing, and what follows them.
+
+Sealing decides where the next line goes, so it is done under the file's lock. What takes its time or
+calls the user's code (a handler of `logging`) is put off until the lock is released.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ClosedError, Fault, InvalidRecordError, PositionError, show
+from ..fs import calls
+from ..segment import recovery
+from ..segment.rotation import Rotation
+from ..segment.segments import base_of_active
+from .batch import BatchWriter
+from .durability import LEVELS
+from .group_commit import GroupCommit, refuse_in_mid_append
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..fs.lock import FileLock
+    from ..segment.cleaner import Cleaner, FirstUnread
+    from ..segment.sealing import Sealed
+    from .durability import Durability
+    from .group_commit import Seal
+
+
+class LogWriter:
+    """Appends to the file at `path`, for any number of threads; see `AppendLog` for the arguments.
+
+    `first_unread` tells the cleaner from which position on named cursors still need the log.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        durability: Durability,
+        lock_timeout: float | None,
+        rotation: Rotation | None = None,
+        first_unread: FirstUnread = lambda _: None,
+    ) -> None:
+        """Name the file; nothing is opened yet."""
+        self.path = path
+        self._is_closed = False
+        self._follow_ups: deque[Callable[[], object]] = deque()
+        self._cleaner = _cleaner_for(path, rotation, first_unread)
+        level = LEVELS[durability]
+        self._batch = BatchWriter(path, level, self._note_torn)
+        seal = _sealing_by(rotation, self._note_sealed)
+        self._commit = GroupCommit(path, self._batch.write, lock_timeout, level, seal)
+
+    def append(self, block: bytes, deadline: float | None = None) -> None:
+        """Append whole lines, all or nothing; a `deadline` (`time.monotonic`) replaces the timeout.
+
+        The lines are not checked again.
+        """
+        if self._is_closed:
+            raise ClosedError(self.path)
+        self._commit.append(block, deadline)
+        if self._follow_ups:
+            self._follow_up()
+
+    def append_if(self, line: bytes, condition: Callable[[], bool]) -> bool:
+        """Append the line if the condition is true; both under the lock, after recovery."""
+
+        def task(lock: FileLock) -> bool:
+            self._batch.recover(lock)
+            if not condition():
+                return False
+            self._batch.write(lock, line)
+            return True
+
+        return bool(self.run_exclusive(task, seals=True))
+
+    def append_at(self, block: bytes, position: int) -> None:
+        """Append the block if the log's stream ends at `position`; raise `PositionError` if not."""
+
+        def task(lock: FileLock) -> None:
+            end = base_of_active(self.path) + self._batch.recover(lock)
+            if end != position:
+                raise PositionError(self.path, position, end)
+            if block:
+                self._batch.write(lock, block)
+
+        self.run_exclusive(task, seals=True)
+
+    def rotate(self) -> str | None:
+        """Seal the file whatever its size; return the segment's path, `None` where it has no line."""
+        if self._is_closed:
+            raise ClosedError(self.path)
+        refuse_in_mid_append(self.path)
+        if not calls.is_there(self.path):
+            return None
+        from ..segment.sealing import seal
+
+        def task(lock: FileLock) -> str | None:
+            sealed = seal(lock)
+            self._note_sealed(sealed)
+            if sealed.segment is None:
+                return None
+            with contextlib.suppress(OSError):  # the next append makes it, or tells
+                calls.close(calls.open_append(self.path))
+            return sealed.segment.path
+
+        path: str | None = self.run_exclusive(task)
+        return path
+
+    def run_exclusive(self, task: Callable[[FileLock], Any], *, seals: bool = False) -> Any:
+        """Run a task under the file's lock, in its turn; see `GroupCommit.run_exclusive`."""
+        if self._is_closed:
+            raise ClosedError(self.path)
+        try:
+            return self._commit.run_exclusive(task, seals=seals)
+        finally:
+            self._follow_up()
+
+    @property
+    def is_cleaning(self) -> bool:
+        """Whether there is something that `close` waits for."""
+        return bool(self._follow_ups) or (self._cleaner is not None and self._cleaner.is_under_way)
+
+    def close(self) -> None:
+        """Refuse appends from now on; return when nothing goes on in the background."""
+        self._is_closed = True
+        self._commit.close()
+        self._follow_up()
+        if self._cleaner is not None:
+            self._cleaner.finish()
+
+    def _follow_up(self) -> None:
+        """Do what was put off; of several threads, one does each."""
+        while self._follow_ups:
+            try:
+                follow_up = self._follow_ups.popleft()
+            except IndexError:
+                return  # another thread has it
+            follow_up()
+
+    def _note_torn(self, torn_bytes: int) -> None:
+        self._follow_ups.append(partial(recovery.warn_of_torn_tail, self.path, torn_bytes))
+
+    def _note_sealed(self, sealed: Sealed) -> None:
+        if sealed.torn_bytes:
+            self._note_torn(sealed.torn_bytes)
+        if sealed.segment is not None and self._cleaner is not None:
+            self._follow_ups.append(self._cleaner.begin)
+
+
+def check_rotation(rotation: Any) -> None:
+    """Raise `InvalidRecordError` unless it is a `Rotation`, or `None`."""
+    if rotation is not None and not isinstance(rotation, Rotation):
+        remedy = "pass a Rotation(…), or None for a file that is never sealed"
+        raise InvalidRecordError((Fault("rotation", show(rotation), remedy),))
+
+
+def _sealing_by(rotation: Rotation | None, on_sealed: Callable[[Sealed], None]) -> Seal | None:
+    if rotation is None:
+        return None
+    from ..segment.sealing import Rotator  # most logs are never sealed, and do without it
+
+    return Rotator(rotation, on_sealed).seal_if_due
+
+
+def _cleaner_for(path: str, rotation: Rotation | None, first_unread: FirstUnread) -> Cleaner | None:
+    if rotation is None or not rotation.has_cleaning:
+        return None
+    from ..segment.cleaner import Cleaner
+
+    return Cleaner(path, rotation, first_unread)
