@@ -11,7 +11,10 @@ import itertools
 import os
 import subprocess
 import sys
+import threading
+import time
 import xml.etree.ElementTree as ET
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,6 +23,8 @@ from stress.bench import contenders, peers
 from stress.bench.__main__ import main
 from stress.bench.contender import Contender
 from stress.bench.measure import TurnError, measure
+from stress.bench.page import BEGIN, END, write_page
+from stress.bench.races import append_races
 from stress.bench.readback import Faults, judge
 from stress.bench.record import line_of, record_of
 from stress.bench.results import (
@@ -38,9 +43,9 @@ from stress.bench.worker import Shape
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
-    from pathlib import Path
 
 SECONDS = 0.05
+BENCH = Path(__file__).parent / "bench"
 ALL = (
     *(
         contenders.BARE,
@@ -318,8 +323,56 @@ def test_what_was_measured_is_kept_shown_and_drawn(
     main(["--from", str(kept), "--picture", str(again)])
     assert capsys.readouterr().out == table
     assert again.read_bytes() == picture.read_bytes()
-    main(["--from", str(kept), "--markdown"])
-    assert "| read_metrics(limit=100) " in capsys.readouterr().out
+    page = tmp_path / "page.md"
+    page.write_text(f"Before.\n\n{BEGIN}\nold\n{END}\n\nBehind.\n", encoding="utf-8")
+    main(["--from", str(kept), "--page", str(page)])
+    text = page.read_text(encoding="utf-8")
+    assert "| read_metrics(limit=100) |" in text
+    assert text.startswith(f"Before.\n\n{BEGIN}\n")
+    assert text.endswith(f"\n{END}\n\nBehind.\n")
+    main(["--from", str(kept), "--page", str(page)])
+    assert page.read_text(encoding="utf-8") == text
+
+
+def test_the_page_shows_the_newest_run_that_is_kept(tmp_path: Path) -> None:
+    """Its tables are what the benchmark writes from it, and its picture is that run's too."""
+    newest = max((BENCH / "runs").glob("*.json"))
+    shown = (BENCH / "README.md").read_text(encoding="utf-8")
+    page = tmp_path / "page.md"
+    page.write_text(shown, encoding="utf-8")
+    write_page(page, decode_results(newest.read_bytes()))
+    assert page.read_text(encoding="utf-8") == shown
+    picture = f"runs/{newest.stem}.svg"
+    assert picture in shown
+    assert f"stress/bench/{picture}" in (BENCH.parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def test_beside_each_durability_stand_its_own_calls() -> None:
+    """In every race of processes, and the bare loop is the baseline of them all."""
+    races = {
+        race.name: [racer.entry.contender for racer in race.racers]
+        for race in append_races(1.0, "")
+    }
+    for count, noun in ((1, "process"), (2, "processes"), (4, "processes"), (64, "processes")):
+        names = races[f"{count} {noun}"]
+        assert names[:3] == ["bare loop, fsync", 'the calls of "fsync"', 'AppendLog "fsync"']
+        grouped = ['the calls of "group"', 'AppendLog "group"']
+        assert names[3:5] == ([] if count == 2 else grouped)
+
+
+def test_threads_have_appended_once_before_the_clock_starts(tmp_path: Path) -> None:
+    """A first append that takes long, as imports do, is no wait of the turn."""
+    first = threading.local()
+
+    def append(fd: int, line: bytes) -> None:
+        if not getattr(first, "is_over", False):
+            first.is_over = True
+            time.sleep(0.5)
+        os.write(fd, line)
+
+    run = measure(contender(append), Shape(2, 3), SECONDS, str(tmp_path))
+    assert run.waits.longest < 0.5
+    assert (run.torn, run.lost, run.unacknowledged) == (0, 0, 0)
 
 
 def test_a_table_says_why_one_did_not_run(
@@ -380,6 +433,8 @@ def test_rows_are_asked_for_by_name(tmp_path: Path) -> None:
         ("--from {tmp}/text", "--from: {tmp}/text holds no results: JSON is malformed"),
         ("--dir {tmp}/none", "--dir: {tmp}/none is no directory"),
         ("--json {tmp}/text/run.json", "nothing can be kept in {tmp}/text: File exists"),
+        ("--page {tmp}/none", "--page: {tmp}/none: No such file or directory"),
+        ("--page {tmp}/text", "--page: {tmp}/text: the lines"),
     ],
 )
 def test_what_cannot_be_done_is_told_as_other_commands_tell_it(

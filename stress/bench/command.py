@@ -14,6 +14,7 @@ from rich.console import Console
 
 from metrics_appender.doctor.mounts import mount_of, read_mounts
 
+from .page import PageError, read_page, write_page
 from .picture import draw
 from .races import append_races
 from .reading import import_race, reading_races
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from .rounds import Race
 
-_MARKDOWN_WIDTH = 1000
+_FILE_WIDTH = 1000  # of a table that goes to a file or a pipe
 
 
 class UnfitOptionError(Exception):
@@ -39,17 +40,21 @@ def carry_out(options: argparse.Namespace) -> None:
 
     Print the table, and keep what is to be kept.
     """
+    # What cannot be kept is found before the time is spent, not after.
     for kept in filter(None, (options.json, options.picture)):
-        _make_directory(kept.parent)  # before the time is spent, not after
+        _make_directory(kept.parent)
+    if options.page:
+        _require_page(options.page)
     results = _read(options.from_file) if options.from_file else run(options)
     if options.json:
         options.json.write_bytes(encode_results(results))
     if options.picture:
         options.picture.write_text(draw(results), encoding="utf-8")
-    width = None if sys.stdout.isatty() and not options.markdown else _MARKDOWN_WIDTH
-    console = Console(width=width)
-    console.print(results_table(results, is_markdown=options.markdown))
-    console.print(configurations_table(results, is_markdown=options.markdown))
+    if options.page:
+        write_page(options.page, results)
+    console = Console(width=None if sys.stdout.isatty() else _FILE_WIDTH)
+    console.print(results_table(results))
+    console.print(configurations_table(results))
 
 
 def run(options: argparse.Namespace) -> Results:
@@ -82,6 +87,13 @@ def _make_directory(path: Path) -> None:
         raise UnfitOptionError(f"nothing can be kept in {path}: {error.strerror}") from None
 
 
+def _require_page(page: Path) -> None:
+    try:
+        read_page(page)
+    except PageError as error:
+        raise UnfitOptionError(f"--page: {error}") from None
+
+
 def _read(path: Path) -> Results:
     try:
         return decode_results(path.read_bytes())
@@ -101,4 +113,5 @@ def _races(options: argparse.Namespace, directory: str) -> list[Race]:
 
 def _machine(directory: str) -> str:
     mount = mount_of(os.path.realpath(directory), read_mounts())
-    return f"{os.cpu_count()} processors, {mount.file_system}, Python {platform.python_version()}, {platform.platform()}"
+    system = f"Python {platform.python_version()}, {platform.platform()}"
+    return f"{os.cpu_count()} processors, {mount.file_system}, {system}"

@@ -121,7 +121,8 @@ BARE: Final = Contender(
 )
 CALLS_OF_FSYNC: Final = Contender(
     'the calls of "fsync"',
-    "open, fstat, flock, stat, write, fsync, unlock, close: all that an append asks of the system, by a loop that knows no deadline",
+    "open, fstat, flock, stat, write, fsync, unlock, close: all that an append asks of the system, "
+    "by a loop that knows no deadline",
     is_durable=True,
     is_process_safe=True,
     side="bare",

@@ -35,7 +35,7 @@ class TurnError(Exception):
 
 
 def measure(contender: Contender, shape: Shape, seconds: float, directory: str) -> Run:
-    """Let so many processes append for so long to a new file in the directory, kill them all, count what is there.
+    """Let processes append to a new file for some seconds, kill them all, count what is there.
 
     Raises `TurnError` when an append raises, or does not return.
     """
@@ -84,7 +84,7 @@ def _host(
     os.setpgid(0, 0)
     try:
         prepared = contender.prepare(path)
-    except Exception:  # noqa: BLE001 - whatever it is, the one who waits for tallies has to hear of it
+    except Exception:  # noqa: BLE001 - the parent waits for tallies, and has to hear of it
         for sender in senders:
             sender.send(traceback.format_exc())
         return
@@ -103,7 +103,7 @@ def _tallies(heard: Sequence[Tally | str | None]) -> list[Tally]:
 
 
 def _hear(receiver: Connection, seconds: float) -> Tally | str | None:
-    """Return a tally, the trace of a failure, or nothing from one that ended because of another's."""
+    """Return a tally, the trace of a failure, or nothing where another process failed first."""
     if not receiver.poll(seconds + _HANG_SECONDS):
         raise TurnError("an append does not return")
     try:

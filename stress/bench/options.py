@@ -1,4 +1,4 @@
-"""The options of the benchmark's command; to be read without a package that it needs."""
+"""The options of the benchmark's command, which can be read without the packages it needs."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from stress.arguments import span, whole_number
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Return what reads them."""
+    """Return the parser that reads them."""
     parser = argparse.ArgumentParser(
         prog="python -m stress.bench",
         description="Appends and reads, beside the bare system calls and peers.",
     )
-    parser.add_argument("--rounds", type=whole_number(1), default=7, help="of each race (7)")
+    parser.add_argument("--rounds", type=whole_number(1), default=5, help="of each race (5)")
     parser.add_argument("--seconds", type=span, default=1.0, help="of each turn (1)")
     parser.add_argument(
         "--only",
@@ -34,7 +34,9 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep the results")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="draw the results, as SVG")
-    parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
+    parser.add_argument(
+        "--page", type=Path, metavar="FILE", help="write the tables into this page of Markdown"
+    )
     parser.add_argument(
         "--from",
         dest="from_file",

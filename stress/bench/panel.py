@@ -46,7 +46,8 @@ def _head(race: RaceResult, count: int, scale: float, *, is_shared: bool) -> Ite
         yield f'<text class="quiet end" x="{_EVEN_END}" y="32">slowest/fastest</text>'
     yield f'<text class="quiet end" x="{PANEL_WIDTH}" y="32">longest</text>'
     one = _BAR_START + scale
-    yield f'<line class="one" x1="{one:.1f}" x2="{one:.1f}" y1="{_HEAD - 2}" y2="{_HEAD + count * _ROW}"/>'
+    bottom = _HEAD + count * _ROW
+    yield f'<line class="one" x1="{one:.1f}" x2="{one:.1f}" y1="{_HEAD - 2}" y2="{bottom}"/>'
 
 
 def _bar(
@@ -57,12 +58,15 @@ def _bar(
     low, high = (_BAR_START + scale * ratios[0], _BAR_START + scale * ratios[-1])
     base = top + 14
     name = entry.contender + (" *" if entry.is_process_safe is False else "")
-    yield f'<text class="end{" us" if _is_ours(entry) else ""}" x="{_BAR_START - 8}" y="{base}">{escape(name)}</text>'
-    yield f'<rect class="{_kind(entry)}" x="{_BAR_START}" y="{top + 4}" width="{scale * ratio:.1f}" height="12"/>'
+    style = "end us" if _is_ours(entry) else "end"
+    corner = f'x="{_BAR_START}" y="{top + 4}"'
+    yield f'<text class="{style}" x="{_BAR_START - 8}" y="{base}">{escape(name)}</text>'
+    yield f'<rect class="{_kind(entry)}" {corner} width="{scale * ratio:.1f}" height="12"/>'
     yield f'<line class="range" x1="{low:.1f}" x2="{high:.1f}" y1="{top + 10}" y2="{top + 10}"/>'
     yield f'<text x="{high + 6:.1f}" y="{base}">{short(ratio)}</text>'
     if is_shared:
-        yield f'<text class="end" x="{_EVEN_END}" y="{base}">{statistics.median(map(evenness_of, entry.runs)):.2f}</text>'
+        evenness = statistics.median(map(evenness_of, entry.runs))
+        yield f'<text class="end" x="{_EVEN_END}" y="{base}">{evenness:.2f}</text>'
     milliseconds = 1000 * statistics.median(map(longest_of, entry.runs))
     yield f'<text class="end" x="{PANEL_WIDTH}" y="{base}">{short(milliseconds)} ms</text>'
 

@@ -1,4 +1,4 @@
-"""Who meets whom with how many processes, threads and tasks, and what must be reached."""
+"""The races: which contenders, how many processes, threads and tasks, and what must be reached."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 _FSYNC_GOALS: Final = {
     1: (Goal(FSYNC.name, "rate", 0.95),),
     **dict.fromkeys(
-        (2, 8, 32),
+        (2, 4, 16, 64),
         (
             Goal(FSYNC.name, "rate", 0.85),
             Goal(FSYNC.name, "even", 0.8),
@@ -47,26 +47,28 @@ _FSYNC_GOALS: Final = {
         ),
     ),
 }
-_GROUP_RATES: Final = {1: 0.95, 4: 1.7, 8: 2.2, 16: 2.5, 32: 2.6}
-_PEER_PROCESSES: Final = (1, 4, 16, 64)
-# Beside each durability the system calls that it is made of: what is left between the two is what
-# this library takes.
-_SYNCED: Final = (BARE_FSYNC, CALLS_OF_FSYNC, FSYNC, CALLS_OF_GROUP, GROUP)
+_GROUP_RATES: Final = {1: 0.95, 4: 1.7, 16: 2.5}
+_GROUP_EVEN: Final = (4, 16)
+_FSYNC_PROCESSES: Final = (1, 2, 4, 16, 64)
+_GROUP_PROCESSES: Final = (1, 4, 16, 64)
+# Beside each durability its bare system calls: what lies between the two is this library's cost.
+_SYNCED: Final = (BARE_FSYNC, CALLS_OF_FSYNC, FSYNC)
+_GROUPED: Final = (CALLS_OF_GROUP, GROUP)
 
 
 def append_races(seconds: float, directory: str) -> Iterator[Race]:
-    """Yield every race of appends; a turn takes so long, and writes below the directory."""
-    for processes in (1, 2, 4, 8, 16, 32, 64):
-        rivals = peers.DURABLE if processes in _PEER_PROCESSES else ()
-        goals = (
-            *_FSYNC_GOALS.get(processes, ()),
-            *_group_goals(processes),
-            *_ahead_of(rivals, processes),
-        )
+    """Yield every race of appends; a turn takes `seconds`, and writes below the directory."""
+    for processes in _FSYNC_PROCESSES:
+        is_grouped = processes in _GROUP_PROCESSES
+        rivals = peers.DURABLE if is_grouped else ()
         yield _race(
             _plural(processes, "process"),
-            (*_SYNCED, *rivals),
-            goals,
+            (*_SYNCED, *(_GROUPED if is_grouped else ()), *rivals),
+            (
+                *_FSYNC_GOALS[processes],
+                *_group_goals(processes),
+                *_ahead_of(rivals, processes),
+            ),
             Shape(processes),
             seconds,
             directory,
@@ -152,7 +154,9 @@ def _race(
 def _journaled(processes: int, seconds: float, directory: str) -> Race:
     name = f"{processes} processes on ext4 with a journal, loop-mounted"
     goals = (*_rate_goal(GROUP, 4), Goal(GROUP.name, "even", 0.85))
-    return _race(name, _SYNCED, goals, Shape(processes), seconds, directory, is_mounted=True)
+    return _race(
+        name, (*_SYNCED, *_GROUPED), goals, Shape(processes), seconds, directory, is_mounted=True
+    )
 
 
 def _measure_on_journal(contender: Contender, shape: Shape, seconds: float, directory: str) -> Run:
@@ -182,7 +186,7 @@ def _rate_goal(contender: Contender, rate: float) -> tuple[Goal, ...]:
 
 
 def _group_goals(processes: int) -> tuple[Goal, ...]:
-    even = (Goal(GROUP.name, "even", 0.85),) if processes in {4, 8, 16, 32} else ()
+    even = (Goal(GROUP.name, "even", 0.85),) if processes in _GROUP_EVEN else ()
     return (*_rate_goal(GROUP, _GROUP_RATES.get(processes, 0)), *even)
 
 

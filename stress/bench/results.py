@@ -106,7 +106,7 @@ class RaceResult:
     goals: tuple[Goal, ...] = ()
 
     def ratios(self, entry: Entry, of: Callable[[Run], float], against: str = "") -> list[float]:
-        """Return, round by round, one contender's figure to another's (the baseline's), in order of size."""
+        """Return one contender's figure to another's (the baseline's) in each round, sorted."""
         other = self._entry(against) if against else self.entries[0]
         return sorted(
             of(mine) / of(theirs) for mine, theirs in zip(entry.runs, other.runs, strict=True)

@@ -71,7 +71,7 @@ def work(stage: Stage, process: int, sender: Connection) -> None:
             _run_threads(stage, process, sender)
     except threading.BrokenBarrierError:
         sender.send(None)
-    except BaseException:  # noqa: BLE001 - whatever it is, the one who waits for a tally has to hear of it
+    except BaseException:  # noqa: BLE001 - the parent waits for a tally, and has to hear of it
         stage.barrier.abort()
         sender.send(traceback.format_exc())
     _await_kill()
@@ -94,10 +94,33 @@ def _await_kill() -> NoReturn:
         signal.pause()
 
 
-def _run_threads(stage: Stage, process: int, sender: Connection) -> None:
-    """Append once, meet the other processes, and append until the time is up.
+class _Clock:
+    """Starts one time for all threads of a process, once every thread of all has appended."""
 
-    One thread is this one.
+    def __init__(self, stage: Stage, threads: int) -> None:
+        """Take how many threads of this process are to come."""
+        self._stage = stage
+        self._gate = threading.Barrier(threads, action=self._begin)
+        self.start = 0.0
+
+    def wait(self) -> float:
+        """Return when to end, once all have come; `BrokenBarrierError` if one has failed."""
+        self._gate.wait()
+        return self.start + self._stage.seconds
+
+    def abort(self) -> None:
+        """Let no thread of this process wait any longer."""
+        self._gate.abort()
+
+    def _begin(self) -> None:
+        self._stage.barrier.wait()
+        self.start = time.perf_counter()
+
+
+def _run_threads(stage: Stage, process: int, sender: Connection) -> None:
+    """Append once in each thread, meet the other processes, and append until the time is up.
+
+    One of the threads is the caller. Imports and first appends are done before the clock starts.
     """
     contender = stage.contender
     assert contender.open is not None
@@ -106,40 +129,39 @@ def _run_threads(stage: Stage, process: int, sender: Connection) -> None:
         for _ in range(stage.shape.threads if contender.is_per_thread else 1)
     ]
     appends = opened if contender.is_per_thread else opened * stage.shape.threads
-    for append in appends:
-        append()
     waits: array[float] = array("d")
-    failures: list[BaseException] = []
-    stage.barrier.wait()
-    start = time.perf_counter()
+    failures: list[Exception] = []
+    clock = _Clock(stage, len(appends))
     threads = [
-        threading.Thread(
-            target=_append_until, args=(append, start + stage.seconds, waits, failures)
-        )
+        threading.Thread(target=_append_until, args=(append, clock, waits, failures))
         for append in appends[1:]
     ]
     for thread in threads:
         thread.start()
-    _append_until(appends[0], start + stage.seconds, waits, failures)
+    _append_until(appends[0], clock, waits, failures)
     for thread in threads:
         thread.join()
     if failures:
-        raise failures[0]
-    _report(sender, contender, time.perf_counter() - start, waits, warm_up=len(appends))
+        # The cause, rather than what it did to the threads that waited at the barrier.
+        raise min(failures, key=lambda error: isinstance(error, threading.BrokenBarrierError))
+    _report(sender, contender, time.perf_counter() - clock.start, waits, warm_up=len(appends))
 
 
 def _append_until(
-    append: Callable[[], object], end: float, waits: array[float], failures: list[BaseException]
+    append: Callable[[], object], clock: _Clock, waits: array[float], failures: list[Exception]
 ) -> None:
     own: list[float] = []
-    now = time.perf_counter()
     try:
+        append()
+        end = clock.wait()
+        now = time.perf_counter()
         while now < end:
             append()
             before, now = now, time.perf_counter()
             own.append(now - before)
-    except Exception as error:  # noqa: BLE001 - told by the thread that joins this one
+    except Exception as error:  # noqa: BLE001 - reported by the thread that joins this one
         failures.append(error)
+        clock.abort()
     waits.extend(own)
 
 
