@@ -1,4 +1,10 @@
-"""The README: every example in it runs and prints what it says."""
+"""Every README.md of the project: its examples run and print what it shows, its links lead somewhere.
+
+The blocks of a page run in their order in one directory, as a reader tries them; those in Python
+run by themselves too. A `text` block right behind an example is what it prints. A shell block ends
+with status 0, or as the line of its fence says (`sh exits 1`, `sh exits 0 or 1`); one that is
+marked `sh no-test` sets up an environment, needs root, or takes long, and is not run.
+"""
 
 from __future__ import annotations
 
@@ -7,91 +13,166 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Final, NamedTuple
 
 import pytest
 
 import metrics_appender
 from metrics_appender import MetricsAppenderError
 
-README = Path(__file__).parent.parent / "README.md"
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-TEXT = README.read_text(encoding="utf-8")
-BLOCKS = list(BLOCK.finditer(TEXT))
-# The gate runs these as they stand: they make the environment that this test runs in.
-NOT_HERE = ("python3 -m venv", "pytest ", "python -m stress")
+ROOT: Final = Path(__file__).parent.parent
+README: Final = ROOT / "README.md"
+GUIDE: Final = ROOT / "src" / "metrics_appender" / "README.md"
+_COLUMNS: Final = 100
+_FENCED: Final = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_LINK: Final = re.compile(r"\[[^\]]*\](?:\(|: )([^)\s]+)")
+_PATH: Final = re.compile(r"(?<![\w/.])(?:tests|stress|src)/[\w/.-]*\w")
+_CODE: Final = re.compile(r"`[^`\n]*`")
 
 
-def examples() -> list[tuple[str, str | None]]:
-    """Return each Python example with the output that is shown right after it, `None` where none is."""
-    found: list[tuple[str, str | None]] = []
-    for block, following in zip(BLOCKS, [*BLOCKS[1:], None], strict=True):
-        if block[1] == "python":
-            is_shown = (
-                following is not None
-                and following[1] == "text"
-                and not TEXT[block.end() : following.start()].strip()
-            )
-            found.append((block[2], following[2] if following is not None and is_shown else None))
-    return found
+def pages() -> list[Path]:
+    """Return every README.md of the project, none of an environment or a cache in it."""
+    found = sorted(ROOT.rglob("README.md"))
+    return [page for page in found if not _is_hidden(page.relative_to(ROOT))]
 
 
-def show(directory: Path, code: str, output: str | None) -> None:
-    """Run an example in a directory.
-
-    Compare what it prints with what is shown, if anything is.
-    """
-    script = directory / "example.py"
-    script.write_text(code, encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, str(script)], cwd=directory, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    if output is not None:
-        assert done.stdout == output
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") or part in {"build", "dist"} for part in path.parts)
 
 
-@pytest.mark.parametrize(("code", "output"), examples())
-def test_a_python_example_prints_what_is_shown(
-    tmp_path: Path, code: str, output: str | None
-) -> None:
-    """It runs by itself in an empty directory."""
-    show(tmp_path, code, output)
+class Example(NamedTuple):
+    """One example of a page: what is run, how it ends, and what it prints if that is shown."""
 
+    line_number: int
+    language: str
+    code: str
+    statuses: tuple[int, ...]
+    output: str | None
 
-def test_the_python_examples_print_the_same_in_their_order(tmp_path: Path) -> None:
-    """All in one directory, one after the other, as who reads the README tries them."""
-    for code, output in examples():
-        show(tmp_path, code, output)
-
-
-def test_the_shell_examples_run_in_their_order(tmp_path: Path) -> None:
-    """Each command of the README, in one directory, one after the other."""
-    commands = [line for block in BLOCKS if block[1] == "sh" for line in block[2].splitlines()]
-    here = [line for line in commands if not line.startswith(NOT_HERE)]
-    assert len(here) >= 3
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    printed = ""
-    for command in here:
+    def run(self, directory: Path) -> None:
+        """Run it in a directory, and compare."""
+        script = directory / "example"
+        script.write_text(self.code, encoding="utf-8")
+        interpreter = [sys.executable] if self.language == "python" else ["bash", "-eu"]
         done = subprocess.run(
-            command,
-            shell=True,
-            cwd=tmp_path,
-            env=environment,
+            [*interpreter, script.name],
+            cwd=directory,
+            env=_environment(),
             capture_output=True,
             text=True,
             check=False,
         )
-        limits = (
-            1 if "doctor" in command else 0
-        )  # what it says of this machine's disk is not the README's matter
-        assert done.returncode <= limits, f"{command}\n{done.stdout}{done.stderr}"
-        printed += done.stdout
-    assert '"run-2"' in printed
+        assert done.returncode in self.statuses, f"{self.code}\n{done.stdout}{done.stderr}"
+        if self.output is not None:
+            assert done.stdout == self.output
+        script.unlink()
+
+
+def _environment() -> dict[str, str]:
+    """Return that of an environment in which this library is installed and nothing is set."""
+    kept = {name: value for name, value in os.environ.items() if name != "METRICS_APPENDER_DIR"}
+    return kept | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+
+def examples_of(page: Path) -> list[Example]:
+    """Return what can be run of a page, in its order."""
+    text = page.read_text(encoding="utf-8")
+    blocks = list(_FENCED.finditer(text))
+    found = []
+    for block, following in zip(blocks, [*blocks[1:], None], strict=True):
+        language, info, code = block.groups()
+        if language not in {"python", "sh"} or info.strip() == "no-test":
+            continue
+        is_shown = (
+            following is not None
+            and following[1] == "text"
+            and not text[block.end() : following.start()].strip()
+        )
+        number = text.count("\n", 0, block.start()) + 1
+        output = following[3] if following is not None and is_shown else None
+        found.append(Example(number, language, code, _statuses(info), output))
+    return found
+
+
+def _statuses(info: str) -> tuple[int, ...]:
+    """Return the statuses that a fence allows: 0, unless it says otherwise."""
+    if not info.strip():
+        return (0,)
+    matched = re.fullmatch(r" exits (\d+(?: or \d+)*)", info)
+    assert matched, f"a fence with {info!r}"
+    return tuple(map(int, matched[1].split(" or ")))
+
+
+def _name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+PAGES: Final = pages()
+PYTHON: Final = [
+    pytest.param(example, id=f"{_name(page)}:{example.line_number}")
+    for page in PAGES
+    for example in examples_of(page)
+    if example.language == "python"
+]
+
+
+@pytest.mark.parametrize("example", PYTHON)
+def test_a_python_example_prints_what_is_shown(tmp_path: Path, example: Example) -> None:
+    """It runs by itself in an empty directory."""
+    example.run(tmp_path)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_the_examples_of_a_page_run_in_their_order(tmp_path: Path, page: Path) -> None:
+    """All of them in one directory, in Python and for the shell."""
+    for example in examples_of(page):
+        example.run(tmp_path)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_the_links_of_a_page_lead_somewhere(page: Path) -> None:
+    """To a file of the project, and to one of its headings."""
+    for target in _LINK.findall(_prose_of(page)):
+        if "://" in target:
+            continue
+        name, _, heading = target.partition("#")
+        file = page.parent / name if name else page
+        assert file.exists(), target
+        if heading:
+            assert heading in anchors_of(file), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_the_paths_that_a_page_names_are_there(page: Path) -> None:
+    """Tests that are said to prove something, above all."""
+    for path in _PATH.findall(page.read_text(encoding="utf-8")):
+        assert (ROOT / path).exists() or not Path(path).suffix, path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_a_page_has_no_line_that_is_too_long(page: Path) -> None:
+    """Rows of tables and pictures apart, which Markdown wants in one line."""
+    lines = page.read_text(encoding="utf-8").splitlines()
+    long = [line for line in lines if len(line) > _COLUMNS and not line.startswith(("|", "!["))]
+    assert long == []
+
+
+def anchors_of(page: Path) -> set[str]:
+    """Return what a link to a heading of a page can name, as GitHub makes it of the heading."""
+    headings = re.findall(r"^#+ (.+)$", _prose_of(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def _prose_of(page: Path) -> str:
+    """Return a page without its examples, in which `#` begins a comment."""
+    return _FENCED.sub("", page.read_text(encoding="utf-8"))
 
 
 def test_every_error_is_in_the_table_of_errors() -> None:
     """With the built-in that it is too, and the root below the table."""
-    section = TEXT[TEXT.index("### Errors") : TEXT.index("### Will this directory do?")]
+    text = README.read_text(encoding="utf-8")
+    section = text[text.index("## Errors\n") :]
+    section = section[: section.index("\n## ")]
     rows = dict(re.findall(r"^\| `(\w+)` \| `([\w.]+)` \|", section, re.MULTILINE))
     kinds = [
         kind
@@ -111,8 +192,22 @@ def test_every_error_is_in_the_table_of_errors() -> None:
     assert "All but the last are `MetricsAppenderError`s" in section
 
 
+def test_the_guide_names_everything_public() -> None:
+    """Each name of the package, and each method of the classes that append."""
+    named = {word for code in _CODE.findall(_all_of(GUIDE)) for word in re.findall(r"\w+", code)}
+    named |= {word for example in examples_of(GUIDE) for word in re.findall(r"\w+", example.code)}
+    wanted = set(metrics_appender.__all__)
+    for kind in (metrics_appender.AppendLog, metrics_appender.MetricsAppender):
+        wanted |= {name for base in kind.__mro__ for name in vars(base) if not name.startswith("_")}
+    assert wanted - named - {"append_block"} == set()  # that one is for `aio` alone
+
+
+def _all_of(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
 def test_the_set_up_is_one_line_each() -> None:
     """One command shows the main job, one passes the tests; the gate finds them by these words."""
-    lines = TEXT.splitlines()
+    lines = README.read_text(encoding="utf-8").splitlines()
     for job in ("metrics-appender demo", "pytest"):
         assert [line for line in lines if line.startswith("python3 -m venv") and job in line]

@@ -7,6 +7,7 @@ every figure, and how each contender was configured.
 from __future__ import annotations
 
 import statistics
+import textwrap
 from typing import TYPE_CHECKING, Final
 
 from .contenders import (
@@ -38,6 +39,7 @@ _DURABILITIES: Final = (
     ("os", (OS, CALLS_OF_OS, BARE)),
 )
 _NO_FIGURE: Final = "-"
+_COLUMNS: Final = 100
 
 
 class PageError(Exception):
@@ -65,7 +67,7 @@ def read_page(page: Path) -> tuple[str, str]:
 
 def to_markdown(results: Results) -> str:
     """Return all the tables."""
-    parts = [f"{describe_run(results)}."]
+    parts = [textwrap.fill(f"{describe_run(results)}.", _COLUMNS, break_on_hyphens=False)]
     for durability, contenders in _DURABILITIES:
         races = [race for race in results.races if _is_row(race, contenders)]
         if races:
