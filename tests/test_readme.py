@@ -1,4 +1,4 @@
-"""Every README.md of the project: its examples run and print what it shows, its links lead somewhere.
+"""Every README.md of the project: its examples run as shown, and its links lead somewhere.
 
 The blocks of a page run in their order in one directory, as a reader tries them; those in Python
 run by themselves too. A `text` block right behind an example is what it prints. A shell block ends

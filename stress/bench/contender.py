@@ -31,7 +31,7 @@ def share_nothing(path: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """One way to append a record, in its best honest configuration, which `note` tells.
+    """One way to append a record, in its best honest configuration, which `note` describes.
 
     `is_durable`: when an append returns, its record survives a power cut. `is_process_safe`: its
     makers say that several processes may append at once.

@@ -52,7 +52,7 @@ def draw(results: Results) -> str:
     panels = []
     for race in results.races:
         if sum(bool(entry.runs) for entry in race.entries) < 2:
-            continue  # nobody to compare
+            continue  # nothing to compare
         column = ends.index(min(ends))
         height, body = draw_panel(race)
         left = _MARGIN + column * (PANEL_WIDTH + GAP)

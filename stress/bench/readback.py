@@ -37,9 +37,9 @@ def judge(lines: Iterable[bytes], acknowledged: Sequence[int]) -> Faults:
             found[process] += count
     return Faults(
         torn=torn,
-        lost=sum(max(0, told - there) for told, there in zip(acknowledged, found, strict=True)),
+        lost=sum(max(0, sent - there) for sent, there in zip(acknowledged, found, strict=True)),
         unacknowledged=sum(
-            max(0, there - told) for told, there in zip(acknowledged, found, strict=True)
+            max(0, there - sent) for sent, there in zip(acknowledged, found, strict=True)
         ),
     )
 

@@ -25,7 +25,7 @@ _RECORD: Final[dict[str, Any]] = {
 
 
 def execution_id(process: int) -> str:
-    """Return what tells the lines of one process from those of another."""
+    """Return the id that distinguishes the lines of one process."""
     return f"fix_unicode_error_{process:010}"
 
 
@@ -40,7 +40,7 @@ def line_of(record: dict[str, Any]) -> bytes:
 
 
 def process_of(line: bytes) -> int | None:
-    """Return whose whole line this is, `None` if it is nobody's."""
+    """Return the number of the process that wrote this whole line, `None` if none did."""
     try:
         record = json.loads(line)
     except ValueError:

@@ -69,8 +69,8 @@ class Goal:
     """What a contender must reach: a quantity, as a ratio to another contender's in the same round.
 
     `rate` and `even` (slowest/fastest process) at least, `longest wait` at most. `even` against
-    nobody is no ratio. `ms` is the median call's milliseconds, and `ms over` how many more than the
-    baseline's, at most.
+    no contender is no ratio. `ms` is the median call's milliseconds, and `ms over` how many more
+    than the baseline's, at most.
     """
 
     contender: str

@@ -18,23 +18,23 @@ if TYPE_CHECKING:
 
 
 class Racer(NamedTuple):
-    """Who it is, and how it takes one turn."""
+    """A contender's entry, and how it takes one turn."""
 
     entry: Entry
     turn: Callable[[], Run]
 
 
 class Race(NamedTuple):
-    """Who takes turns in the same rounds, the baseline first, and what must be reached."""
+    """The contenders of the same rounds, the baseline first, and what must be reached."""
 
     name: str
     racers: tuple[Racer, ...]
     goals: tuple[Goal, ...] = ()
 
     def only(self, text: str) -> Race:
-        """Return the race with those whose name holds a text, and those they are compared with.
+        """Return the race of those whose name holds a text, and of those they are compared with.
 
-        None at all if nobody's does.
+        It has no racers where no name does.
         """
         wanted = {
             racer.entry.contender
@@ -56,7 +56,7 @@ class Race(NamedTuple):
 def run_rounds(race: Race, count: int, show: Callable[[str], None]) -> RaceResult:
     """Run so many rounds.
 
-    A contender that fails tells why, takes no further turn, and the others go on.
+    A contender that fails keeps the reason, takes no further turn, and the others go on.
     """
     runs: dict[str, list[Run]] = {racer.entry.contender: [] for racer in race.racers}
     failures: dict[str, str] = {racer.entry.contender: racer.entry.failure for racer in race.racers}
