@@ -8,6 +8,7 @@ marked `sh no-test` sets up an environment, needs root, or takes long, and is no
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import subprocess
@@ -79,7 +80,7 @@ def examples_of(page: Path) -> list[Example]:
     text = page.read_text(encoding="utf-8")
     blocks = list(_FENCED.finditer(text))
     found = []
-    for block, following in zip(blocks, [*blocks[1:], None], strict=True):
+    for block, following in itertools.zip_longest(blocks, blocks[1:]):
         language, info, code = block.groups()
         if language not in {"python", "sh"} or info.strip() == "no-test":
             continue
