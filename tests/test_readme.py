@@ -200,7 +200,7 @@ def test_the_guide_names_everything_public() -> None:
     wanted = set(metrics_appender.__all__)
     for kind in (metrics_appender.AppendLog, metrics_appender.MetricsAppender):
         wanted |= {name for base in kind.__mro__ for name in vars(base) if not name.startswith("_")}
-    assert wanted - named - {"append_block"} == set()  # that one is for `aio` alone
+    assert wanted - named == set()
 
 
 def _all_of(page: Path) -> str:

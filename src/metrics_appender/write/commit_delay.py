@@ -22,8 +22,6 @@ _MOST_DOUBLINGS: Final = 6
 class CommitDelay:
     """The threads of the last batch, waited for `seconds` at most; 0 waits for nobody."""
 
-    __slots__ = ("_batches_to_skip", "_seconds", "_threads", "_waits_in_vain", "expected")
-
     def __init__(self, seconds: float) -> None:
         """Expect nobody yet."""
         self._seconds = seconds
@@ -39,7 +37,7 @@ class CommitDelay:
     def expect(self, batch: Sequence[PendingAppend]) -> None:
         """Expect the threads of a batch to be back soon, unless that was in vain lately."""
         self.expected = 0
-        if len(batch) < 2 or not self._seconds:  # noqa: PLR2004 - two are company
+        if len(batch) == 1 or not self._seconds:
             return
         if self._batches_to_skip:
             self._batches_to_skip -= 1
@@ -60,14 +58,12 @@ class CommitDelay:
                 pending.wakeup.acquire(timeout=self._seconds)
         except IndexError:
             pass  # a batch has begun meanwhile
-        if pending.is_done:
-            return False
-        if self.expected:  # no other thread has come to this line first
+        if self.expected and not pending.is_done:  # no other thread has come to this line first
             in_vain = self._count_back(queue, pending) * 2 < self.expected - 1
             self._waits_in_vain = min(self._waits_in_vain + 1, _MOST_DOUBLINGS) if in_vain else 0
             self._batches_to_skip = (1 << self._waits_in_vain) - 1
             self.expected = 0
-        return True
+        return not pending.is_done
 
     def _count_back(self, queue: Sequence[PendingAppend], pending: PendingAppend) -> int:
         """Return how many of the others are back; threads that come by chance do not count."""
