@@ -1,4 +1,4 @@
 """Scenarios with real processes that try to tear, mix, lose or double a line.
 
-A judge who trusts nobody.
+Verified from what the processes reported, with no code of the library.
 """

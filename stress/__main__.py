@@ -1,4 +1,4 @@
-"""The suite's own command: `python -m stress soak --hours H`."""
+"""The command of the stress suite: `python -m stress soak --hours H`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .arguments import packages_of, span, whole_number
 
 
 def main() -> int:
-    """Read the arguments, and soak."""
+    """Parse the arguments and run the soak."""
     parser = argparse.ArgumentParser(prog="python -m stress", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     soaking = commands.add_parser(
@@ -26,7 +26,7 @@ def main() -> int:
     arguments = parser.parse_args()
     with packages_of("test", parser):
         from . import soak
-    # A soak that is told to end, ends as by Ctrl-C: processes are reaped and disks unmounted.
+    # SIGTERM ends a soak as Ctrl-C does: processes are reaped and disks unmounted.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     return soak.soak(arguments.hours, arguments.seed, arguments.rounds)
 

@@ -1,4 +1,4 @@
-"""What the suite's commands take on their command lines, and how they say what they cannot take."""
+"""Types of command line arguments, and a clear error where an extra is not installed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def whole_number(least: int) -> Callable[[str], int]:
-    """Return what makes a whole number of a text, and refuses one that is less."""
+    """Return a parser of whole numbers that refuses what is below `least`."""
 
     def number_of(text: str) -> int:
         with contextlib.suppress(ValueError):
@@ -24,7 +24,7 @@ def whole_number(least: int) -> Callable[[str], int]:
 
 
 def span(text: str) -> float:
-    """Return a length of time, in whatever unit."""
+    """Parse a length of time, which is finite and above 0."""
     with contextlib.suppress(ValueError):
         if 0 < (length := float(text)) < math.inf:
             return length
@@ -33,7 +33,7 @@ def span(text: str) -> float:
 
 @contextlib.contextmanager
 def packages_of(extra: str, parser: argparse.ArgumentParser) -> Iterator[None]:
-    """Let imports tell what to install where that is missing, and end with status 2."""
+    """End with status 2 and say what to install where an import in the `with` fails."""
     try:
         yield
     except ModuleNotFoundError as error:

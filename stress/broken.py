@@ -1,4 +1,4 @@
-"""A scenario judged: with workers whose engine is broken on purpose it must fail."""
+"""Checks that a scenario fails when the engine of its workers is broken on purpose."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _MOST_ATTEMPTS = 3
 def expect_failure(
     scenario: Callable[..., Any], directory: Path, profile: Profile, way: str, complaint: str
 ) -> None:
-    """Run a scenario whose workers are broken in one way.
+    """Run a scenario whose workers are broken in one way, up to three times.
 
-    Again, with another seed, where chance has spared them.
+    Where the scenario passes by chance, it runs again with another seed.
     """
 
     def try_some_times() -> None:

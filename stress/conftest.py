@@ -22,21 +22,26 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> str:
-    """Say how to run the same again."""
+    """Show the settings that repeat this run."""
     profile = profiles.from_environment()
-    scale = f"{profiles.PROCESSES}={profile.processes} {profiles.SECONDS}={profile.seconds:g} {profiles.CUTS}={profile.cuts}"
-    return f"stress: {profiles.SEED}={profile.seed} {scale}"
+    settings = {
+        profiles.SEED: profile.seed,
+        profiles.PROCESSES: profile.processes,
+        profiles.SECONDS: f"{profile.seconds:g}",
+        profiles.CUTS: profile.cuts,
+    }
+    return "stress: " + " ".join(f"{name}={value}" for name, value in settings.items())
 
 
 @pytest.fixture
 def profile() -> profiles.Profile:
-    """Return the scale that the environment asks for."""
+    """The scale that the environment asks for."""
     return profiles.from_environment()
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Give a mounted file system of a few megabytes, or skip where that cannot be."""
+    """A mounted file system of a few megabytes; skips where none can be mounted."""
     try:
         with disks.mounted(tmp_path) as directory:
             yield directory

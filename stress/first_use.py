@@ -10,53 +10,55 @@ from typing import TYPE_CHECKING, Any, Final
 
 from metrics_appender import MetricsAppender
 
-from . import claims
-from .doors import SKILL
-from .writers import append_one, await_go, prepare
+from . import messages
+from .adapters import SKILL
+from .writers import append_one, await_start, prepare
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-    from .doors import Door
+    from .adapters import Adapter
     from .writers import Task
 
-# So short that the interpreter changes threads wherever it can: once in a process is little time to
-# be unlucky in.
+# So short that the interpreter switches threads wherever it can: each process has only one first
+# append in which a race can show.
 _SWITCH_SECONDS: Final = 1e-6
 
 
 class _AllAtOnce:
-    """Holds every append back until all callers are there."""
+    """Holds every append back until all callers have begun theirs."""
 
-    def __init__(self, door: Door, count: int) -> None:
-        self._door = door
+    def __init__(self, adapter: Adapter, count: int) -> None:
+        self._adapter = adapter
         self._barrier = threading.Barrier(count)
 
     def append(self, fields: dict[str, Any]) -> None:
         self._barrier.wait()
-        self._door.append(fields)
+        self._adapter.append(fields)
 
     def close(self) -> None:
-        self._door.close()
+        self._adapter.close()
 
 
 def append_first(task: Task, outbox: Connection, go: Connection) -> None:
-    """Append one line a caller, all at once, in a process that has never appended before."""
+    """Append one line per caller, all at once, in a process that has never appended before."""
     prepare(task.sabotage)
-    voice = claims.Voice(outbox)
-    door = _AllAtOnce(task.open_door(), len(task.callers))
-    await_go(voice, task, go)
+    reporter = messages.Reporter(outbox)
+    adapter = _AllAtOnce(task.open_adapter(), len(task.callers))
+    await_start(reporter, task, go)
     sys.setswitchinterval(_SWITCH_SECONDS)
     with ThreadPoolExecutor(len(task.callers)) as threads:
-        list(threads.map(lambda caller: append_one(door, voice, task, caller, 0), task.callers))
-    voice.say(claims.PHASE_OVER, task.callers[0])
-    door.close()
+        list(
+            threads.map(lambda caller: append_one(adapter, reporter, task, caller, 0), task.callers)
+        )
+    reporter.report(messages.PHASE_OVER, task.callers[0])
+    adapter.close()
 
 
 def append_first_metrics(task: Task, outbox: Connection, go: Connection) -> None:
-    """Append a metric of each kind for every caller, all callers at once, in a process that has never appended before."""
+    """Append a metric of each kind per caller, all at once, in a process that never appended."""
     prepare(task.sabotage)
-    voice = claims.Voice(outbox)
+    reporter = messages.Reporter(outbox)
     metrics = MetricsAppender(
         os.path.dirname(task.path), durability=task.durability, lock_timeout=task.lock_timeout
     )
@@ -68,8 +70,8 @@ def append_first_metrics(task: Task, outbox: Connection, go: Connection) -> None
         metrics.append_performance_metric(SKILL, str(caller), 25, "stress")
         metrics.append_fidelity_metric(SKILL, str(caller), 0.5, 1, 1, {"pattern": True}, "stress")
 
-    await_go(voice, task, go)
+    await_start(reporter, task, go)
     sys.setswitchinterval(_SWITCH_SECONDS)
     with ThreadPoolExecutor(len(task.callers)) as threads:
         list(threads.map(call, task.callers))
-    voice.say(claims.PHASE_OVER, task.callers[0])
+    reporter.report(messages.PHASE_OVER, task.callers[0])

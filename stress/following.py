@@ -1,8 +1,4 @@
-"""The processes that follow.
-
-Each notes what it was given, with the cursor, outside the log, and goes on from there when it is
-killed.
-"""
+"""Follower processes: each notes records and cursors outside the log, and resumes after a kill."""
 
 from __future__ import annotations
 
@@ -14,8 +10,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from metrics_appender import AppendLog
 
-from . import claims, verifier
-from .writers import await_go, prepare
+from . import messages, verifier
+from .writers import await_start, prepare
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -24,11 +20,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Errand:
-    """What one follower is to do.
-
-    Note in `notes` all there is of the log, until the line of `last_caller` comes.
-    """
+class FollowTask:
+    """What one follower does: note all records in `notes` until the line of `last_caller`."""
 
     path: str
     callers: tuple[int, ...]
@@ -38,36 +31,33 @@ class Errand:
     sabotage: str = ""
 
 
-def follow_and_note(errand: Errand, outbox: Connection, go: Connection) -> None:
-    """Follow from the last note's cursor on: the body of a follower process.
+def follow_and_note(task: FollowTask, outbox: Connection, go: Connection) -> None:
+    """Follow from the last noted cursor on: the body of a follower process.
 
-    A record and its cursor are noted by one write, so that they stand or fall together.
+    A record and its cursor are noted by one write, so that a kill separates no two of them.
     """
-    prepare(errand.sabotage)
-    voice = claims.Voice(outbox)
-    cursor = _last_cursor(errand.notes)
+    prepare(task.sabotage)
+    reporter = messages.Reporter(outbox)
+    cursor = _last_cursor(task.notes)
     with (
-        AppendLog(errand.path).follow(
-            cursor or "beginning", notify=errand.notify, poll_seconds=0.01
+        AppendLog(task.path).follow(
+            cursor or "beginning", notify=task.notify, poll_seconds=0.01
         ) as follower,
-        open(errand.notes, "ab", buffering=0) as notes,
+        open(task.notes, "ab", buffering=0) as notes,
     ):
-        await_go(voice, errand, go)
+        await_start(reporter, task, go)
         count = 0
         for record, behind in follower:
             line = json.dumps(record).encode()
             notes.write(line + b"\t" + behind.encode() + b"\n")
             count += 1
-            if verifier.read_mark(line + b"\n").caller == errand.last_caller:
+            if verifier.read_mark(line + b"\n").caller == task.last_caller:
                 break
-    voice.say(claims.PHASE_OVER, errand.callers[0], number=count)
+    reporter.report(messages.PHASE_OVER, task.callers[0], number=count)
 
 
 def _last_cursor(notes: str) -> str | None:
-    """Return the cursor of the last whole note.
-
-    Cut off what a killed follower left behind it.
-    """
+    """Return the cursor of the last whole note, and cut off the part of one behind it."""
     if not os.path.exists(notes):
         return None
     with open(notes, "r+b") as file:
@@ -78,11 +68,11 @@ def _last_cursor(notes: str) -> str | None:
 
 
 def noted_lines(notes: str) -> BinaryIO:
-    """Return the records that a follower noted, as lines of a file for the judge."""
+    """Return the records that a follower noted, as lines of a file for the verifier."""
     with open(notes, "rb") as file:
         return io.BytesIO(b"".join(note.rpartition(b"\t")[0] + b"\n" for note in file))
 
 
 def noted_marks(notes: str) -> list[Mark]:
-    """Return the lines that a follower noted, in its order."""
+    """Return the marks of the lines that a follower noted, in its order."""
     return [verifier.read_mark(line) for line in noted_lines(notes)]

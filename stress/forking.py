@@ -13,18 +13,18 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from . import claims, probe
-from .writers import append_one, await_go, die_with_parent, outlive_parent, prepare
+from . import messages, probe
+from .writers import append_one, await_start, die_with_parent, outlive_parent, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from multiprocessing.connection import Connection
 
-    from .claims import Voice
-    from .doors import Door
+    from .adapters import Adapter
+    from .messages import Reporter
     from .writers import Task
 
-# Children are callers too: of numbers that no crew gives out.
+# Children are callers too, with numbers that `WorkerGroup.new_callers` never gives out.
 _CHILDREN: Final = 1_000_000
 _BATCH: Final = 4
 _LINES: Final = 3
@@ -32,49 +32,50 @@ _MOST_TRIES: Final = 30
 
 
 def append_while_forking(task: Task, outbox: Connection, go: Connection) -> None:
-    """Append in threads while this thread forks children.
-
-    Which append through what they inherited.
-    """
+    """Append in threads while this thread forks children, which append with the same adapter."""
     prepare(task.sabotage)
-    voice = claims.Voice(outbox)
-    door = task.open_door()
-    await_go(voice, task, go)
+    reporter = messages.Reporter(outbox)
+    adapter = task.open_adapter()
+    await_start(reporter, task, go)
     until = time.monotonic() + task.phases[0].seconds
     count = 0
-    with _appending_threads(task, door, voice):
+    with _appending_threads(task, adapter, reporter):
         while count < task.phases[0].least or time.monotonic() < until:
             callers = [_CHILDREN * task.callers[0] + count + index for index in range(_BATCH)]
-            pids = [_fork(partial(_append_some, task, door, voice, caller)) for caller in callers]
+            pids = [
+                _fork(partial(_append_some, task, adapter, reporter, caller)) for caller in callers
+            ]
             codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
             assert codes == [0] * _BATCH, f"children ended with {codes}"
             count += _BATCH
-    voice.say(claims.PHASE_OVER, task.callers[0], number=count, error=threading.active_count())
+    reporter.report(
+        messages.PHASE_OVER, task.callers[0], number=count, error=threading.active_count()
+    )
 
 
 def append_and_be_killed(task: Task, outbox: Connection, go: Connection) -> None:
-    """Append in threads, fork, and be killed by the child, which lives on with all it inherited."""
+    """Append in threads, fork, and be killed by the child, which lives on."""
     prepare(task.sabotage)
-    voice = claims.Voice(outbox)
-    door = task.open_door()
-    await_go(voice, task, go)
-    with _appending_threads(task, door, voice):
+    reporter = messages.Reporter(outbox)
+    adapter = task.open_adapter()
+    await_start(reporter, task, go)
+    with _appending_threads(task, adapter, reporter):
         for left in itertools.count(_MOST_TRIES, -1):
-            os.waitpid(_fork(partial(_kill_parent, voice, task, is_last_try=left <= 0)), 0)
+            os.waitpid(_fork(partial(_kill_parent, reporter, task, is_last_try=left <= 0)), 0)
 
 
 @contextlib.contextmanager
-def _appending_threads(task: Task, door: Door, voice: Voice) -> Iterator[None]:
-    """Append in one thread for each caller; the block begins when each has appended a line."""
+def _appending_threads(task: Task, adapter: Adapter, reporter: Reporter) -> Iterator[None]:
+    """Append in one thread per caller; the `with` begins when each has appended a line."""
     is_over = threading.Event()
     begun = threading.Barrier(len(task.callers) + 1)
 
     def call(caller: int) -> None:
-        append_one(door, voice, task, caller, 0)
+        append_one(adapter, reporter, task, caller, 0)
         begun.wait()
         number = 1
         while not is_over.is_set():
-            append_one(door, voice, task, caller, number)
+            append_one(adapter, reporter, task, caller, number)
             number += 1
 
     with ThreadPoolExecutor(len(task.callers)) as threads:
@@ -89,10 +90,7 @@ def _appending_threads(task: Task, door: Door, voice: Voice) -> Iterator[None]:
 
 
 def _fork(body: Callable[[], None]) -> int:
-    """Fork a child that does one thing and ends, past everything the parent has stacked up.
-
-    Return its id.
-    """
+    """Fork a child that runs `body` and ends without unwinding the stack; return its id."""
     pid = os.fork()
     if pid:
         return pid
@@ -100,22 +98,22 @@ def _fork(body: Callable[[], None]) -> int:
     try:
         body()
         code = 0
-    except BaseException:  # noqa: BLE001 - whatever it is, the child must not go on as its parent
+    except BaseException:  # noqa: BLE001 - the child must never go on as its parent
         traceback.print_exc()
     finally:
         os._exit(code)
 
 
-def _append_some(task: Task, door: Door, voice: Voice, caller: int) -> None:
+def _append_some(task: Task, adapter: Adapter, reporter: Reporter, caller: int) -> None:
     die_with_parent()
     for number in range(_LINES):
-        append_one(door, voice, task, caller, number)
+        append_one(adapter, reporter, task, caller, number)
 
 
-def _kill_parent(voice: Voice, task: Task, *, is_last_try: bool) -> None:
+def _kill_parent(reporter: Reporter, task: Task, *, is_last_try: bool) -> None:
     if not (probe.is_locked(task.path) or is_last_try):
-        return  # the fork fell between two appends, which proves little: the parent is to try again
+        return  # the fork came between two appends, which proves little: the parent tries again
     os.kill(os.getppid(), signal.SIGKILL)
     outlive_parent()
-    voice.say(claims.STRANGER, task.callers[0], number=os.getpid())
+    reporter.report(messages.ORPHAN, task.callers[0], number=os.getpid())
     signal.pause()

@@ -1,4 +1,4 @@
-"""What the lines carry: texts of 0 B to 1 MB made of every awkward character, and their digests."""
+"""Payloads of the lines: texts of 0 B to 1 MB with every awkward character, and their digests."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import random
 from typing import Final
 
-# What JSON, UTF-8, terminals or naive line readers trip over.
+# What JSON encoders, UTF-8 decoders, terminals or naive line readers get wrong.
 _AWKWARD: Final = (
     *map(chr, range(0x20)),  # control characters, newline and carriage return among them
     '"',
@@ -33,23 +33,20 @@ _AWKWARD: Final = (
     "\U0010ffff",
 )
 _PLAIN: Final = "the quick brown fox jumps over the lazy dog 0123456789 "
-# Prime, so that no two places of a text look alike at a block's border.
+# Prime, so that a text has another character at each block boundary.
 _CHUNK_CHARACTERS: Final = 61
 _DIGEST_BYTES: Final = 8
 
 
 def make(seed: int, caller: int, number: int, largest: int) -> str:
-    """Return the text of one caller's line.
-
-    Empty at first, then of any size up to `largest` characters.
-    """
+    """Return the text of one caller's line: empty at first, then of any size up to `largest`."""
     chance = random.Random(f"{seed}/{caller}/{number}")
     if number == 0:
         size = 0
     elif number == 1 and caller % 8 == 0:
         size = largest
     else:
-        size = int(largest ** chance.random())  # as many of 10 as of 100 as of 1000
+        size = int(largest ** chance.random())  # as many of 10 as of 100 or 1,000
     alphabet = (_PLAIN, _AWKWARD, (*_PLAIN, *_AWKWARD))[chance.randrange(3)]
     chunk = "".join(chance.choices(alphabet, k=min(size, _CHUNK_CHARACTERS)))
     return (chunk * (size // max(1, len(chunk)) + 1))[:size]

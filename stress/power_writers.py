@@ -1,7 +1,4 @@
-"""Writers whose every append is a delicate one.
-
-The first of a file, of a directory, or after a torn tail.
-"""
+"""Writers whose every append is the first of a file or directory, or follows a torn tail."""
 
 from __future__ import annotations
 
@@ -11,9 +8,9 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from . import claims, payloads, power, torn_tails
-from .doors import FILE_NAME
-from .writers import append_one, await_go, prepare
+from . import messages, payloads, power, torn_tails
+from .adapters import FILE_NAME
+from .writers import append_one, await_start, prepare
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -24,37 +21,34 @@ _PAGE_OF_ZEROS = b"\0" * 4096
 
 
 def append_to_new_files(task: Task, outbox: Connection, go: Connection) -> None:
-    """Append each line to a file of its own, every other one in a directory of its own.
-
-    Until the disk is gone.
-    """
+    """Append lines until the disk is gone, each to a new file, half of them in new directories."""
     prepare(task.sabotage)
-    voice = claims.Voice(outbox)
+    reporter = messages.Reporter(outbox)
     caller = task.callers[0]
-    await_go(voice, task, go)
+    await_start(reporter, task, go)
     for number in itertools.count():
         # The names sort as the lines were appended.
         place = f"{task.path}.{caller:04}.{number:06}"
         own = (
             replace(task, path=place)
             if number % 2
-            else replace(task, path=f"{place}/{FILE_NAME}", door="metrics")
+            else replace(task, path=f"{place}/{FILE_NAME}", adapter="metrics")
         )
         try:
-            door = own.open_door()
+            adapter = own.open_adapter()
         except OSError as error:
             require_gone(error, task.path)
             return
-        append_one(door, voice, own, caller, number)
+        append_one(adapter, reporter, own, caller, number)
 
 
 def append_after_torn_tails(task: Task, outbox: Connection, go: Connection) -> None:
-    """Leave a piece of each line at the end of the file, sometimes with NUL bytes, then append it; until the disk is gone."""
+    """Append lines until the disk is gone, each after a piece of it, some with NUL bytes behind."""
     prepare(task.sabotage)
-    voice = claims.Voice(outbox)
+    reporter = messages.Reporter(outbox)
     caller = task.callers[0]
-    door = task.open_door()
-    await_go(voice, task, go)
+    adapter = task.open_adapter()
+    await_start(reporter, task, go)
     for number in itertools.count():
         digest = payloads.digest(payloads.make(task.seed, caller, number, task.largest))
         piece = power.torn_piece(caller, number, digest)
@@ -63,14 +57,11 @@ def append_after_torn_tails(task: Task, outbox: Connection, go: Connection) -> N
         except OSError as error:
             require_gone(error, task.path)
             return
-        append_one(door, voice, task, caller, number)
+        append_one(adapter, reporter, task, caller, number)
 
 
 def require_gone(error: OSError, path: str) -> None:
-    """Raise the error unless the disk is gone, however that was put.
-
-    Ext4 says EROFS as well, once its journal has given up.
-    """
+    """Raise the error unless the disk is gone: EIO, or EROFS of ext4 with its journal aborted."""
     if error.errno in {errno.EIO, errno.EROFS}:
         return
     try:

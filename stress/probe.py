@@ -1,4 +1,4 @@
-"""The lock of a file, asked for from outside the library."""
+"""The state of a file's lock, without the library."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import fcntl
 
 
 def is_locked(path: str) -> bool:
-    """Whether somebody holds the lock of the file; `False` when there is no file."""
+    """Return whether the lock of the file is held; `False` where there is no file."""
     try:
         with open(path, "rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

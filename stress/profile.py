@@ -1,4 +1,4 @@
-"""How hard the scenarios push: processes, seconds, and the seed all chance comes from."""
+"""The scale of the scenarios: processes, seconds, and the seed of all random choices."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
     from metrics_appender.append_log import Durability
 
-# What is promised to survive differs; that no line is torn, mixed, lost or doubled by processes
-# does not.
+# They differ in what survives a power cut. With each of them, processes tear, mix, lose and double
+# no line.
 DURABILITIES: Final[tuple[Durability, ...]] = ("fsync", "group", "os")
 START_METHODS: Final = ("fork", "forkserver", "spawn") if sys.platform == "linux" else ("spawn",)
-# Far beyond what anything takes on a busy machine: it only turns a hang into a failure that says
+# Far beyond what any step takes on a busy machine: it only turns a hang into a failure that shows
 # what hangs.
 HANG_SECONDS: Final = 120.0
 
@@ -31,11 +31,11 @@ CUTS: Final = "STRESS_CUTS"
 class Profile:
     """The scale of one run.
 
-    `processes` are the writers of the widest scenario, others take a part of them; `seconds` is how
-    long a timed scenario goes on at least; `cuts` is how often the power is cut on one file system;
-    `sabotage` names a way to break the engine in the workers (see `sabotage`). The seed decides
-    what is written and which moments are aimed at; what the scheduler makes of it no seed can bring
-    back.
+    `processes` is the number of writers of the largest scenario, of which others take a part;
+    `seconds` is how long a timed scenario goes on at least; `cuts` is how often the power is cut on
+    one file system; `sabotage` names a way to break the engine in the workers (see `sabotage`). The
+    seed decides what is written and when processes are killed; the scheduler's choices cannot be
+    repeated.
     """
 
     processes: int = 64
@@ -49,15 +49,12 @@ class Profile:
         return max(2, self.processes // share)
 
     def chance(self, name: str) -> random.Random:
-        """Return the dice of one part of a scenario: the same for the same seed."""
+        """Return the random numbers of one part of a scenario: the same for the same seed."""
         return random.Random(f"{self.seed}/{name}")
 
 
 def from_environment(environ: Mapping[str, str] = os.environ) -> Profile:
-    """Return the profile the environment asks for.
-
-    `STRESS_PROCESSES`, `STRESS_SECONDS`, `STRESS_SEED`, `STRESS_CUTS`.
-    """
+    """Return the profile that `STRESS_PROCESSES`, `_SECONDS`, `_SEED` and `_CUTS` ask for."""
     usual = Profile()
     return Profile(
         processes=int(environ.get(PROCESSES) or usual.processes),

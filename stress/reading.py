@@ -1,4 +1,4 @@
-"""The processes that read all the while, each in its own way, and accept whole lines only."""
+"""Reader processes, each with another method, that accept whole lines only."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from metrics_appender import MetricsAppender
 
-from . import claims, verifier
-from .writers import Enough, await_go, prepare
+from . import messages, verifier
+from .writers import StopRequests, await_start, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -22,10 +22,7 @@ _LIMITS = (1, 2, 10, 100, 1000)
 
 
 def read_all(task: Task, outbox: Connection, go: Connection) -> None:
-    """Read the whole file with `iter_metrics`, again and again.
-
-    Each time it holds all it held before.
-    """
+    """Read the whole file with `iter_metrics`, again and again: no line read before is missing."""
     metrics = MetricsAppender(os.path.dirname(task.path))
     before: dict[int, int] = {}
 
@@ -41,10 +38,7 @@ def read_all(task: Task, outbox: Connection, go: Connection) -> None:
 
 
 def read_last(task: Task, outbox: Connection, go: Connection) -> None:
-    """Read the end of the file with `read_metrics`, again and again.
-
-    Each time at least as new as before.
-    """
+    """Read the end of the file with `read_metrics`, again and again: it never gets older."""
     metrics = MetricsAppender(os.path.dirname(task.path))
     before: dict[int, int] = {}
 
@@ -60,7 +54,7 @@ def read_last(task: Task, outbox: Connection, go: Connection) -> None:
 
 
 def read_raw(task: Task, outbox: Connection, go: Connection) -> None:
-    """Read bytes from where the last whole line ended, and judge every whole line by the book."""
+    """Read bytes from where the last whole line ended, and verify every whole line."""
     newest: dict[int, int] = {}
     place = 0
 
@@ -74,18 +68,18 @@ def read_raw(task: Task, outbox: Connection, go: Connection) -> None:
 
 
 def _repeat(look: Callable[[], None], task: Task, outbox: Connection, go: Connection) -> None:
-    """Look until told that it is enough, and then once more; say how often it was."""
+    """Call `look` until asked to stop, and then once more; report how often."""
     prepare(task.sabotage)
-    voice = claims.Voice(outbox)
-    enough = Enough()
-    await_go(voice, task, go)
+    reporter = messages.Reporter(outbox)
+    stop_requests = StopRequests()
+    await_start(reporter, task, go)
     count = 0
     is_last = False
     while not is_last:
-        is_last = enough.told > 0
+        is_last = stop_requests.count > 0
         look()
         count += 1
-    voice.say(claims.PHASE_OVER, task.callers[0], number=count)
+    reporter.report(messages.PHASE_OVER, task.callers[0], number=count)
 
 
 def _whole_lines(path: str, place: int) -> list[bytes]:
@@ -97,15 +91,12 @@ def _whole_lines(path: str, place: int) -> list[bytes]:
 
 
 def _mark(record: dict[str, Any]) -> Mark:
-    """Judge a record as if it were a line of the file."""
+    """Verify a record as if it were a line of the file."""
     return verifier.read_mark(json.dumps(record).encode() + b"\n")
 
 
 def _newest(marks: Iterable[Mark], *, are_all: bool) -> dict[int, int]:
-    """Return each caller's newest line.
-
-    Its lines follow each other without a gap, from the first on if all are there.
-    """
+    """Return each caller's newest line, with all lines up to it, and none after a gap."""
     newest: dict[int, int] = {}
     for mark in marks:
         if are_all:

@@ -1,7 +1,4 @@
-"""Damage that other programs do to a file in use, the processes that repair it.
-
-One that follows it all the while.
-"""
+"""Damage to a file in use, the processes that repair it, and one that follows it."""
 
 from __future__ import annotations
 
@@ -11,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 from metrics_appender import repair
 
-from . import claims, payloads, verifier
+from . import messages, payloads, verifier
 from .verifier import UnfitError
-from .writers import Enough, await_go, prepare
+from .writers import StopRequests, await_start, prepare
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -21,10 +18,10 @@ if TYPE_CHECKING:
 
     from metrics_appender.check.report import FaultKind
 
-    from .crew import Crew
+    from .worker_group import WorkerGroup
     from .writers import Task
 
-# The general door's records are no events, though they stand in a file for events.
+# Records of `LogAdapter` are no events, though they are in a file of events.
 KEPT: Final[tuple[FaultKind, ...]] = ("schema",)
 _BAD: Final = (
     b"not json %d",
@@ -37,22 +34,19 @@ _BAD: Final = (
 
 
 class Vandal:
-    """Writes bad lines into a file, under its lock, each unlike any other; remembers them."""
+    """Writes bad lines into a file, under its lock, no two of them alike; remembers them."""
 
-    def __init__(self, path: str, crew: Crew, chance: Random, *, is_rough: bool) -> None:
-        """Take the file.
-
-        A rough one leaves NULs too, and its glued objects are no more than attempted.
-        """
+    def __init__(self, path: str, group: WorkerGroup, chance: Random, *, is_rough: bool) -> None:
+        """Take the file; rough damage has NULs too, and acknowledges no glued object."""
         self.bad: list[bytes] = []
         self.glued: list[bytes] = []
         self._path = path
-        self._crew = crew
+        self._group = group
         self._chance = chance
         self._is_rough = is_rough
 
-    def strike(self) -> None:
-        """Write one bad line, or one of objects that are glued."""
+    def damage(self) -> None:
+        """Write one bad line, or one of several objects without a newline between them."""
         number = len(self.bad) + len(self.glued)
         if self._chance.random() < 0.3:
             line = b"".join(self._object() for _ in range(self._chance.randint(2, 4)))
@@ -65,17 +59,18 @@ class Vandal:
         self._leave(line)
 
     def _object(self) -> bytes:
-        """Return the only line of a new caller, compact or with white space, acknowledged unless this is a rough one."""
-        caller = self._crew.new_callers(1)[0]
+        """Return the only record of a new caller, compact or with white space."""
+        caller = self._group.new_callers(1)[0]
         digest = payloads.digest("glued")
-        self._crew.claims.hear(claims.Message(claims.ATTEMPT, caller, 0, digest))
+        self._group.history.add(messages.Message(messages.ATTEMPT, caller, 0, digest))
         if not self._is_rough:
-            self._crew.claims.hear(claims.Message(claims.ACKNOWLEDGED, caller, 0, digest))
-        space = self._chance.choice(["", " "])
-        return f'{{"writer":{space}{caller},"number":0,"digest":"{digest}","payload":"glued"}}'.encode()
+            self._group.history.add(messages.Message(messages.ACKNOWLEDGED, caller, 0, digest))
+        writer = self._chance.choice(["", " "]) + str(caller)
+        record = f'{{"writer":{writer},"number":0,"digest":"{digest}","payload":"glued"}}'
+        return record.encode()
 
     def _leave(self, line: bytes) -> None:
-        """Append the line as a whole one, mending nothing but a missing newline."""
+        """Append the line as a whole one, behind a newline where that is missing."""
         fd = os.open(self._path, os.O_RDWR | os.O_APPEND)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
@@ -89,47 +84,44 @@ class Vandal:
 def repair_all_the_while(task: Task, outbox: Connection, go: Connection) -> None:
     """Repair the file again and again: the body of a process."""
     prepare(task.sabotage)
-    voice = claims.Voice(outbox)
-    enough = Enough()
-    await_go(voice, task, go)
+    reporter = messages.Reporter(outbox)
+    stop_requests = StopRequests()
+    await_start(reporter, task, go)
     count = 0
-    while not enough.told:
+    while not stop_requests.count:
         count += len(repair(task.path, keep=KEPT, lock_timeout=task.lock_timeout).changes)
-    voice.say(claims.PHASE_OVER, task.callers[0], number=count)
+    reporter.report(messages.PHASE_OVER, task.callers[0], number=count)
 
 
 def follow_all_the_while(task: Task, outbox: Connection, go: Connection) -> None:
-    """Read on from where the last whole line ended.
-
-    See each caller's lines once, in order, without a gap.
-    """
+    """Read on from where the last whole line ended: each caller's lines once, without a gap."""
     prepare(task.sabotage)
-    voice = claims.Voice(outbox)
-    enough = Enough()
-    await_go(voice, task, go)
+    reporter = messages.Reporter(outbox)
+    stop_requests = StopRequests()
+    await_start(reporter, task, go)
     newest: dict[int, int] = {}
     place = 0
     is_last = False
     while not is_last:
-        is_last = enough.told > 0
+        is_last = stop_requests.count > 0
         for line in _whole_lines(task.path, place):
             place += len(line)
             try:
                 caller, number = verifier.read_mark(line.strip(b" \n") + b"\n")
             except UnfitError:
-                continue  # what a vandal did, or what a repair has made of it
+                continue  # damage, or what a repair has made of it
             assert number == newest.get(caller, -1) + 1, (
                 f"read line {number} of caller {caller} after line {newest.get(caller)}"
             )
             newest[caller] = number
-    voice.say(claims.PHASE_OVER, task.callers[0], number=sum(newest.values()) + len(newest))
+    reporter.report(messages.PHASE_OVER, task.callers[0], number=sum(newest.values()) + len(newest))
 
 
 def _whole_lines(path: str, place: int) -> list[bytes]:
     with open(path, "rb", buffering=0) as file:
         data = os.pread(file.fileno(), 1 << 22, place)
     data = data.partition(b"\0")[0]
-    # A line with NULs, and what is behind it, is the next writer's to cut off, or a repair's to blank.
+    # A line with NULs, and what is behind it, is cut off by the next writer or blanked by a repair.
     return (
         [line + b"\n" for line in data[: data.rfind(b"\n")].split(b"\n")] if b"\n" in data else []
     )

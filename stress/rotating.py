@@ -1,7 +1,4 @@
-"""Processes that rotate, compress and delete.
-
-The files of a log that was rotated, as the judge takes them.
-"""
+"""Processes that rotate and compress, and the files of a rotated log for the verifier."""
 
 from __future__ import annotations
 
@@ -18,9 +15,9 @@ import zstandard
 from metrics_appender import AppendLog
 from metrics_appender.segment.cleaner import clean_segments
 
-from . import claims
+from . import messages
 from .power_writers import require_gone
-from .writers import Enough, await_go, prepare
+from .writers import StopRequests, await_start, prepare
 
 if TYPE_CHECKING:
     import contextlib
@@ -39,7 +36,7 @@ def rotate_often(task: Task, outbox: Connection, go: Connection) -> None:
 
 
 def keep_up(task: Task, outbox: Connection, go: Connection) -> None:
-    """Compress again and again what there is to compress."""
+    """Clean sealed segments again and again."""
     rotation = task.rotation
     assert rotation is not None
     _repeat(lambda: clean_segments(task.path, rotation), 0.001, task, outbox, go)
@@ -49,25 +46,22 @@ def _repeat(
     act: Callable[[], bool], pause: float, task: Task, outbox: Connection, go: Connection
 ) -> None:
     prepare(task.sabotage)
-    voice = claims.Voice(outbox)
-    enough = Enough()
-    await_go(voice, task, go)
+    reporter = messages.Reporter(outbox)
+    stop_requests = StopRequests()
+    await_start(reporter, task, go)
     count = 0
-    while not enough.told:
+    while not stop_requests.count:
         try:
             count += act()
         except OSError as error:
             require_gone(error, task.path)
             return
         time.sleep(pause)
-    voice.say(claims.PHASE_OVER, task.callers[0], number=count)
+    reporter.report(messages.PHASE_OVER, task.callers[0], number=count)
 
 
 class Piece(NamedTuple):
-    """A sealed segment as its name tells it, and its files.
-
-    Plain, compressed, or both after a kill.
-    """
+    """A sealed segment by its name, with its files: plain, compressed, or both after a kill."""
 
     start: int
     end: int
@@ -75,20 +69,20 @@ class Piece(NamedTuple):
 
 
 def find_pieces(path: str) -> list[Piece]:
-    """Return the segments of a log, oldest first, without asking the library."""
+    """Return the segments of a log, oldest first, without the library."""
     found: dict[tuple[int, int], list[str]] = {}
     for name in os.listdir(os.path.dirname(path)):
         if name.startswith(os.path.basename(path)):
             matched = _NAME.fullmatch(name, len(os.path.basename(path)))
             if matched:
                 found.setdefault((int(matched[1]), int(matched[2])), []).append(matched[3])
-    return [Piece(*stretch, tuple(sorted(endings))) for stretch, endings in sorted(found.items())]
+    return [Piece(*span, tuple(sorted(endings))) for span, endings in sorted(found.items())]
 
 
 def open_pieces(path: str, opened: contextlib.ExitStack) -> list[BinaryIO]:
-    """Open every segment, and the active file, in their order.
+    """Open every segment and the active file, in order.
 
-    Each holds what its name says, and they leave no hole.
+    Check that each segment has the length in its name and begins where the one before it ends.
     """
     files: list[BinaryIO] = []
     place = 0

@@ -1,4 +1,4 @@
-"""Ways to break the engine on purpose, so that the judge and the scenarios can be seen to fail."""
+"""Ways to break the engine on purpose, which the verifier and the scenarios have to notice."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PIECE_BYTES: Final = 256
 _LATE_SECONDS: Final = 0.002
 
 
-def commit(way: str) -> None:
+def apply(way: str) -> None:
     """Break the engine of this process in a way that `WAYS` names; "" breaks nothing."""
     if way:
         WAYS[way]()
@@ -35,19 +35,19 @@ def _put(owner: Any, name: str, replacement: Callable[..., Any]) -> None:
     setattr(owner, name, replacement)
 
 
-def _strike_writes(strike: Callable[[int, bytes], int]) -> Callable[[], None]:
-    """Return a way that does something else to every seventh write of a line."""
+def _break_writes(replacement: Callable[[int, bytes], int]) -> Callable[[], None]:
+    """Return a way to break the engine that replaces every seventh write of a line."""
 
-    def break_writes() -> None:
+    def apply() -> None:
         whole = fs_calls.write
         count = itertools.count(1)
 
         def write(fd: int, data: bytes | memoryview) -> int:
-            return strike(fd, bytes(data)) if next(count) % _EVERY == 0 else whole(fd, data)
+            return replacement(fd, bytes(data)) if next(count) % _EVERY == 0 else whole(fd, data)
 
         _put(fs_calls, "write", write)
 
-    return break_writes
+    return apply
 
 
 def _drop(fd: int, data: bytes) -> int:
@@ -88,7 +88,7 @@ def _reorder() -> None:
 
 
 def _lock_nothing() -> None:
-    """Take no lock, and write in two halves: what a lock is there for shows at once."""
+    """Take no lock, and write in two halves, so that lines of several writers mix soon."""
     _put(fs_lock, "load_flock", lambda: lambda fd, flags: None)
 
     def write(fd: int, data: bytes) -> int:
@@ -99,16 +99,13 @@ def _lock_nothing() -> None:
 
 
 def _cut_nothing() -> None:
-    """Write in small pieces, of which some fit where the whole line does not.
-
-    Leave them there.
-    """
+    """Write in small pieces, some of which fit where the whole line does not; cut none back."""
     _put(fs_calls, "cut_back", lambda fd, size: None)
     _put(fs_calls, "write", lambda fd, data: os.write(fd, data[:_PIECE_BYTES]))
 
 
 def _withdraw_nothing() -> None:
-    """Put every line into the queue, and let it stay there when its caller gets an error."""
+    """Queue every line, and leave it in the queue when its caller gets an error."""
 
     def append(self: Any, line: bytes, deadline: float | None = None) -> None:
         pending = commit_queue.PendingAppend(line)
@@ -125,7 +122,7 @@ def _withdraw_nothing() -> None:
 
 
 def _check_no_name() -> None:
-    """Take any file that is locked for the one that has the name."""
+    """Skip the check that the locked file still has its name."""
     here = threading.local()
     flock = fs_lock.load_flock()
 
@@ -140,19 +137,19 @@ def _check_no_name() -> None:
 
 
 WAYS: Final[dict[str, Callable[[], None]]] = {
-    "drop": _strike_writes(_drop),
-    "double": _strike_writes(_double),
-    "tear": _strike_writes(_tear),
-    "alter": _strike_writes(_alter),
+    "drop": _break_writes(_drop),
+    "double": _break_writes(_double),
+    "tear": _break_writes(_tear),
+    "alter": _break_writes(_alter),
     "reorder": _reorder,
     "no lock": _lock_nothing,
-    "no mend": lambda: _put(recovery, "quarantine_tail", lambda fd, path, end, size: None),
-    "no aside": lambda: _put(recovery, "quarantine", lambda fd, stretches, path: None),
+    "no recovery": lambda: _put(recovery, "quarantine_tail", lambda fd, path, end, size: None),
+    "no quarantine": lambda: _put(recovery, "quarantine", lambda fd, ranges, path: None),
     "no cut": _cut_nothing,
     "no sync": lambda: _put(fs_calls, "sync_file", lambda fd: None),
     "no directory sync": lambda: _put(fs_calls, "sync_directory", lambda path: None),
     "no name check": _check_no_name,
     "no base": lambda: _put(sealing, "base_of_active", lambda path: 0),
     "no withdrawal": _withdraw_nothing,
-    "no forgetting": lambda: _put(fork, "register", lambda owner: None),
+    "no reset after fork": lambda: _put(fork, "register", lambda owner: None),
 }

@@ -1,7 +1,4 @@
-"""A loop-mounted file system in a small image.
-
-A disk that can be filled, broken and mounted again.
-"""
+"""A small loop-mounted file system, which can be filled, broken and mounted again."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ _ROOMY: Final = 16
 
 
 class FileSystem(NamedTuple):
-    """How one kind is made, and the size of an image that it takes."""
+    """The command that makes a file system of one kind, and the size of its image."""
 
     make: tuple[str, ...]
     image_bytes: int
@@ -47,12 +44,10 @@ def mounted(
     mount_options: str = "loop",
     is_roomy: bool = False,
 ) -> Iterator[Path]:
-    """Mount a new, small file system below the directory.
+    """Mount a new, small file system below the directory, and unmount it at the end in any case.
 
-    Unmounted and detached at the end, whatever happened.
-
-    `is_roomy` makes it sixteen times as large, for what must not fill it. The image is removed,
-    unless a promise was found broken: then it is evidence.
+    `is_roomy` makes it sixteen times as large, for a scenario that must not fill it. The image is
+    removed, unless an assertion failed: then it is evidence.
     """
     kind = FILE_SYSTEMS[file_system]
     _require_tools(kind.make[0], "mount", "umount")
@@ -78,20 +73,17 @@ def mounted(
 
 
 def mount(place: Path, options: str = "loop") -> None:
-    """Mount the image that lies beside the place.
-
-    `loop` lets the kernel detach its device at the unmount.
-    """
+    """Mount the image beside the mount point; with `loop`, the unmount detaches its device too."""
     _run("mount", "-o", options, str(place.parent / _IMAGE_NAME), str(place))
 
 
 def unmount(place: Path) -> None:
-    """Unmount for good; an error when somebody still has a file open there."""
+    """Unmount; raise where a process still has a file open there."""
     subprocess.run(["umount", str(place)], check=True)
 
 
 def remove_images(directory: Path) -> None:
-    """Remove the images anywhere below that were kept as evidence."""
+    """Remove all images below the directory that were kept as evidence."""
     for image in directory.rglob(_IMAGE_NAME):
         image.unlink()
 
@@ -100,15 +92,12 @@ def device_of(place: Path) -> str:
     """Return the name of the loop device that is mounted there."""
     number = os.stat(place).st_dev
     device = Path(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}").resolve().name
-    assert device.startswith("loop"), f"{place} lies on {device}, which is no disk of ours"
+    assert device.startswith("loop"), f"{place} lies on {device}, which is no loop device"
     return device
 
 
 def fill(directory: Path, leave_bytes: int) -> Path:
-    """Fill the disk up to so many bytes with a file.
-
-    Which is returned, to be removed when there shall be room again.
-    """
+    """Fill the disk with one file, all but `leave_bytes`, and return that file."""
     ballast = directory / "ballast"
     with open(ballast, "wb") as file:
         while (room := _room(directory) - leave_bytes) > 0:
@@ -117,7 +106,7 @@ def fill(directory: Path, leave_bytes: int) -> Path:
                     file.fileno(), file.seek(0, os.SEEK_END), max(room // 2, _BLOCK_BYTES)
                 )
             except OSError:
-                break  # what is free on paper cannot all be had
+                break  # not all of what statvfs(3) reports as free can be allocated
     return ballast
 
 
@@ -141,9 +130,9 @@ def _run(*command: str) -> None:
 
 
 def _unmount_at_any_rate(place: Path) -> None:
-    """Unmount; where something still holds the disk, take it out of sight at least.
+    """Unmount; detach the mount point where a process still uses the file system.
 
-    Not asked before whether it is mounted: a disk that was shut down does not answer.
+    Without a check whether it is mounted: that fails on a disk that was shut down.
     """
     if subprocess.run(["umount", str(place)], capture_output=True, check=False).returncode:
         subprocess.run(["umount", "-l", str(place)], capture_output=True, check=False)

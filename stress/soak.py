@@ -1,4 +1,4 @@
-"""The soak: scenario after scenario with fresh seeds until the time is up or a promise is found broken."""
+"""The soak: scenario after scenario with new seeds, until the time is up or one fails."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from . import power
 from . import small_disk as disks
-from .doors import DOORS
+from .adapters import ADAPTERS
 from .profile import DURABILITIES, START_METHODS, Profile
 from .test_failing_disk import (
     lose_the_disk,
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
-    from .crew import StartMethod
+    from .worker_group import StartMethod
 
     Scenario = Callable[[Path, Profile, Random], object]
 
@@ -69,7 +69,7 @@ def _on_a_disk(scenario: Callable[..., object], *, is_roomy: bool = False) -> Sc
 
 
 def _storm_on_a_disk(directory: Path, profile: Profile, chance: Random) -> object:
-    # Not for long, and with room: a storm that fills its disk would fail for that.
+    # Not for long, and with room: a storm that filled its disk would fail for that reason.
     return _on_a_disk(kill_in_storms, is_roomy=True)(
         directory, replace(profile, seconds=min(profile.seconds, 1.5)), chance
     )
@@ -87,7 +87,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
         directory, profile, chance.choice(DURABILITIES), chance.choice(_START_METHODS)
     ),
     "pools": lambda directory, profile, chance: append_from_pool(
-        directory, profile, chance.choice(START_METHODS), chance.choice(sorted(DOORS))
+        directory, profile, chance.choice(START_METHODS), chance.choice(sorted(ADAPTERS))
     ),
     "stopped holder": lambda directory, profile, chance: wait_for_stopped_holder(
         directory, profile, chance.choice(DURABILITIES), is_rotated=chance.random() < 0.5
@@ -122,16 +122,13 @@ SCENARIOS: Final[dict[str, Scenario]] = {
 
 
 def soak(hours: float, seed: int | None = None, rounds: int | None = None) -> int:
-    """Run rounds until the hours are over, or so many.
+    """Run rounds until the hours are over, or so many; return how many failed: 0, or 1, the last.
 
-    Return how many found a promise broken: none, or one, for it ends there.
-
-    The seed is the first round's, and decides all that can be decided about it; each further round
-    draws a new one.
+    The seed is that of the first round, and decides all that can be decided about it; each further
+    round draws a new one.
     """
-    logging.getLogger("metrics_appender").addHandler(
-        logging.NullHandler()
-    )  # as in the workers: see `writers.prepare`
+    # As in the workers: see `writers.prepare`.
+    logging.getLogger("metrics_appender").addHandler(logging.NullHandler())
     started = time.monotonic()
     for number in itertools.count(1):
         drawn = random.SystemRandom().randrange(_SEEDS) if seed is None or number > 1 else seed
@@ -143,10 +140,7 @@ def soak(hours: float, seed: int | None = None, rounds: int | None = None) -> in
 
 
 def run_round(number: int, seed: int) -> bool:
-    """Run the round of a seed in a directory of its own, say how it went.
-
-    Return whether all was well.
-    """
+    """Run the round of a seed in a new directory, print its outcome; return whether it passed."""
     chance = random.Random(seed)
     name = chance.choice(sorted(SCENARIOS))
     profile = Profile(
@@ -158,14 +152,15 @@ def run_round(number: int, seed: int) -> bool:
         outcome: object = SCENARIOS[name](directory, profile, chance)
     except disks.CannotMountError as error:
         outcome = f"skipped: {error}"
-    except Exception:  # noqa: BLE001 - whatever it is, the seed has to be told
+    except Exception:  # noqa: BLE001 - the seed is printed for any error
         traceback.print_exc()
         print(f"round {number}: {name}: FAULT with seed {seed}; its files: {directory}")
         print(f"repeat with: {sys.executable} -m stress soak --seed {seed} --rounds 1", flush=True)
         return False
     shutil.rmtree(directory)
+    took = f"{time.monotonic() - started:.1f} s"
     print(
-        f"{time.strftime('%H:%M:%S')} round {number}: {name}, seed {seed}, {time.monotonic() - started:.1f} s: {outcome}",
+        f"{time.strftime('%H:%M:%S')} round {number}: {name}, seed {seed}, {took}: {outcome}",
         flush=True,
     )
     return True

@@ -1,7 +1,4 @@
-"""Durability, seen in system calls.
-
-What `"fsync"` acknowledges is synced, its name in the directory too.
-"""
+"""Durability in system calls: what is acknowledged was synced, with its directory entry."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ import pytest
 from . import trace
 from .profile import DURABILITIES
 
-# One that does not sync before it acknowledges survives the process only: that is what it is for.
+# "os" acknowledges without a sync: its lines survive a crash of the process only, by design.
 DURABLE = [durability for durability in DURABILITIES if durability != "os"]
 
 pytestmark = pytest.mark.skipif(
@@ -20,8 +17,8 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.mark.parametrize("durability", DURABLE)
 def test_nothing_is_acknowledged_before_it_is_synced(tmp_path: object, durability: str) -> None:
-    """Lock, write, sync, release, acknowledge: in this order for every line."""
-    assert trace.judge_calls(trace.trace_appends(str(tmp_path), durability), str(tmp_path)) == []
+    """Each line is locked, written, synced, released and acknowledged, in this order."""
+    assert trace.verify_calls(trace.trace_appends(str(tmp_path), durability), str(tmp_path)) == []
 
 
 @pytest.mark.parametrize(
@@ -34,7 +31,7 @@ def test_nothing_is_acknowledged_before_it_is_synced(tmp_path: object, durabilit
     ],
 )
 def test_a_broken_engine_shows_in_its_calls(tmp_path: object, way: str, complaint: str) -> None:
-    """The trace catches what no file can show."""
+    """The trace shows faults of the engine that no file can show."""
     count = trace.LINES
-    faults = trace.judge_calls(trace.trace_appends(str(tmp_path), "fsync", way), str(tmp_path))
+    faults = trace.verify_calls(trace.trace_appends(str(tmp_path), "fsync", way), str(tmp_path))
     assert any(complaint in fault for fault in faults), f"{count} lines, faults: {faults}"

@@ -1,7 +1,4 @@
-"""Disks that fail: no room, no inodes, no quota, read-only, gone.
-
-The errors are true, and appends go on afterwards.
-"""
+"""Disks that fail: full, no inodes, no quota, read-only, gone; true errors, then appends go on."""
 
 from __future__ import annotations
 
@@ -20,12 +17,12 @@ import pytest
 
 from . import power, torn_tails, verifier
 from . import small_disk as disks
+from .adapters import FILE_NAME
 from .broken import expect_failure
-from .crew import Crew
-from .doors import FILE_NAME
 from .profile import DURABILITIES
 from .test_full_disk import LEAST_REFUSALS, fill_the_disk
 from .test_power_cut import DURABLE
+from .worker_group import WorkerGroup
 from .writers import Phase, Task, append_lines
 
 if TYPE_CHECKING:
@@ -33,55 +30,52 @@ if TYPE_CHECKING:
 
     from metrics_appender.append_log import Durability
 
-    from .crew import Worker
     from .profile import Profile
+    from .worker_group import Worker
 
 THREADS = 2
 QUOTA = "8M"
 FIRST_SUBVOLUME = "0/256"
 LEAST_LINES = 20
-# By each thread; enough for the threads of some process to meet at the file.
+# Of each thread: so many that threads of a process append at the same time.
 READ_ONLY_APPENDS = 60
 # After a shutdown ext4 says EIO, and EROFS once its journal has given up; after an error on its
 # disk, the other way round.
 _GONE = {errno.EIO, errno.EROFS}
-# Phases: until it is enough, then after the disk is well again.
+# Phases: until the disk has failed, then after it works again.
 PHASES = (Phase(seconds=math.inf), Phase(least=3))
 
 
 def run_out_of_inodes(directory: Path, profile: Profile, durability: Durability) -> int:
-    """Append where no file can be made: files that are there go on, new and torn ones wait.
-
-    Return how many appends were refused.
-    """
-    with disks.mounted(directory, make_options=("-N", "64")) as place, Crew() as crew:
+    """Append where no file can be made: only new and torn logs fail; return the refusals."""
+    with disks.mounted(directory, make_options=("-N", "64")) as place, WorkerGroup() as group:
         well, torn, new = (str(place / name) for name in ("well", "torn", "new"))
         Path(well).touch()
-        planted = torn_tails.plant(torn, crew, profile.chance("inodes"))
+        planted = torn_tails.plant(torn, group, profile.chance("inodes"))
         fillers = _take_all_inodes(place)
         task = Task(well, (0,), profile.seed, durability, phases=PHASES, sabotage=profile.sabotage)
-        healthy = _start(crew, task, 2)
+        healthy = _start(group, task, 2)
         waiting = [
-            worker for path in (torn, new) for worker in _start(crew, replace(task, path=path), 2)
+            worker for path in (torn, new) for worker in _start(group, replace(task, path=path), 2)
         ]
-        crew.let_go()
-        crew.wait_until(
-            lambda: _are_refused(crew, waiting) and _have_appended(crew, healthy),
+        group.start_phase()
+        group.wait_until(
+            lambda: _are_refused(group, waiting) and _have_appended(group, healthy),
             "files that cannot be made",
         )
-        crew.enough(crew.workers)
-        crew.wait_for_phase(1)
-        _check_refusals(crew, {errno.ENOSPC}, only=waiting)
+        group.end_phase(group.workers)
+        group.wait_for_phase(1)
+        _check_refusals(group, {errno.ENOSPC}, only=waiting)
         assert not Path(new).exists()
         assert Path(torn).read_bytes() == planted, (
-            "a file was touched although its torn bytes could not be kept aside"
+            "a file was changed although its torn bytes could not be quarantined"
         )
         for filler in fillers:
             filler.unlink()
-        refused = _go_on(crew)
-        crew.judge([well, torn, new])
+        refused = _go_on(group)
+        group.verify([well, torn, new])
         verifier.require_flawless(
-            verifier.judge_torn(crew.claims, Path(torn + ".torn").read_bytes(), [planted])
+            verifier.verify_torn(group.history, Path(torn + ".torn").read_bytes(), [planted])
         )
         return refused
 
@@ -98,22 +92,20 @@ def _take_all_inodes(place: Path) -> list[Path]:
 
 
 def pass_the_quota(directory: Path, profile: Profile, durability: Durability) -> int:
-    """Append up to a quota of btrfs, and on; raise it, and append on.
-
-    Return how many appends were refused.
+    """Append past a quota of btrfs; raise it, and append on; return the failed appends.
 
     At its quota btrfs may refuse to cut a file back as well, for that takes a new block: then the
-    error says that the line may be there, and the next append that finds room mends what is left of
-    it. The refused cut leaves zeros in the page cache where those bytes are, so the file is judged
-    after it was mounted anew.
+    error says that the line may be there, and the next append that finds room removes what is left
+    of it. The refused cut leaves zeros in the page cache where those bytes are, so the file is
+    verified after it was mounted again.
     """
-    with disks.mounted(directory, "btrfs") as place, Crew() as crew:
+    with disks.mounted(directory, "btrfs") as place, WorkerGroup() as group:
         limited = place / "limited"
         path = str(limited / FILE_NAME)
         _run_btrfs("quota", "enable", str(place))
         _run_btrfs("subvolume", "create", str(limited))
-        # Asked for at the mount point, which has no limit: at its limit a subvolume does not even
-        # let it be raised.
+        # Set at the mount point, which has no limit: a subvolume at its limit does not even accept
+        # a higher one.
         _run_btrfs("qgroup", "limit", QUOTA, FIRST_SUBVOLUME, str(place))
         task = Task(
             path,
@@ -124,21 +116,21 @@ def pass_the_quota(directory: Path, profile: Profile, durability: Durability) ->
             phases=PHASES,
             sabotage=profile.sabotage,
         )
-        _start(crew, task, profile.few(16))
-        crew.let_go()
-        crew.wait_until(lambda: _count_failed(crew) >= LEAST_REFUSALS, "the quota to be used up")
-        crew.enough(crew.workers)
-        crew.wait_for_phase(1)
-        _check_refusals(crew, {errno.EDQUOT}, may_be_there=True)
+        _start(group, task, profile.few(16))
+        group.start_phase()
+        group.wait_until(lambda: _count_failed(group) >= LEAST_REFUSALS, "the quota to be used up")
+        group.end_phase(group.workers)
+        group.wait_for_phase(1)
+        _check_refusals(group, {errno.EDQUOT}, may_be_there=True)
         _run_btrfs("qgroup", "limit", "none", FIRST_SUBVOLUME, str(place))
-        _go_on(crew, may_be_there=True)
+        _go_on(group, may_be_there=True)
         power.remount(place)
-        crew.judge([path])
-        return _count_failed(crew)
+        group.verify([path])
+        return _count_failed(group)
 
 
-def _count_failed(crew: Crew) -> int:
-    return crew.claims.count_refused() + sum(map(len, crew.claims.unsure.values()))
+def _count_failed(group: WorkerGroup) -> int:
+    return group.history.count_refused() + sum(map(len, group.history.unsure.values()))
 
 
 def _run_btrfs(*arguments: str) -> None:
@@ -149,45 +141,42 @@ def _run_btrfs(*arguments: str) -> None:
 
 
 def write_to_a_read_only_disk(directory: Path, profile: Profile, durability: Durability) -> int:
-    """Remount read-only between two appends, and read-write again.
-
-    Return how many appends were refused.
-    """
-    with disks.mounted(directory) as place, Crew() as crew:
+    """Remount read-only between appends, and read-write again; return the refusals."""
+    with disks.mounted(directory) as place, WorkerGroup() as group:
         path = str(place / FILE_NAME)
         phases = (Phase(least=10), Phase(least=READ_ONLY_APPENDS), Phase(least=10))
         _start(
-            crew,
+            group,
             Task(path, (0,), profile.seed, durability, phases=phases, sabotage=profile.sabotage),
             profile.few(16),
         )
         for count, options in enumerate(("remount,rw", "remount,ro", "remount,rw"), 1):
             subprocess.run(["mount", "-o", options, str(place)], check=True)
-            crew.let_go()
-            crew.wait_for_phase(count)
-            assert crew.claims.count_refused() == (count > 1) * READ_ONLY_APPENDS * THREADS * len(
-                crew.workers
+            group.start_phase()
+            group.wait_for_phase(count)
+            assert group.history.count_refused() == (count > 1) * READ_ONLY_APPENDS * THREADS * len(
+                group.workers
             )
-        crew.finish()
-        _check_refusals(crew, {errno.EROFS})
-        crew.judge([path])
-        return crew.claims.count_refused()
+        group.finish()
+        _check_refusals(group, {errno.EROFS})
+        group.verify([path])
+        return group.history.count_refused()
 
 
 def lose_the_disk(
     directory: Path, profile: Profile, durability: Durability, file_system: str, way: str
 ) -> int:
-    """Break the file system under the writers, mount it anew under the same ones.
-
-    Return how many appends were refused.
+    """Break the file system under the writers, and mount it again; return the refusals.
 
     `way` is "shut down", by the kernel's call, or "turn read-only", as ext4 does by itself after an
-    error on its disk. What was acknowledged before is there; what was refused with "nothing was
-    written" is not, for an append whose line cannot be taken back any more says that it may be
-    there.
+    error on its disk. Lines acknowledged before that are there. Lines refused with "nothing was
+    written" are not: an append that cannot cut its line back says that it may be there.
     """
     options = "loop,errors=remount-ro" if way == "turn read-only" else "loop"
-    with disks.mounted(directory, file_system, mount_options=options) as place, Crew() as crew:
+    with (
+        disks.mounted(directory, file_system, mount_options=options) as place,
+        WorkerGroup() as group,
+    ):
         path = str(place / FILE_NAME)
         task = Task(
             path,
@@ -198,58 +187,59 @@ def lose_the_disk(
             phases=PHASES,
             sabotage=profile.sabotage,
         )
-        writers = _start(crew, task, profile.few(16))
-        crew.let_go()
-        crew.wait_until(lambda: _have_appended(crew, writers), "some lines of each process")
-        known = power.cut(crew, place, power.shut_down if way == "shut down" else _report_an_error)
-        crew.wait_until(lambda: _are_refused(crew, writers), "refusals by each process")
-        crew.enough(writers)
-        crew.wait_for_phase(1)
-        power.doubt_late_claims(crew.claims, known)
-        _check_refusals(crew, _GONE, may_be_there=True)
+        writers = _start(group, task, profile.few(16))
+        group.start_phase()
+        group.wait_until(lambda: _have_appended(group, writers), "some lines of each process")
+        known = power.cut(group, place, power.shut_down if way == "shut down" else _report_an_error)
+        group.wait_until(lambda: _are_refused(group, writers), "refusals by each process")
+        group.end_phase(writers)
+        group.wait_for_phase(1)
+        power.doubt_late_claims(group.history, known)
+        _check_refusals(group, _GONE, may_be_there=True)
         power.remount(place)
-        refused = _go_on(crew, may_be_there=True)
-        crew.judge([path])
+        refused = _go_on(group, may_be_there=True)
+        group.verify([path])
         return refused
 
 
 def _report_an_error(place: Path) -> None:
-    """Let ext4 find an error, whereupon it goes read-only on the spot, open files or not."""
+    """Trigger an error in ext4, which then turns read-only at once, open files or not."""
     Path(f"/sys/fs/ext4/{disks.device_of(place)}/trigger_fs_error").write_text("stress")
 
 
-def _start(crew: Crew, task: Task, count: int) -> list[Worker]:
+def _start(group: WorkerGroup, task: Task, count: int) -> list[Worker]:
     return [
-        crew.start(
+        group.start(
             append_lines,
-            replace(task, callers=crew.new_callers(THREADS), door=_door(task.path, index)),
+            replace(task, callers=group.new_callers(THREADS), adapter=_adapter(task.path, index)),
         )
         for index in range(count)
     ]
 
 
-def _door(path: str, index: int) -> str:
+def _adapter(path: str, index: int) -> str:
     return "metrics" if path.endswith(FILE_NAME) and index % 2 else "log"
 
 
-def _have_appended(crew: Crew, workers: list[Worker]) -> bool:
-    return all(len(crew.claims.acknowledged[worker.leader]) >= LEAST_LINES for worker in workers)
+def _have_appended(group: WorkerGroup, workers: list[Worker]) -> bool:
+    return all(len(group.history.acknowledged[worker.leader]) >= LEAST_LINES for worker in workers)
 
 
-def _are_refused(crew: Crew, workers: list[Worker]) -> bool:
-    return all(len(crew.claims.refused[worker.leader]) >= LEAST_LINES for worker in workers)
+def _are_refused(group: WorkerGroup, workers: list[Worker]) -> bool:
+    return all(len(group.history.refused[worker.leader]) >= LEAST_LINES for worker in workers)
 
 
 def _check_refusals(
-    crew: Crew, expected: set[int], only: list[Worker] | None = None, *, may_be_there: bool = False
+    group: WorkerGroup,
+    expected: set[int],
+    only: list[Worker] | None = None,
+    *,
+    may_be_there: bool = False,
 ) -> None:
-    """All errors are the expected ones, concern the right files.
-
-    Say for sure what became of the lines, where that can be.
-    """
-    refused = {caller: refusals for caller, refusals in crew.claims.refused.items() if refusals}
+    """Check that errors have the expected errnos and files, and are sure unless `may_be_there`."""
+    refused = {caller: refusals for caller, refusals in group.history.refused.items() if refusals}
     found = {refusal.error for refusals in refused.values() for refusal in refusals.values()}
-    assert found or crew.claims.unsure, "nothing was refused"
+    assert found or group.history.unsure, "nothing was refused"
     assert found <= expected, (
         f"refused for {[errno.errorcode.get(error, error) for error in found]}"
     )
@@ -258,26 +248,23 @@ def _check_refusals(
             caller for worker in only for caller in range(worker.leader, worker.leader + THREADS)
         }
         assert set(refused) <= callers, "refused where nothing is in the way"
-    assert may_be_there or not crew.claims.unsure, "an error did not say that nothing was written"
+    assert may_be_there or not group.history.unsure, "an error did not say that nothing was written"
 
 
-def _go_on(crew: Crew, *, may_be_there: bool = False) -> int:
-    """Let the same writers append again, without an error.
-
-    Return how many appends had been refused.
-    """
-    refused = crew.claims.count_refused()
-    failed = _count_failed(crew)
-    crew.let_go()
-    crew.finish()
-    assert _count_failed(crew) == failed, "refused or in doubt although the disk is well again"
+def _go_on(group: WorkerGroup, *, may_be_there: bool = False) -> int:
+    """Let the same writers append again, without an error; return the refusals before that."""
+    refused = group.history.count_refused()
+    failed = _count_failed(group)
+    group.start_phase()
+    group.finish()
+    assert _count_failed(group) == failed, "refused or unsure although the disk works again"
     assert may_be_there or failed == refused
     return refused
 
 
 @contextlib.contextmanager
 def a_disk() -> Iterator[None]:
-    """Skip where none can be mounted."""
+    """Skip the test where no disk can be mounted."""
     try:
         yield
     except disks.CannotMountError as error:
@@ -289,10 +276,7 @@ def a_disk() -> Iterator[None]:
 def test_a_disk_that_refuses_is_written_to_again(
     tmp_path: Path, profile: Profile, scenario: Callable[..., int], durability: Durability
 ) -> None:
-    """Every refusal has its errno, says that nothing was written and is right.
-
-    When there is room, appends go on.
-    """
+    """Every refusal has its errno and is right that nothing was written; appends go on later."""
     with a_disk():
         assert scenario(tmp_path, profile, durability) >= LEAST_LINES
 
@@ -301,7 +285,7 @@ def test_a_disk_that_refuses_is_written_to_again(
 def test_other_full_disks_refuse_whole_lines(
     tmp_path: Path, profile: Profile, file_system: str
 ) -> None:
-    """As on ext4: ENOSPC, nothing written, and on it goes when there is room."""
+    """As on ext4: ENOSPC, nothing written, and appends go on when there is room."""
     with a_disk(), disks.mounted(tmp_path, file_system) as place:
         assert fill_the_disk(place, profile, "fsync") >= LEAST_REFUSALS
 
@@ -314,7 +298,7 @@ def test_other_full_disks_refuse_whole_lines(
 def test_a_disk_that_went_away_is_written_to_again(
     tmp_path: Path, profile: Profile, file_system: str, way: str, durability: Durability
 ) -> None:
-    """Acknowledged lines are there when it is back, and the same writers go on."""
+    """Acknowledged lines are there when the disk is back, and the same writers go on."""
     with a_disk():
         assert lose_the_disk(tmp_path, profile, durability, file_system, way) >= LEAST_LINES
 
@@ -336,7 +320,7 @@ def test_a_disk_that_went_away_is_written_to_again(
 def test_a_failing_disk_can_fail(
     scenario: Callable[..., Any], tmp_path: Path, profile: Profile, way: str, complaint: str
 ) -> None:
-    """With an engine that is broken on purpose."""
+    """Each scenario fails with an engine that is broken on purpose."""
     with a_disk():
         expect_failure(scenario, tmp_path, profile, way, complaint)
         disks.remove_images(tmp_path)

@@ -1,7 +1,4 @@
-"""A file size limit (RLIMIT_FSIZE).
-
-Writes are cut short within a line, in some of the processes only.
-"""
+"""A file size limit (RLIMIT_FSIZE) that cuts writes short in mid-line in some processes."""
 
 from __future__ import annotations
 
@@ -13,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .crew import Crew
-from .doors import FILE_NAME
+from .adapters import FILE_NAME
 from .profile import DURABILITIES
+from .worker_group import WorkerGroup
 from .writers import Phase, Task, append_lines
 
 if TYPE_CHECKING:
@@ -29,42 +26,41 @@ LEAST_REFUSALS = 50
 
 
 def pass_the_limit(directory: Path, profile: Profile, durability: Durability) -> int:
-    """Append past the limit of some; lift it, and append on.
-
-    Return how many appends were refused.
-    """
+    """Append past the limit of some processes; lift it, and append on; return the refusals."""
     path = str(directory / FILE_NAME)
     limited = (Phase(seconds=math.inf, file_size_limit=LIMIT_BYTES), Phase(least=5))
     free = (Phase(least=20), Phase(least=5))
     task = Task(path, (0,), profile.seed, durability, phases=limited, sabotage=profile.sabotage)
-    with Crew() as crew:
+    with WorkerGroup() as group:
         bound = [
-            crew.start(append_lines, replace(task, callers=crew.new_callers(THREADS)))
+            group.start(append_lines, replace(task, callers=group.new_callers(THREADS)))
             for _ in range(profile.few(16))
         ]
-        unbound = crew.start(append_lines, replace(task, callers=crew.new_callers(1), phases=free))
-        crew.let_go(bound)
-        # They come to the limit first, so that it falls within a line.
-        crew.wait_until(
-            lambda: crew.claims.count_refused() >= LEAST_REFUSALS, "writers at the limit"
+        unbound = group.start(
+            append_lines, replace(task, callers=group.new_callers(1), phases=free)
         )
-        crew.let_go([unbound])
-        crew.wait_for_phase(1, [unbound])
-        crew.enough(bound)
-        crew.wait_for_phase(1)
-        refused = crew.claims.count_refused()
+        group.start_phase(bound)
+        # They reach the limit first, so that it falls within a line.
+        group.wait_until(
+            lambda: group.history.count_refused() >= LEAST_REFUSALS, "writers at the limit"
+        )
+        group.start_phase([unbound])
+        group.wait_for_phase(1, [unbound])
+        group.end_phase(bound)
+        group.wait_for_phase(1)
+        refused = group.history.count_refused()
         errors = {
             refusal.error
-            for refusals in crew.claims.refused.values()
+            for refusals in group.history.refused.values()
             for refusal in refusals.values()
         }
         assert errors == {errno.EFBIG}
-        assert not crew.claims.refused.get(unbound.leader)
-        crew.let_go()
-        crew.finish()
-        assert crew.claims.count_refused() == refused, "refused although the limit was lifted"
-        assert not crew.claims.unsure, "an error did not say that nothing was written"
-        crew.judge([path])
+        assert not group.history.refused.get(unbound.leader)
+        group.start_phase()
+        group.finish()
+        assert group.history.count_refused() == refused, "refused although the limit was lifted"
+        assert not group.history.unsure, "an error did not say that nothing was written"
+        group.verify([path])
         assert not Path(path + ".torn").exists(), "a piece of a refused line was left in the file"
         return refused
 
@@ -73,5 +69,5 @@ def pass_the_limit(directory: Path, profile: Profile, durability: Durability) ->
 def test_a_file_size_limit_refuses_whole_lines(
     tmp_path: Path, profile: Profile, durability: Durability
 ) -> None:
-    """Every refusal is EFBIG, concerns those who have the limit, and leaves nothing in the file."""
+    """Every refusal is EFBIG, in processes with the limit only, and leaves nothing in the file."""
     assert pass_the_limit(tmp_path, profile, durability) >= LEAST_REFUSALS

@@ -1,8 +1,4 @@
-"""Following under rotation.
-
-Each follower is given exactly the acknowledged lines, also the killed one that goes on from its
-cursor.
-"""
+"""Following under rotation: each follower gets each line once, even when killed on the way."""
 
 from __future__ import annotations
 
@@ -20,9 +16,9 @@ import pytest
 from metrics_appender import AppendLog, Rotation
 
 from . import verifier
-from .crew import Crew
-from .doors import FILE_NAME
-from .following import Errand, follow_and_note, noted_lines, noted_marks
+from .adapters import FILE_NAME
+from .following import FollowTask, follow_and_note, noted_lines, noted_marks
+from .worker_group import WorkerGroup
 from .writers import Phase, Task, append_lines
 
 if TYPE_CHECKING:
@@ -30,8 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from random import Random
 
-    from .crew import Worker
     from .profile import Profile
+    from .worker_group import Worker
 
 FOLLOWERS = 4
 KILLED_FOLLOWERS = 2
@@ -40,30 +36,27 @@ LEAST_ROTATIONS = 10
 SEGMENT_BYTES = 200_000
 
 
-class Post:
-    """A follower that is begun anew whenever it is killed."""
+class RestartedFollower:
+    """A follower that is started again whenever it is killed."""
 
-    def __init__(self, crew: Crew, errand: Errand) -> None:
+    def __init__(self, group: WorkerGroup, task: FollowTask) -> None:
         """Start it."""
-        self._crew = crew
-        self.errand = errand
+        self._group = group
+        self.task = task
         self.worker = self._start()
 
     def _start(self) -> Worker:
-        self.worker = self._crew.start(
-            follow_and_note, replace(self.errand, callers=self._crew.new_callers(1))
+        self.worker = self._group.start(
+            follow_and_note, replace(self.task, callers=self._group.new_callers(1))
         )
-        self._crew.let_go([self.worker])
+        self._group.start_phase([self.worker])
         return self.worker
 
-    def strike(self) -> bool:
-        """Kill it, whatever it does, and begin it anew.
-
-        Only once it has noted a cursor to go on from.
-        """
-        if not os.path.exists(self.errand.notes) or not os.path.getsize(self.errand.notes):
+    def kill(self) -> bool:
+        """Kill it and start it again, unless it has not noted a cursor yet."""
+        if not os.path.exists(self.task.notes) or not os.path.getsize(self.task.notes):
             return False
-        self._crew.kill([self.worker])
+        self._group.kill([self.worker])
         self._start()
         return True
 
@@ -74,7 +67,7 @@ def follow_under_rotation(
     rotation: Rotation | None,
     rotate: Callable[[str, Random], int],
 ) -> int:
-    """Rotate under writers, kill followers and some writers now and then, judge what each follower noted; return the rotations."""
+    """Rotate under writers, kill followers and writers, verify all notes; return the rotations."""
     path = str(directory / FILE_NAME)
     chance = profile.chance("following")
     task = Task(
@@ -87,47 +80,49 @@ def follow_under_rotation(
         largest=1 << 12,
     )
     rotations = kills = 0
-    with Crew() as crew:
-        last_caller = crew.new_callers(1)
+    with WorkerGroup() as group:
+        last_caller = group.new_callers(1)
         notes = [str(directory / f"notes-{number}") for number in range(FOLLOWERS)]
-        errand = Errand(path, (0,), "", last_caller[0], notify=True, sabotage=profile.sabotage)
-        posts = [
-            Post(crew, replace(errand, notes=name, notify=index % 2 == 0))
+        following = FollowTask(
+            path, (0,), "", last_caller[0], notify=True, sabotage=profile.sabotage
+        )
+        followers = [
+            RestartedFollower(group, replace(following, notes=name, notify=index % 2 == 0))
             for index, name in enumerate(notes)
         ]
-        doors = [("log", "metrics")[index % 2] for index in range(profile.few(2))]
+        adapters = [("log", "metrics")[index % 2] for index in range(profile.few(2))]
         writers = [
-            crew.start(append_lines, replace(task, callers=crew.new_callers(1), door=door))
-            for door in doors
+            group.start(append_lines, replace(task, callers=group.new_callers(1), adapter=adapter))
+            for adapter in adapters
         ]
-        crew.let_go(writers)
+        group.start_phase(writers)
         until = time.monotonic() + profile.seconds
         while time.monotonic() < until or kills < LEAST_KILLS or rotations < LEAST_ROTATIONS:
-            crew.attend(chance.uniform(0, 0.05))
+            group.listen(chance.uniform(0, 0.05))
             rotations += rotate(path, chance)
             if chance.random() < 0.2:
-                kills += chance.choice(posts[:KILLED_FOLLOWERS]).strike()
+                kills += chance.choice(followers[:KILLED_FOLLOWERS]).kill()
             if chance.random() < 0.1 and len(writers) > 2:
-                crew.kill([writers.pop()])
-        crew.enough(writers)
-        crew.wait_until(
+                group.kill([writers.pop()])
+        group.end_phase(writers)
+        group.wait_until(
             lambda: all(worker.is_over() for worker in writers), "the end of the writers"
         )
-        last = crew.start(append_lines, replace(task, callers=last_caller, phases=(Phase(),)))
-        crew.let_go([last])
-        crew.finish()
-        assert crew.claims.count_acknowledged() > 0
+        last = group.start(append_lines, replace(task, callers=last_caller, phases=(Phase(),)))
+        group.start_phase([last])
+        group.finish()
+        assert group.history.count_acknowledged() > 0
         for name in notes:
-            verifier.require_flawless(verifier.judge(crew.claims, [noted_lines(name)]))
+            verifier.require_flawless(verifier.verify(group.history, [noted_lines(name)]))
         sequences = [noted_marks(name) for name in notes]
         assert all(sequence == sequences[0] for sequence in sequences), (
-            "followers were given the lines in different orders"
+            "followers got the lines in different orders"
         )
     return rotations
 
 
 def _rename(path: str, chance: Random) -> int:
-    """Rename as logrotate does, and compress what was renamed once nobody writes to it."""
+    """Rename as logrotate does, and now and then compress the file once no writer holds it."""
     if not os.path.exists(path):
         return 0
     names = [
@@ -156,8 +151,8 @@ def _seal(path: str, chance: Random) -> int:
     return AppendLog(path).rotate() is not None if chance.random() < 0.3 else 0
 
 
-# Files renamed and compressed by another program; segments sealed by the writers and by hand, and
-# compressed in the background.
+# Files renamed and compressed by another program; segments sealed by the writers and by `rotate`,
+# and compressed in the background.
 WAYS = ("renaming", "sealing")
 
 
@@ -172,8 +167,5 @@ def follow_through(directory: Path, profile: Profile, way: str) -> int:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_followers_get_every_line_once(tmp_path: Path, profile: Profile, way: str) -> None:
-    """Through rotations, kills of writers and kills of followers.
-
-    Which go on from their cursors.
-    """
+    """Rotations and kills skip and repeat no line of a follower that resumes from its cursor."""
     assert follow_through(tmp_path, profile, way) >= LEAST_ROTATIONS

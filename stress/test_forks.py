@@ -1,7 +1,4 @@
-"""Forks under threads.
-
-In the middle of appends, with children that append, and children that outlive their parent.
-"""
+"""Forks in mid-append under threads, with children that append or outlive their parent."""
 
 from __future__ import annotations
 
@@ -12,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .crew import Crew
-from .doors import FILE_NAME
+from .adapters import FILE_NAME
 from .forking import append_and_be_killed, append_while_forking
 from .profile import DURABILITIES
+from .worker_group import WorkerGroup
 from .writers import Phase, Task, append_lines
 
 if TYPE_CHECKING:
@@ -30,7 +27,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 THREADS = 4
-# A lock that nobody keeps takes not a hundredth of it.
+# Without a process that keeps the lock, waiting for it takes less than a hundredth of that.
 LOCK_TIMEOUT = 5.0
 LEAST_DEATHS = 10
 
@@ -40,27 +37,24 @@ def fork_under_threads(directory: Path, profile: Profile, durability: Durability
     path = str(directory / FILE_NAME)
     phases = (Phase(least=8, seconds=profile.seconds),)
     task = Task(path, (0,), profile.seed, durability, phases=phases, sabotage=profile.sabotage)
-    with Crew() as crew:
+    with WorkerGroup() as group:
         for index in range(profile.few(32)):
-            crew.start(
+            group.start(
                 append_while_forking,
                 replace(
-                    task, callers=crew.new_callers(THREADS), door=("log", "metrics")[index % 2]
+                    task, callers=group.new_callers(THREADS), adapter=("log", "metrics")[index % 2]
                 ),
             )
-        crew.let_go()
-        crew.finish()
-        assert not crew.claims.count_refused()
-        assert not crew.claims.pending
-        crew.judge([path])
-        return sum(worker.counts[0] for worker in crew.workers)
+        group.start_phase()
+        group.finish()
+        assert not group.history.count_refused()
+        assert not group.history.pending
+        group.verify([path])
+        return sum(worker.counts[0] for worker in group.workers)
 
 
 def outlive_parents(directory: Path, profile: Profile, durability: Durability) -> int:
-    """Kill parents in mid-append by children that live on, one after another.
-
-    Return how many children lived at the end.
-    """
+    """Let children kill their parents in mid-append and live on; return the living children."""
     path = str(directory / FILE_NAME)
     task = Task(
         path,
@@ -71,32 +65,32 @@ def outlive_parents(directory: Path, profile: Profile, durability: Durability) -
         largest=1 << 18,
         sabotage=profile.sabotage,
     )
-    with Crew() as crew:
+    with WorkerGroup() as group:
         for count in range(1, max(LEAST_DEATHS, profile.few(4)) + 1):
-            parent = crew.start(
-                append_and_be_killed, replace(task, callers=crew.new_callers(THREADS))
+            parent = group.start(
+                append_and_be_killed, replace(task, callers=group.new_callers(THREADS))
             )
             parent.is_killed = True
-            crew.let_go([parent])
-            crew.wait_for_strangers(count)
-            assert not crew.claims.count_refused(), "a child kept the lock of its dead parent"
-        last = crew.start(
-            append_lines, replace(task, callers=crew.new_callers(1), phases=(Phase(least=5),))
+            group.start_phase([parent])
+            group.wait_for_orphans(count)
+            assert not group.history.count_refused(), "a child kept the lock of its dead parent"
+        last = group.start(
+            append_lines, replace(task, callers=group.new_callers(1), phases=(Phase(least=5),))
         )
-        crew.let_go([last])
-        crew.finish()
-        for pid in crew.strangers:
-            os.kill(pid, 0)  # raises for one that is not there: it would have proven nothing
-        assert not crew.claims.count_refused(), "a child kept the lock of its dead parent"
-        crew.judge([path])
-        return len(crew.strangers)
+        group.start_phase([last])
+        group.finish()
+        for pid in group.orphans:
+            os.kill(pid, 0)  # raises for a child that has ended, which would prove nothing
+        assert not group.history.count_refused(), "a child kept the lock of its dead parent"
+        group.verify([path])
+        return len(group.orphans)
 
 
 @pytest.mark.parametrize("durability", DURABILITIES)
 def test_children_forked_under_threads_append_like_anyone(
     tmp_path: Path, profile: Profile, durability: Durability
 ) -> None:
-    """Parents and children lose nothing, mix nothing, and neither hangs in the other's lock."""
+    """Parents and children lose and mix no line, and neither waits for a lock of the other."""
     assert fork_under_threads(tmp_path, profile, durability) >= 16
 
 
@@ -104,5 +98,5 @@ def test_children_forked_under_threads_append_like_anyone(
 def test_children_do_not_keep_the_lock_of_a_killed_parent(
     tmp_path: Path, profile: Profile, durability: Durability
 ) -> None:
-    """Others append within their timeout although children of the killed live on."""
+    """Other processes append within their timeout although children of the killed live on."""
     assert outlive_parents(tmp_path, profile, durability) >= LEAST_DEATHS

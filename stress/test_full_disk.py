@@ -1,7 +1,4 @@
-"""A full disk.
-
-Errors that are true, no piece of a line, and appends that go on when there is room again.
-"""
+"""A full disk: true errors, no piece of a line, and appends go on when there is room again."""
 
 from __future__ import annotations
 
@@ -14,9 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from . import small_disk as disks
-from .crew import Crew
-from .doors import DOORS, FILE_NAME
+from .adapters import ADAPTERS, FILE_NAME
 from .profile import DURABILITIES
+from .worker_group import WorkerGroup
 from .writers import Phase, Task, append_lines
 
 if TYPE_CHECKING:
@@ -30,10 +27,7 @@ LEAST_REFUSALS = 100
 
 
 def fill_the_disk(directory: Path, profile: Profile, durability: Durability) -> int:
-    """Append until the disk is full, and on; make room, and append on.
-
-    Return how many appends were refused.
-    """
+    """Append until the disk is full, and on; make room, and append on; return the refusals."""
     path = str(directory / FILE_NAME)
     ballast = disks.fill(directory, LEFT_BYTES)
     phases = (Phase(seconds=math.inf), Phase(least=3))
@@ -46,33 +40,35 @@ def fill_the_disk(directory: Path, profile: Profile, durability: Durability) -> 
         phases=phases,
         sabotage=profile.sabotage,
     )
-    with Crew() as crew:
+    with WorkerGroup() as group:
         for index in range(profile.few(16)):
-            crew.start(
+            group.start(
                 append_lines,
                 replace(
-                    task, callers=crew.new_callers(THREADS), door=tuple(DOORS)[index % len(DOORS)]
+                    task,
+                    callers=group.new_callers(THREADS),
+                    adapter=tuple(ADAPTERS)[index % len(ADAPTERS)],
                 ),
             )
-        crew.let_go()
-        crew.wait_until(
-            lambda: crew.claims.count_refused() >= LEAST_REFUSALS, "the disk to be full"
+        group.start_phase()
+        group.wait_until(
+            lambda: group.history.count_refused() >= LEAST_REFUSALS, "the disk to be full"
         )
-        crew.enough(crew.workers)
-        crew.wait_for_phase(1)
+        group.end_phase(group.workers)
+        group.wait_for_phase(1)
         errors = {
             refusal.error
-            for refused in crew.claims.refused.values()
+            for refused in group.history.refused.values()
             for refusal in refused.values()
         }
         assert errors == {errno.ENOSPC}
-        refused = crew.claims.count_refused()
+        refused = group.history.count_refused()
         ballast.unlink()
-        crew.let_go()
-        crew.finish()
-        assert crew.claims.count_refused() == refused, "refused although there is room again"
-        assert not crew.claims.unsure, "an error did not say that nothing was written"
-        crew.judge([path])
+        group.start_phase()
+        group.finish()
+        assert group.history.count_refused() == refused, "refused although there is room again"
+        assert not group.history.unsure, "an error did not say that nothing was written"
+        group.verify([path])
         assert not Path(path + ".torn").exists(), "a piece of a refused line was left in the file"
         return refused
 
@@ -81,5 +77,5 @@ def fill_the_disk(directory: Path, profile: Profile, durability: Durability) -> 
 def test_a_full_disk_refuses_whole_lines(
     small_disk: Path, profile: Profile, durability: Durability
 ) -> None:
-    """Every refusal is ENOSPC, says that nothing was written, and is right about it."""
+    """Every refusal is ENOSPC, and is right that nothing was written."""
     assert fill_the_disk(small_disk, profile, durability) >= LEAST_REFUSALS

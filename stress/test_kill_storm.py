@@ -1,4 +1,4 @@
-"""SIGKILL storms: writers die in the middle of whatever they do, and others go on after them."""
+"""SIGKILL storms: writers are killed at random moments, and other writers go on after them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import pytest
 from metrics_appender import AppendLog
 
 from . import torn_tails, verifier
-from .crew import Crew
-from .doors import DOORS, FILE_NAME
+from .adapters import ADAPTERS, FILE_NAME
 from .profile import DURABILITIES
+from .worker_group import WorkerGroup
 from .writers import Phase, Task, append_lines
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from metrics_appender.append_log import Durability
 
-    from .crew import Worker
     from .profile import Profile
+    from .worker_group import Worker
 
 # Large lines, so that many a kill falls in the middle of a write.
 LARGEST_LINE = 1 << 18
@@ -32,10 +32,7 @@ THREADS = 3
 
 
 def kill_in_storms(directory: Path, profile: Profile, durability: Durability) -> int:
-    """Write, break, recover, append more, reopen and read all.
-
-    Return how many writers were killed.
-    """
+    """Write, break, recover, append more, reopen and read all; return the killed writers."""
     path = str(directory / FILE_NAME)
     chance = profile.chance("kill storm")
     endless = (Phase(seconds=math.inf),)
@@ -49,60 +46,62 @@ def kill_in_storms(directory: Path, profile: Profile, durability: Durability) ->
         sabotage=profile.sabotage,
     )
     planted: list[bytes] = []
-    with Crew() as crew:
-        _start(crew, task, profile.few(8))
+    with WorkerGroup() as group:
+        _start(group, task, profile.few(8))
         until = time.monotonic() + profile.seconds
         while time.monotonic() < until or len(planted) < 5:
-            crew.attend(chance.uniform(0, 0.1))
-            planted.extend(_strike(crew, path, chance))
-            _start(crew, task, profile.few(8) - len(crew.living()))
-        crew.kill(crew.living())
-        planted.append(torn_tails.plant(path, crew, chance))
-        _append_more(crew, replace(task, phases=(Phase(least=5),)))
-        crew.judge([path])
+            group.listen(chance.uniform(0, 0.1))
+            planted.extend(_kill_some(group, path, chance))
+            _start(group, task, profile.few(8) - len(group.living()))
+        group.kill(group.living())
+        planted.append(torn_tails.plant(path, group, chance))
+        _append_more(group, replace(task, phases=(Phase(least=5),)))
+        group.verify([path])
         verifier.require_flawless(
-            verifier.judge_torn(crew.claims, Path(path + ".torn").read_bytes(), planted)
+            verifier.verify_torn(group.history, Path(path + ".torn").read_bytes(), planted)
         )
-        _read_again(path, crew)
-        return sum(worker.is_killed for worker in crew.workers)
+        _read_again(path, group)
+        return sum(worker.is_killed for worker in group.workers)
 
 
-def _start(crew: Crew, task: Task, count: int) -> None:
-    callers = [crew.new_callers(THREADS) for _ in range(count)]
-    doors = [tuple(DOORS)[first % len(DOORS)] for first, *_ in callers]
-    crew.let_go(
+def _start(group: WorkerGroup, task: Task, count: int) -> None:
+    callers = [group.new_callers(THREADS) for _ in range(count)]
+    adapters = [tuple(ADAPTERS)[first % len(ADAPTERS)] for first, *_ in callers]
+    group.start_phase(
         [
-            crew.start(append_lines, replace(task, callers=own, door=door))
-            for own, door in zip(callers, doors, strict=True)
+            group.start(append_lines, replace(task, callers=own, adapter=adapter))
+            for own, adapter in zip(callers, adapters, strict=True)
         ]
     )
 
 
-def _strike(crew: Crew, path: str, chance: Random) -> list[bytes]:
-    """Kill one writer, some, or all at once; leave a torn tail behind now and then."""
-    living: list[Worker] = crew.living()
+def _kill_some(group: WorkerGroup, path: str, chance: Random) -> list[bytes]:
+    """Kill one writer, some, or all at once; leave and return a torn tail now and then."""
+    living: list[Worker] = group.living()
     count = chance.choice([1, 2, len(living)])
-    crew.kill(chance.sample(living, min(count, len(living))))
-    return [torn_tails.plant(path, crew, chance)] if chance.random() < 0.5 else []
+    group.kill(chance.sample(living, min(count, len(living))))
+    return [torn_tails.plant(path, group, chance)] if chance.random() < 0.5 else []
 
 
-def _append_more(crew: Crew, task: Task) -> None:
-    last = [crew.start(append_lines, replace(task, callers=crew.new_callers(1))) for _ in range(2)]
-    crew.let_go(last)
-    crew.finish()
-    assert not crew.claims.count_refused()
+def _append_more(group: WorkerGroup, task: Task) -> None:
+    last = [
+        group.start(append_lines, replace(task, callers=group.new_callers(1))) for _ in range(2)
+    ]
+    group.start_phase(last)
+    group.finish()
+    assert not group.history.count_refused()
 
 
-def _read_again(path: str, crew: Crew) -> None:
-    """The library's own reader has to agree with the judge, who has counted already."""
+def _read_again(path: str, group: WorkerGroup) -> None:
+    """Check that the library's own reader agrees with the verifier."""
     count = sum(1 for _ in AppendLog(path).iter_records())
-    acknowledged = crew.claims.count_acknowledged()
-    assert acknowledged <= count <= acknowledged + len(crew.claims.pending)
+    acknowledged = group.history.count_acknowledged()
+    assert acknowledged <= count <= acknowledged + len(group.history.pending)
 
 
 @pytest.mark.parametrize("durability", DURABILITIES)
 def test_killed_writers_take_nothing_acknowledged_with_them(
     tmp_path: Path, profile: Profile, durability: Durability
 ) -> None:
-    """What was acknowledged stays, what was under way is whole or not there, what was torn is kept aside."""
+    """Acknowledged lines stay, pending ones are whole or not there, torn ones are quarantined."""
     assert kill_in_storms(tmp_path, profile, durability) >= 5

@@ -1,7 +1,4 @@
-"""Many writers on one file.
-
-Forked and spawned, lines of 0 B to 1 MB, every awkward character, every door.
-"""
+"""Many writers on one file: every start method and adapter, lines of 0 B to 1 MB."""
 
 from __future__ import annotations
 
@@ -10,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .crew import Crew
-from .doors import DOORS, FILE_NAME
+from .adapters import ADAPTERS, FILE_NAME
 from .profile import DURABILITIES
+from .worker_group import WorkerGroup
 from .writers import Phase, Task, append_lines
 
 if TYPE_CHECKING:
@@ -20,8 +17,8 @@ if TYPE_CHECKING:
 
     from metrics_appender.append_log import Durability
 
-    from .crew import StartMethod
     from .profile import Profile
+    from .worker_group import StartMethod
 
 LARGEST_LINE = 1_000_000
 
@@ -29,12 +26,9 @@ LARGEST_LINE = 1_000_000
 def write_with_many(
     directory: Path, profile: Profile, durability: Durability, start_method: StartMethod = "fork"
 ) -> int:
-    """Let all processes append to one file at once, each through the next door.
-
-    Return how many lines they did.
-    """
+    """Let all processes append to one file at once, with all adapters; return the lines."""
     path = str(directory / FILE_NAME)
-    with Crew(start_method) as crew:
+    with WorkerGroup(start_method) as group:
         phases = (Phase(least=4, seconds=profile.seconds),)
         task = Task(
             path,
@@ -46,16 +40,20 @@ def write_with_many(
             sabotage=profile.sabotage,
         )
         for index in range(profile.processes):
-            crew.start(
+            group.start(
                 append_lines,
-                replace(task, callers=crew.new_callers(1), door=tuple(DOORS)[index % len(DOORS)]),
+                replace(
+                    task,
+                    callers=group.new_callers(1),
+                    adapter=tuple(ADAPTERS)[index % len(ADAPTERS)],
+                ),
             )
-        crew.let_go()
-        crew.finish()
-        assert not crew.claims.count_refused()
-        assert len(crew.claims.acknowledged) == profile.processes
-        crew.judge([path])
-        return crew.claims.count_acknowledged()
+        group.start_phase()
+        group.finish()
+        assert not group.history.count_refused()
+        assert len(group.history.acknowledged) == profile.processes
+        group.verify([path])
+        return group.history.count_acknowledged()
 
 
 @pytest.mark.parametrize("durability", DURABILITIES)
@@ -70,6 +68,6 @@ def test_many_forked_writers_lose_and_mix_nothing(
 def test_many_fresh_writers_lose_and_mix_nothing(
     tmp_path: Path, profile: Profile, start_method: StartMethod
 ) -> None:
-    """The same for writers that inherit nothing."""
+    """The same holds for writers that inherit nothing."""
     processes = profile.processes if start_method == "spawn" else profile.few(2)
     write_with_many(tmp_path, replace(profile, processes=processes), "fsync", start_method)

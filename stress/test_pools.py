@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from . import verifier
-from .claims import ACKNOWLEDGED, ATTEMPT, Claims, Message
-from .doors import DOORS, FILE_NAME
+from .adapters import ADAPTERS, FILE_NAME
+from .messages import ACKNOWLEDGED, ATTEMPT, History, Message
 from .profile import HANG_SECONDS, START_METHODS
 from .writers import append_in_pool, prepare
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from .doors import Door
+    from .adapters import Adapter
     from .profile import Profile
 
 WORKERS = 4
@@ -25,56 +25,56 @@ LINES = 10
 LARGEST_LINE = 1 << 14
 
 
-def append_from_pool(directory: Path, profile: Profile, start_method: str, door_name: str) -> int:
-    """Hand one appender, used before, to a pool with every call.
-
-    Return how many lines were acknowledged.
-    """
+def append_from_pool(
+    directory: Path, profile: Profile, start_method: str, adapter_name: str
+) -> int:
+    """Pickle one appender, which was used before, with every call of a pool; return the lines."""
     path = str(directory / FILE_NAME)
-    claims = Claims()
-    door = DOORS[door_name](path, "fsync", HANG_SECONDS)
-    _note(claims, 0, append_in_pool(door, profile.seed, 0, LINES, LARGEST_LINE))
-    for caller, digests in _run_pool(door, profile, start_method).items():
-        _note(claims, caller, digests)
+    history = History()
+    adapter = ADAPTERS[adapter_name](path, "fsync", HANG_SECONDS)
+    _note(history, 0, append_in_pool(adapter, profile.seed, 0, LINES, LARGEST_LINE))
+    for caller, digests in _run_pool(adapter, profile, start_method).items():
+        _note(history, caller, digests)
     _note(
-        claims,
+        history,
         profile.processes + 1,
-        append_in_pool(door, profile.seed, profile.processes + 1, LINES, LARGEST_LINE),
+        append_in_pool(adapter, profile.seed, profile.processes + 1, LINES, LARGEST_LINE),
     )
-    verifier.require_flawless(verifier.judge_files(claims, [path]))
-    return claims.count_acknowledged()
+    verifier.require_flawless(verifier.verify_files(history, [path]))
+    return history.count_acknowledged()
 
 
-def _run_pool(door: Door, profile: Profile, start_method: str) -> dict[int, list[str]]:
+def _run_pool(adapter: Adapter, profile: Profile, start_method: str) -> dict[int, list[str]]:
     context = multiprocessing.get_context(start_method)
     callers = range(1, profile.processes + 1)
     with ProcessPoolExecutor(
         WORKERS, mp_context=context, initializer=prepare, initargs=(profile.sabotage,)
     ) as pool:
         futures = {
-            caller: pool.submit(append_in_pool, door, profile.seed, caller, LINES, LARGEST_LINE)
+            caller: pool.submit(append_in_pool, adapter, profile.seed, caller, LINES, LARGEST_LINE)
             for caller in callers
         }
         try:
             return {caller: future.result(HANG_SECONDS) for caller, future in futures.items()}
         except TimeoutError:
             for process in pool._processes.values():
-                process.kill()  # or the pool would wait for them, and hang in its turn
+                process.kill()  # otherwise the pool would wait for them, and hang as well
             raise
 
 
-def _note(claims: Claims, caller: int, digests: list[str]) -> None:
+def _note(history: History, caller: int, digests: list[str]) -> None:
     for number, digest in enumerate(digests):
-        claims.hear(Message(ATTEMPT, caller, number, digest))
-        claims.hear(Message(ACKNOWLEDGED, caller, number, digest))
+        history.add(Message(ATTEMPT, caller, number, digest))
+        history.add(Message(ACKNOWLEDGED, caller, number, digest))
 
 
-@pytest.mark.parametrize("door", sorted(DOORS))
+@pytest.mark.parametrize("adapter", sorted(ADAPTERS))
 @pytest.mark.parametrize("start_method", START_METHODS)
 def test_pools_of_every_kind_append_through_a_pickled_appender(
-    tmp_path: Path, profile: Profile, start_method: str, door: str
+    tmp_path: Path, profile: Profile, start_method: str, adapter: str
 ) -> None:
-    """What a pool's calls returned is there, in order, between what the appender wrote before and after."""
+    """Lines of the pool are there in order, as are those appended before and after it."""
     assert (
-        append_from_pool(tmp_path, profile, start_method, door) == (profile.processes + 2) * LINES
+        append_from_pool(tmp_path, profile, start_method, adapter)
+        == (profile.processes + 2) * LINES
     )

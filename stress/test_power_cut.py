@@ -1,7 +1,4 @@
-"""Power cuts on real file systems.
-
-What was acknowledged before the cut is there and whole after the recovery.
-"""
+"""Power cuts on real file systems: what was acknowledged before is there and whole after."""
 
 from __future__ import annotations
 
@@ -16,10 +13,10 @@ import pytest
 from . import power
 from . import small_disk as disks
 from .broken import expect_failure
-from .crew import Crew
 from .power_writers import append_after_torn_tails, append_to_new_files
 from .profile import DURABILITIES
 from .test_kill_storm import kill_in_storms
+from .worker_group import WorkerGroup
 from .writers import Phase, Task, append_lines
 
 if TYPE_CHECKING:
@@ -30,23 +27,20 @@ if TYPE_CHECKING:
 
     from .profile import Profile
 
-# One that does not sync survives the process only: that is what it is for.
+# "os" does not sync: its lines survive a crash of the process only, by design.
 DURABLE = [durability for durability in DURABILITIES if durability != "os"]
 THREADS = 2
-# Files live through so many cuts; then new ones are begun, so that judging them stays cheap.
+# After so many cuts new files are begun, so that verifying them stays cheap.
 CUTS_A_LIFE = 5
 LONGEST_RUN_SECONDS = 0.15
-# A storm that fills its disk would prove nothing more.
+# A storm that filled its disk would prove nothing more.
 LONGEST_STORM_SECONDS = 3.0
 # Large lines, so that many a cut falls between the blocks of one.
 LARGEST_LINE = 1 << 18
 
 
 class Figures(NamedTuple):
-    """What some cuts came to.
-
-    Lines acknowledged before, lines acknowledged after they began, files, torn tails.
-    """
+    """Counts of some cuts: lines acknowledged before and after they began, files, torn tails."""
 
     cuts: int = 0
     acknowledged: int = 0
@@ -62,10 +56,7 @@ class Figures(NamedTuple):
 def cut_power(
     directory: Path, profile: Profile, durability: Durability, file_system: str
 ) -> Figures:
-    """Cut the power under writers again and again, on one file system.
-
-    All lost lines are faults.
-    """
+    """Cut the power under writers again and again; any lost line is a fault."""
     chance = profile.chance("power cut")
     figures = Figures()
     with disks.mounted(directory, file_system) as place:
@@ -91,27 +82,27 @@ def cut_power(
 
 def _live_and_die(place: Path, task: Task, profile: Profile, chance: Random, cuts: int) -> Figures:
     here = place / "life"
-    menders: list[int] = []
+    recoverers: list[int] = []
     whole: set[Path] = set()
     acknowledged = late = torn_tails = 0
-    with Crew() as crew:
+    with WorkerGroup() as group:
         for _ in range(cuts):
-            before = crew.claims.count_acknowledged()
-            menders.append(_start(crew, task, profile))
-            crew.attend(chance.uniform(0, LONGEST_RUN_SECONDS))
-            known = power.cut(crew, place)
-            crew.kill(crew.living())
-            crew.finish()
-            late += power.doubt_late_claims(crew.claims, known)
-            acknowledged += crew.claims.count_acknowledged() - before
+            before = group.history.count_acknowledged()
+            recoverers.append(_start(group, task, profile))
+            group.listen(chance.uniform(0, LONGEST_RUN_SECONDS))
+            known = power.cut(group, place)
+            group.kill(group.living())
+            group.finish()
+            late += power.doubt_late_claims(group.history, known)
+            acknowledged += group.history.count_acknowledged() - before
             power.remount(place)
             files = power.list_files(here)
-            tails = power.judge_recovered(crew.claims, files)
+            tails = power.verify_recovered(group.history, files)
             torn_tails += len(tails)
-            # Files of an earlier cut that nobody writes to any more are judged again, but need no
+            # Files of an earlier cut that have no writer any more are verified again, but get no
             # more lines.
             power.append_to_each(
-                crew,
+                group,
                 [
                     path
                     for path in files
@@ -119,36 +110,35 @@ def _live_and_die(place: Path, task: Task, profile: Profile, chance: Random, cut
                 ],
                 task.seed,
             )
-            power.judge_mended(crew.claims, tails, files)
-            power.judge_pieces(crew.claims, menders, here / "mended")
+            power.verify_after_append(group.history, tails, files)
+            power.verify_pieces(group.history, recoverers, here / "recovered")
             whole.update(files)
     return Figures(cuts, acknowledged, late, len(files), torn_tails)
 
 
-def _start(crew: Crew, task: Task, profile: Profile) -> int:
-    """Start writers to a file that grows, to new files.
-
-    One to a file that is torn all the time; return this one's number.
-    """
+def _start(group: WorkerGroup, task: Task, profile: Profile) -> int:
+    """Start writers to a growing file, to new files, and one to a torn file; return its caller."""
     grown = replace(task, path=f"{task.path}/grown", largest=LARGEST_LINE)
-    doors = [("log", "async log")[index % 2] for index in range(profile.few(16))]
+    adapters = [("log", "async log")[index % 2] for index in range(profile.few(16))]
     team = [
-        crew.start(append_lines, replace(grown, callers=crew.new_callers(THREADS), door=door))
-        for door in doors
+        group.start(
+            append_lines, replace(grown, callers=group.new_callers(THREADS), adapter=adapter)
+        )
+        for adapter in adapters
     ]
     new = replace(task, path=f"{task.path}/new")
-    team.append(crew.start(append_to_new_files, replace(new, callers=crew.new_callers(1))))
-    mended = crew.start(
+    team.append(group.start(append_to_new_files, replace(new, callers=group.new_callers(1))))
+    recovered = group.start(
         append_after_torn_tails,
-        replace(task, path=f"{task.path}/mended", callers=crew.new_callers(1)),
+        replace(task, path=f"{task.path}/recovered", callers=group.new_callers(1)),
     )
-    team.append(mended)
-    crew.let_go(team)
-    crew.wait_until(
-        lambda: all(crew.claims.acknowledged[worker.leader] for worker in team),
+    team.append(recovered)
+    group.start_phase(team)
+    group.wait_until(
+        lambda: all(group.history.acknowledged[worker.leader] for worker in team),
         "a line of each writer",
     )
-    return mended.leader
+    return recovered.leader
 
 
 @pytest.mark.parametrize("durability", DURABLE)
@@ -156,10 +146,7 @@ def _start(crew: Crew, task: Task, profile: Profile) -> int:
 def test_acknowledged_lines_survive_a_power_cut(
     tmp_path: Path, profile: Profile, file_system: str, durability: Durability
 ) -> None:
-    """Lines, the files and directories they were the first of.
-
-    The tails that were mended before them.
-    """
+    """So do the new files and directories of those lines, and the tails recovered before them."""
     try:
         figures = cut_power(tmp_path, profile, durability, file_system)
     except disks.CannotMountError as error:
@@ -175,7 +162,7 @@ def test_acknowledged_lines_survive_a_power_cut(
         ("xfs", "fsync", "no sync", "lost: "),
         ("ext4", "os", "", "lost: "),
         ("xfs", "os", "", "lost: "),
-        ("ext4", "fsync", "no mend", "broken: |lost: "),
+        ("ext4", "fsync", "no recovery", "broken: |lost: "),
     ],
 )
 def test_a_power_cut_shows_what_is_not_durable(
@@ -186,7 +173,7 @@ def test_a_power_cut_shows_what_is_not_durable(
     way: str,
     complaint: str,
 ) -> None:
-    """Without a sync before the acknowledgement lines are lost: the cut is a real one."""
+    """Without a sync before the acknowledgement, lines are lost: the cut is a real one."""
     try:
         expect_failure(
             partial(cut_power, durability=durability, file_system=file_system),
@@ -201,7 +188,7 @@ def test_a_power_cut_shows_what_is_not_durable(
 
 
 def test_writers_are_killed_on_btrfs(tmp_path: Path, profile: Profile) -> None:
-    """It has no shutdown call, so the kill storm is its share."""
+    """A kill storm loses nothing on btrfs, which has no shutdown call."""
     try:
         with disks.mounted(tmp_path, "btrfs") as place:
             assert (

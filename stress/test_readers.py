@@ -1,7 +1,4 @@
-"""Readers that read all the while.
-
-Whole lines only, in order, without a gap, whatever happens at the end of the file.
-"""
+"""Readers beside writers: whole lines only, in order, without a gap, even with torn tails."""
 
 from __future__ import annotations
 
@@ -12,10 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from . import torn_tails
-from .crew import Crew
-from .doors import DOORS, FILE_NAME
+from .adapters import ADAPTERS, FILE_NAME
 from .profile import DURABILITIES
 from .reading import read_all, read_last, read_raw
+from .worker_group import WorkerGroup
 from .writers import Phase, Task, append_lines
 
 if TYPE_CHECKING:
@@ -25,16 +22,13 @@ if TYPE_CHECKING:
 
     from .profile import Profile
 
-# Beyond the blocks of 16 KiB in which the end is read, so that lines begin and end at every place
-# of one.
+# Longer than the blocks of 16 KiB in which the end is read, so that lines begin and end anywhere in
+# one.
 LARGEST_LINE = 100_000
 
 
 def read_all_the_while(directory: Path, profile: Profile, durability: Durability) -> list[int]:
-    """Read in three ways while writers append and tails are torn.
-
-    Return how often each reader read.
-    """
+    """Read in three ways while writers append and tails are torn; return each reader's reads."""
     path = str(directory / FILE_NAME)
     chance = profile.chance("readers")
     phases = (Phase(least=20, seconds=profile.seconds),)
@@ -47,29 +41,29 @@ def read_all_the_while(directory: Path, profile: Profile, durability: Durability
         phases=phases,
         sabotage=profile.sabotage,
     )
-    with Crew() as crew:
+    with WorkerGroup() as group:
         readers = [
-            crew.start(body, replace(task, callers=crew.new_callers(1)))
+            group.start(body, replace(task, callers=group.new_callers(1)))
             for body in (read_all, read_last, read_raw)
         ]
-        doors = [tuple(DOORS)[index % len(DOORS)] for index in range(profile.few(16))]
+        adapters = [tuple(ADAPTERS)[index % len(ADAPTERS)] for index in range(profile.few(16))]
         writers = [
-            crew.start(append_lines, replace(task, callers=crew.new_callers(1), door=door))
-            for door in doors
+            group.start(append_lines, replace(task, callers=group.new_callers(1), adapter=adapter))
+            for adapter in adapters
         ]
-        crew.let_go()
+        group.start_phase()
         until = time.monotonic() + profile.seconds
         while time.monotonic() < until:
-            crew.attend(chance.uniform(0, 0.1))
-            torn_tails.plant(path, crew, chance)
-        crew.wait_for_phase(1, writers)
-        crew.enough(readers)
-        last = crew.start(
-            append_lines, replace(task, callers=crew.new_callers(1), phases=(Phase(),))
+            group.listen(chance.uniform(0, 0.1))
+            torn_tails.plant(path, group, chance)
+        group.wait_for_phase(1, writers)
+        group.end_phase(readers)
+        last = group.start(
+            append_lines, replace(task, callers=group.new_callers(1), phases=(Phase(),))
         )
-        crew.let_go([last])
-        crew.finish()
-        crew.judge([path])
+        group.start_phase([last])
+        group.finish()
+        group.verify([path])
         return [reader.counts[0] for reader in readers]
 
 
@@ -77,5 +71,5 @@ def read_all_the_while(directory: Path, profile: Profile, durability: Durability
 def test_readers_see_whole_lines_only(
     tmp_path: Path, profile: Profile, durability: Durability
 ) -> None:
-    """No reader ever saw a part of a line, a gap, or an older file than before."""
+    """No reader ever sees a part of a line, a gap, or an older file than before."""
     assert min(read_all_the_while(tmp_path, profile, durability)) >= 2

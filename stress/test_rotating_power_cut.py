@@ -1,7 +1,4 @@
-"""Power cuts in the middle of rotations, on real file systems.
-
-Segments are whole or not there yet, and no line is lost.
-"""
+"""Power cuts in mid-rotation on real file systems: segments are whole, and no line is lost."""
 
 from __future__ import annotations
 
@@ -18,11 +15,11 @@ from metrics_appender import Rotation
 
 from . import power, verifier
 from . import small_disk as disks
+from .adapters import FILE_NAME
 from .broken import expect_failure
-from .crew import Crew
-from .doors import FILE_NAME
 from .rotating import find_pieces, keep_up, open_pieces, rotate_often
 from .test_power_cut import DURABLE, LONGEST_RUN_SECONDS
+from .worker_group import WorkerGroup
 from .writers import Phase, Task, append_lines
 
 if TYPE_CHECKING:
@@ -30,8 +27,8 @@ if TYPE_CHECKING:
 
     from metrics_appender.append_log import Durability
 
-    from .crew import Worker
     from .profile import Profile
+    from .worker_group import Worker
 
 SEGMENT_BYTES = 30_000
 
@@ -39,13 +36,10 @@ SEGMENT_BYTES = 30_000
 def cut_rotations(
     directory: Path, profile: Profile, durability: Durability, file_system: str
 ) -> int:
-    """Cut the power under writers, rotators and compressors, again and again.
-
-    Return how many segments there were.
-    """
+    """Cut the power under writers, rotation and compression; return the segments."""
     chance = profile.chance("rotating power cut")
     rotation = Rotation(max_bytes=SEGMENT_BYTES, compress="gzip")
-    with disks.mounted(directory, file_system) as place, Crew() as crew:
+    with disks.mounted(directory, file_system) as place, WorkerGroup() as group:
         path = place / FILE_NAME
         task = Task(
             str(path),
@@ -58,38 +52,35 @@ def cut_rotations(
         )
         for _ in range(profile.cuts):
             writers = [
-                crew.start(append_lines, replace(task, callers=crew.new_callers(1)))
+                group.start(append_lines, replace(task, callers=group.new_callers(1)))
                 for _ in range(profile.few(16))
             ]
             others = [
-                crew.start(body, replace(task, callers=crew.new_callers(1)))
+                group.start(body, replace(task, callers=group.new_callers(1)))
                 for body in (rotate_often, keep_up)
             ]
-            crew.let_go([*writers, *others])
-            crew.wait_until(
-                functools.partial(_have_all_begun, crew, writers), "a line of each writer"
+            group.start_phase([*writers, *others])
+            group.wait_until(
+                functools.partial(_have_all_begun, group, writers), "a line of each writer"
             )
-            crew.attend(chance.uniform(0, LONGEST_RUN_SECONDS))
-            known = power.cut(crew, place)
-            crew.kill(crew.living())
-            crew.finish()
-            power.doubt_late_claims(crew.claims, known)
+            group.listen(chance.uniform(0, LONGEST_RUN_SECONDS))
+            known = power.cut(group, place)
+            group.kill(group.living())
+            group.finish()
+            power.doubt_late_claims(group.history, known)
             power.remount(place)
-            judge(path, crew)
-            power.append_to_each(crew, [path], task.seed)
-            judge(path, crew)
+            verify(path, group)
+            power.append_to_each(group, [path], task.seed)
+            verify(path, group)
         return len(find_pieces(str(path)))
 
 
-def _have_all_begun(crew: Crew, writers: list[Worker]) -> bool:
-    return all(crew.claims.acknowledged[worker.leader] for worker in writers)
+def _have_all_begun(group: WorkerGroup, writers: list[Worker]) -> bool:
+    return all(group.history.acknowledged[worker.leader] for worker in writers)
 
 
-def judge(path: Path, crew: Crew) -> None:
-    """Segments follow each other without a hole and hold what their names say.
-
-    All files, less a torn tail, hold what was claimed.
-    """
+def verify(path: Path, group: WorkerGroup) -> None:
+    """Check segments against their names, and that all files hold the acknowledged lines."""
     with contextlib.ExitStack() as opened:
         *sealed, active = (
             open_pieces(str(path), opened)
@@ -98,7 +89,7 @@ def judge(path: Path, crew: Crew) -> None:
         )
         content = active.read()
         whole = io.BytesIO(content[: power.end_of_whole_lines(content)])
-        verifier.require_flawless(verifier.judge(crew.claims, [*sealed, whole]))
+        verifier.require_flawless(verifier.verify(group.history, [*sealed, whole]))
 
 
 @pytest.mark.parametrize("durability", DURABLE)
@@ -106,7 +97,7 @@ def judge(path: Path, crew: Crew) -> None:
 def test_a_power_cut_in_a_rotation_loses_nothing(
     tmp_path: Path, profile: Profile, file_system: str, durability: Durability
 ) -> None:
-    """Whatever of sealing and compressing was under way."""
+    """No step of sealing and compressing loses a line when the power fails in it."""
     try:
         segments = cut_rotations(tmp_path, profile, durability, file_system)
     except disks.CannotMountError as error:
@@ -118,7 +109,7 @@ def test_a_power_cut_in_a_rotation_loses_nothing(
 def test_a_power_cut_shows_a_rotation_without_syncs(
     tmp_path: Path, profile: Profile, file_system: str
 ) -> None:
-    """Lines are lost then, or segments are not what their names say."""
+    """Without syncs, lines are lost or segments do not hold what their names say."""
     try:
         scenario = functools.partial(cut_rotations, durability="fsync", file_system=file_system)
         expect_failure(scenario, tmp_path, profile, "no sync", r"lost: |holds|in no segment")

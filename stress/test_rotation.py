@@ -1,4 +1,4 @@
-"""Rotation: the file is renamed, made anew and unlinked under its writers, as logrotate does it."""
+"""Rotation by others: the file is renamed, made anew and unlinked under its writers."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 import pytest
 
 from . import verifier
-from .crew import Crew
-from .doors import DOORS, FILE_NAME
+from .adapters import ADAPTERS, FILE_NAME
 from .profile import DURABILITIES
+from .worker_group import WorkerGroup
 from .writers import Phase, Task, append_lines
 
 if TYPE_CHECKING:
@@ -30,14 +30,14 @@ LEAST_ROTATIONS = 10
 
 
 class Rotated(NamedTuple):
-    """A file without its name: open, so that it can be read whatever became of it, and final."""
+    """A file that lost its name and gets no more lines; open, so that it can still be read."""
 
     file: BinaryIO
     size: int
 
 
 def rotate_under_writers(directory: Path, profile: Profile, durability: Durability) -> int:
-    """Take the file away from its writers again and again; return how often."""
+    """Rotate the file away under its writers again and again; return how often."""
     path = str(directory / FILE_NAME)
     chance = profile.chance("rotation")
     task = Task(
@@ -49,29 +49,29 @@ def rotate_under_writers(directory: Path, profile: Profile, durability: Durabili
         sabotage=profile.sabotage,
     )
     files: list[Rotated] = []
-    with Crew() as crew:
+    with WorkerGroup() as group:
         try:
             for index in range(profile.few(8)):
-                crew.start(
+                group.start(
                     append_lines,
                     replace(
                         task,
-                        callers=crew.new_callers(THREADS),
-                        door=tuple(DOORS)[index % len(DOORS)],
+                        callers=group.new_callers(THREADS),
+                        adapter=tuple(ADAPTERS)[index % len(ADAPTERS)],
                     ),
                 )
-            crew.let_go()
+            group.start_phase()
             until = time.monotonic() + profile.seconds
             while time.monotonic() < until or len(files) < LEAST_ROTATIONS:
-                crew.attend(chance.uniform(0, 0.05))
+                group.listen(chance.uniform(0, 0.05))
                 files.extend(_take_away(path, len(files) + 1, chance))
-            crew.wait_until(
-                lambda: len(crew.claims.acknowledged) == len(crew.workers) * THREADS,
+            group.wait_until(
+                lambda: len(group.history.acknowledged) == len(group.workers) * THREADS,
                 "a line of every caller",
             )
-            crew.enough(crew.workers)
-            crew.finish()
-            assert not crew.claims.count_refused()
+            group.end_phase(group.workers)
+            group.finish()
+            assert not group.history.count_refused()
             files.extend(_take_away(path, len(files) + 1, chance))
             grown = [
                 rotated
@@ -80,7 +80,7 @@ def rotate_under_writers(directory: Path, profile: Profile, durability: Durabili
             ]
             assert not grown, f"{len(grown)} files were written to after they had been rotated away"
             verifier.require_flawless(
-                verifier.judge(crew.claims, [rotated.file for rotated in files])
+                verifier.verify(group.history, [rotated.file for rotated in files])
             )
         finally:
             for rotated in files:
@@ -89,13 +89,13 @@ def rotate_under_writers(directory: Path, profile: Profile, durability: Durabili
 
 
 def _take_away(path: str, number: int, chance: Random) -> list[Rotated]:
-    """Rename or unlink the file if it is there, and wait for whoever is writing to it.
+    """Rename or unlink the file if it is there, and wait for the writer that holds its lock.
 
-    Then it is final, as a rotation that compresses or ships it needs: who gets its lock from now on
-    has to see that it has lost its name.
+    Then it is final, as compressing it needs: a writer that gets its lock later has to notice that
+    it has lost its name.
     """
     try:
-        file = open(path, "rb")  # noqa: SIM115 - closed by the scenario, after the judge has read it
+        file = open(path, "rb")  # noqa: SIM115 - closed by the scenario, once it is verified
     except FileNotFoundError:
         return []
     _lose_name(
@@ -124,5 +124,5 @@ def _lose_name(path: str, aside: str, way: str) -> None:
 def test_rotated_files_hold_every_line_once(
     tmp_path: Path, profile: Profile, durability: Durability
 ) -> None:
-    """All files together hold every acknowledged line once, in its caller's order from file to file."""
+    """All files together hold every acknowledged line once, in order from file to file."""
     assert rotate_under_writers(tmp_path, profile, durability) >= LEAST_ROTATIONS

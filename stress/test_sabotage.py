@@ -1,4 +1,4 @@
-"""The scenarios judged: each fails when the engine of its workers is broken on purpose."""
+"""Each scenario fails when the engine of its workers is broken on purpose."""
 
 from __future__ import annotations
 
@@ -44,11 +44,8 @@ def small(profile: Profile) -> Profile:
 
 
 def test_every_way_finds_what_it_breaks() -> None:
-    """A worker that cannot be broken ends with an error as well.
-
-    Which must not be taken for a scenario's success.
-    """
-    code = "from stress import sabotage\nfor way in sabotage.WAYS: sabotage.commit(way)"
+    """No way to break the engine fails itself, which a scenario would report as a failure too."""
+    code = "from stress import sabotage\nfor way in sabotage.WAYS: sabotage.apply(way)"
     subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent.parent, check=True)
 
 
@@ -63,10 +60,10 @@ def test_every_way_finds_what_it_breaks() -> None:
         ("no lock", "broken: |lost: "),
     ],
 )
-def test_the_judge_catches_writers_that(
+def test_the_verifier_catches_writers_that(
     tmp_path: Path, small: Profile, way: str, complaint: str
 ) -> None:
-    """Lose, double, tear, alter or reorder lines, or take no lock."""
+    """Writers that lose, double, tear, alter or reorder lines, or take no lock, are caught."""
     expect_failure(WRITE, tmp_path, small, way, complaint)
 
 
@@ -74,8 +71,8 @@ def test_the_judge_catches_writers_that(
     ("scenario", "way", "complaint"),
     [
         (partial(write_with_threads, durability="fsync"), "drop", "lost: "),
-        (partial(append_from_pool, start_method="spawn", door_name="log"), "drop", "lost: "),
-        (partial(kill_in_storms, durability="fsync"), "no mend", "broken: "),
+        (partial(append_from_pool, start_method="spawn", adapter_name="log"), "drop", "lost: "),
+        (partial(kill_in_storms, durability="fsync"), "no recovery", "broken: "),
         (partial(pass_the_limit, durability="os"), "no cut", "broken: |torn: |left in the file"),
         (
             partial(rotate_under_writers, durability="fsync"),
@@ -85,26 +82,26 @@ def test_the_judge_catches_writers_that(
         (partial(rotate_and_kill, durability="os"), "no base", "in no segment|ended with 1"),
         (
             partial(rotate_and_kill, durability="os"),
-            "no mend",
+            "no recovery",
             r"broken: |ended with 1|holds \d+ bytes",
         ),
         (partial(wait_for_stopped_holder, durability="fsync"), "no withdrawal", "refused: "),
-        (partial(outlive_parents, durability="fsync"), "no forgetting", "kept the lock"),
-        (partial(read_all_the_while, durability="os"), "no mend", "ended with 1"),
+        (partial(outlive_parents, durability="fsync"), "no reset after fork", "kept the lock"),
+        (partial(read_all_the_while, durability="os"), "no recovery", "ended with 1"),
         (partial(repair_under_writers, is_rough=False), "no lock", "broken: |lost: |ended with 1"),
-        (partial(repair_under_writers, is_rough=True), "no aside", "lost: "),
+        (partial(repair_under_writers, is_rough=True), "no quarantine", "lost: "),
     ],
     ids=lambda value: value.func.__name__ if isinstance(value, partial) else None,
 )
 def test_every_scenario_can_fail(
     scenario: Callable[..., Any], tmp_path: Path, small: Profile, way: str, complaint: str
 ) -> None:
-    """A scenario that nothing can fail would prove nothing."""
+    """Each scenario fails with a broken engine: one that never fails would prove nothing."""
     expect_failure(scenario, tmp_path, small, way, complaint)
 
 
 def test_the_full_disk_can_fail(small_disk: Path, small: Profile) -> None:
-    """The same for the one that needs a disk."""
+    """The scenario of a full disk fails with a broken engine."""
     expect_failure(
         partial(fill_the_disk, durability="fsync"),
         small_disk,

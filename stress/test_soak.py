@@ -1,7 +1,4 @@
-"""The soak: it goes on while all is well, ends at the first fault.
-
-Says how to see that again.
-"""
+"""The soak goes on while all is well, ends at the first fault, and says how to repeat it."""
 
 from __future__ import annotations
 
@@ -21,10 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def played(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, int]]:
-    """Replace the scenarios by two, one of which fails.
-
-    Return what was played: name, seed, processes.
-    """
+    """Replace the scenarios by two, one of which fails; list name, seed, processes as they run."""
     played: list[tuple[str, int, int]] = []
 
     def go_well(directory: Path, profile: Profile, chance: Random) -> int:
@@ -43,7 +37,7 @@ def played(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, int]]:
 def test_a_soak_ends_at_the_first_fault_with_its_seed(
     played: list[tuple[str, int, int]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A line a round; at the end the command that plays the same round again."""
+    """It prints a line for each round, and at the end the command that repeats the last one."""
     assert soak.soak(hours=1.0) == 1
     *well, (name, seed, processes) = played
     assert name == "fail"
@@ -59,7 +53,7 @@ def test_a_soak_ends_at_the_first_fault_with_its_seed(
 def test_a_soak_ends_when_its_time_is_up(
     played: list[tuple[str, int, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The round that is under way is finished."""
+    """The round in progress is finished."""
     monkeypatch.delitem(soak.SCENARIOS, "fail")
     assert soak.soak(hours=0.0) == 0
     assert len(played) == 1
@@ -81,7 +75,7 @@ def test_a_soak_that_would_not_end_or_begin_is_refused(
     arguments: list[str],
     complaint: str,
 ) -> None:
-    """As other commands refuse their options."""
+    """Wrong options are refused with status 2 and the values that are right."""
     monkeypatch.setattr("sys.argv", ["stress", "soak", *arguments])
     with pytest.raises(SystemExit) as caught:
         main()

@@ -1,7 +1,4 @@
-"""Threads times processes.
-
-Every thread a caller of its own, all threads of a process through one appender.
-"""
+"""Many threads in many processes, the threads of each with one appender."""
 
 from __future__ import annotations
 
@@ -10,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .crew import Crew
-from .doors import DOORS, FILE_NAME
+from .adapters import ADAPTERS, FILE_NAME
 from .profile import DURABILITIES
+from .worker_group import WorkerGroup
 from .writers import Phase, Task, append_lines
 
 if TYPE_CHECKING:
@@ -26,9 +23,9 @@ THREADS = 16
 
 
 def write_with_threads(directory: Path, profile: Profile, durability: Durability) -> int:
-    """Let processes of many threads append to one file, a lone thread of another process among them."""
+    """Let threads of many processes append to one file, and one thread of another process."""
     path = str(directory / FILE_NAME)
-    with Crew() as crew:
+    with WorkerGroup() as group:
         task = Task(
             path,
             (0,),
@@ -38,27 +35,26 @@ def write_with_threads(directory: Path, profile: Profile, durability: Durability
             sabotage=profile.sabotage,
         )
         for index in range(profile.few(16)):
-            crew.start(
+            group.start(
                 append_lines,
                 replace(
-                    task, callers=crew.new_callers(THREADS), door=tuple(DOORS)[index % len(DOORS)]
+                    task,
+                    callers=group.new_callers(THREADS),
+                    adapter=tuple(ADAPTERS)[index % len(ADAPTERS)],
                 ),
             )
-        crew.start(append_lines, replace(task, callers=crew.new_callers(1)))
-        crew.let_go()
-        crew.finish()
-        assert not crew.claims.count_refused()
-        assert len(crew.claims.acknowledged) == profile.few(16) * THREADS + 1
-        crew.judge([path])
-        return crew.claims.count_acknowledged()
+        group.start(append_lines, replace(task, callers=group.new_callers(1)))
+        group.start_phase()
+        group.finish()
+        assert not group.history.count_refused()
+        assert len(group.history.acknowledged) == profile.few(16) * THREADS + 1
+        group.verify([path])
+        return group.history.count_acknowledged()
 
 
 @pytest.mark.parametrize("durability", DURABILITIES)
 def test_threads_of_many_processes_lose_and_mix_nothing(
     tmp_path: Path, profile: Profile, durability: Durability
 ) -> None:
-    """Every thread's lines are there once, whole, in its order.
-
-    The lone one was not starved out.
-    """
+    """Each thread's lines are there once, whole, in order; the lone thread is not starved."""
     write_with_threads(tmp_path, profile, durability)

@@ -1,7 +1,4 @@
-"""The judge judged.
-
-Each kind of fault is found, named, and nothing is found in what is flawless.
-"""
+"""The verifier finds and names each kind of fault, and none in flawless files."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from . import claims, payloads, verifier
+from . import messages, payloads, verifier
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,44 +25,44 @@ def encode(caller: int, number: int, payload: str | None = None) -> bytes:
     return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
 
-def say(heard: claims.Claims, kind: int, caller: int, number: int) -> None:
-    """Have a caller say something of a line."""
+def report(history: messages.History, kind: int, caller: int, number: int) -> None:
+    """Have a caller report something of a line."""
     text = payloads.make(1, caller, number, 300)
-    heard.hear(claims.Message(kind, caller, number, payloads.digest(text), 28))
+    history.add(messages.Message(kind, caller, number, payloads.digest(text), 28))
 
 
 @pytest.fixture
-def heard() -> claims.Claims:
-    """Two callers: lines acknowledged, then one refused; the first has one more pending."""
-    heard = claims.Claims()
+def history() -> messages.History:
+    """Two callers with acknowledged lines and a refused one; the first has one more pending."""
+    history = messages.History()
     for caller in (1, 2):
         for number, kind in [
-            *((number, claims.ACKNOWLEDGED) for number in range(LINES)),
-            (REFUSED, claims.REFUSED),
+            *((number, messages.ACKNOWLEDGED) for number in range(LINES)),
+            (REFUSED, messages.REFUSED),
         ]:
-            say(heard, claims.ATTEMPT, caller, number)
-            say(heard, kind, caller, number)
-    say(heard, claims.ATTEMPT, 1, PENDING)
-    return heard
+            report(history, messages.ATTEMPT, caller, number)
+            report(history, kind, caller, number)
+    report(history, messages.ATTEMPT, 1, PENDING)
+    return history
 
 
 @pytest.fixture
 def lines() -> list[bytes]:
-    """What was acknowledged, the callers' lines in turn."""
+    """The acknowledged lines of both callers in turn."""
     return [encode(caller, number) for number in range(LINES) for caller in (1, 2)]
 
 
-def kinds(heard: claims.Claims, *files: bytes) -> set[str]:
+def kinds(history: messages.History, *files: bytes) -> set[str]:
     """Return the kinds of faults of some files."""
-    return {fault.kind for fault in verifier.judge(heard, map(io.BytesIO, files))}
+    return {fault.kind for fault in verifier.verify(history, map(io.BytesIO, files))}
 
 
-def test_flawless_files_have_no_fault(heard: claims.Claims, lines: list[bytes]) -> None:
-    """In one file or in several, with the pending line or without it."""
+def test_flawless_files_have_no_fault(history: messages.History, lines: list[bytes]) -> None:
+    """One file or several, with the pending line or without it, have no fault."""
     whole = b"".join(lines)
-    assert kinds(heard, whole) == set()
-    assert kinds(heard, whole + encode(1, PENDING)) == set()
-    assert kinds(heard, b"".join(lines[:5]), b"", b"".join(lines[5:])) == set()
+    assert kinds(history, whole) == set()
+    assert kinds(history, whole + encode(1, PENDING)) == set()
+    assert kinds(history, b"".join(lines[:5]), b"", b"".join(lines[5:])) == set()
 
 
 FLAWS: dict[str, tuple[Callable[[list[bytes]], list[bytes]], str]] = {
@@ -110,31 +107,37 @@ FLAWS: dict[str, tuple[Callable[[list[bytes]], list[bytes]], str]] = {
 
 
 @pytest.mark.parametrize("flaw", FLAWS)
-def test_a_flaw_is_found_and_named(heard: claims.Claims, lines: list[bytes], flaw: str) -> None:
-    """Each flaw is found by its kind; a line that is spoilt is missed as well."""
+def test_a_flaw_is_found_and_named(
+    history: messages.History, lines: list[bytes], flaw: str
+) -> None:
+    """Each flaw is found by its kind; a damaged line is reported as lost as well."""
     spoil, kind = FLAWS[flaw]
-    found = kinds(heard, b"".join(spoil(lines)))
+    found = kinds(history, b"".join(spoil(lines)))
     assert kind in found
     assert found <= {kind, "lost", "doubled" if flaw == "mixed" else kind}
 
 
-def test_order_counts_from_file_to_file(heard: claims.Claims, lines: list[bytes]) -> None:
+def test_order_counts_from_file_to_file(history: messages.History, lines: list[bytes]) -> None:
     """A later file must not hold an earlier line."""
-    assert kinds(heard, b"".join(lines[6:]), b"".join(lines[:6])) == {"reordered"}
+    assert kinds(history, b"".join(lines[6:]), b"".join(lines[:6])) == {"reordered"}
 
 
-def test_torn_bytes_belong_to_pending_lines(heard: claims.Claims) -> None:
-    """What is put aside is a piece of a line that nobody was told of, and all that was planted."""
+def test_torn_bytes_belong_to_pending_lines(history: messages.History) -> None:
+    """`.torn` holds pieces of lines that were never acknowledged, and all that was planted."""
     piece = encode(1, PENDING)[:60]
-    assert verifier.judge_torn(heard, piece + b"planted" + piece, [b"planted"]) == []
-    assert [fault.kind for fault in verifier.judge_torn(heard, piece, [b"planted"])] == ["lost"]
-    assert [fault.kind for fault in verifier.judge_torn(heard, encode(1, 0)[:-1])] == ["misplaced"]
-    assert [fault.kind for fault in verifier.judge_torn(heard, encode(1, PENDING))] == ["misplaced"]
+    assert verifier.verify_torn(history, piece + b"planted" + piece, [b"planted"]) == []
+    assert [fault.kind for fault in verifier.verify_torn(history, piece, [b"planted"])] == ["lost"]
+    assert [fault.kind for fault in verifier.verify_torn(history, encode(1, 0)[:-1])] == [
+        "misplaced"
+    ]
+    assert [fault.kind for fault in verifier.verify_torn(history, encode(1, PENDING))] == [
+        "misplaced"
+    ]
 
 
-def test_a_failure_names_its_faults(heard: claims.Claims, lines: list[bytes]) -> None:
-    """What went wrong can be read in the failure."""
-    faults = verifier.judge(heard, [io.BytesIO(b"".join(lines[1:]))])
+def test_a_failure_names_its_faults(history: messages.History, lines: list[bytes]) -> None:
+    """The failure lists the faults."""
+    faults = verifier.verify(history, [io.BytesIO(b"".join(lines[1:]))])
     with pytest.raises(
         AssertionError, match=r"1 faults.*\n  lost: caller 1 has an acknowledgement for line 0"
     ):

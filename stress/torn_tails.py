@@ -1,7 +1,4 @@
-"""Torn tails on purpose.
-
-What a writer that died in mid-line leaves behind, at a moment of our choosing.
-"""
+"""Torn tails on purpose: what a writer that is killed in mid-line leaves behind."""
 
 from __future__ import annotations
 
@@ -9,46 +6,40 @@ import fcntl
 import os
 from typing import TYPE_CHECKING
 
-from . import claims, payloads
+from . import messages, payloads
 
 if TYPE_CHECKING:
     from random import Random
 
-    from .crew import Crew
+    from .worker_group import WorkerGroup
 
 _MARK_BYTES = 24
 
 
-def plant(path: str, crew: Crew, chance: Random) -> bytes:
-    """End the file in the middle of a line, by a caller that is never heard of again.
+def plant(path: str, group: WorkerGroup, chance: Random) -> bytes:
+    """End the file with part of a new caller's only line, and return the bytes.
 
-    Return the bytes.
-
-    Half of a line, or a run of NUL bytes, as the power leaves it.
+    NUL bytes follow it in some cases, as after a power cut.
     """
-    caller = crew.new_callers(1)[0]
+    caller = group.new_callers(1)[0]
     digest = payloads.digest("half")
-    crew.claims.hear(claims.Message(claims.ATTEMPT, caller, 0, digest))
+    group.history.add(messages.Message(messages.ATTEMPT, caller, 0, digest))
     line = f'{{"writer":{caller},"number":0,"digest":"{digest}","payload":"half"}}'.encode()
-    # Cut behind the caller's number, so that no two pieces are alike; all but the newline may be
-    # there.
+    # Cut behind the caller's number, so that no two pieces are alike; it may be the whole line less
+    # its newline.
     piece = line[: chance.randint(_MARK_BYTES, len(line))] + b"\0" * chance.choice([0, 0, 4096])
     leave(path, piece)
     return piece
 
 
 def leave(path: str, piece: bytes) -> None:
-    """End the file with the bytes, under its lock, as a writer's death does.
-
-    The lock goes with it.
-    """
+    """End the file with the bytes and release its lock, as the death of a writer does."""
     while True:
         fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
-            if os.path.exists(path) and os.path.samestat(
-                os.fstat(fd), os.stat(path)
-            ):  # a writer looks, too, whether it was rotated
+            # A writer checks as well that the file was not rotated.
+            if os.path.exists(path) and os.path.samestat(os.fstat(fd), os.stat(path)):
                 os.write(fd, piece)
                 return
         finally:

@@ -1,10 +1,8 @@
-"""The judge of system calls.
+"""Verifies in system calls that lines are written, synced and unlocked before the acknowledgement.
 
-Nothing is acknowledged before it is written under the lock, synced and released.
-
-That a line survives the loss of power cannot be seen in a file, only in the order of the calls that
-put it there. Run as a program, this module is what is traced: it appends, and acknowledges each
-line in a second file.
+Whether a line survives the loss of power does not show in a file, only in the order of the calls
+that wrote it. Run as a program, this module is the process that is traced: it appends, and
+acknowledges each line in a second file.
 """
 
 from __future__ import annotations
@@ -17,7 +15,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from . import payloads, sabotage
-from .doors import LogDoor
+from .adapters import LogAdapter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,10 +27,7 @@ LINES: Final = 8
 
 
 def trace_appends(directory: str, durability: str, way: str = "") -> list[str]:
-    """Trace a process that appends a few lines.
-
-    Return the system calls in their order, as strace writes them.
-    """
+    """Trace a process that appends a few lines; return its system calls as strace writes them."""
     log = os.path.join(directory, "trace")
     command = [sys.executable, "-m", "stress.trace", directory, durability, way]
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -50,7 +45,7 @@ def trace_appends(directory: str, durability: str, way: str = "") -> list[str]:
 
 
 def can_trace() -> bool:
-    """Whether strace is here, and may trace."""
+    """Return whether strace is installed and may trace."""
     if shutil.which("strace") is None:
         return False
     return (
@@ -61,17 +56,17 @@ def can_trace() -> bool:
     )
 
 
-def judge_calls(calls: Iterable[str], directory: str) -> list[str]:
-    """Return every fault in the order of the calls of one thread that appends and acknowledges."""
-    judge = _Judge(directory)
+def verify_calls(calls: Iterable[str], directory: str) -> list[str]:
+    """Return every fault in the calls of one thread that appends and acknowledges."""
+    verified = _CallVerifier(directory)
     for call in calls:
-        judge.see(call)
-    if judge.acknowledged != LINES:
-        judge.faults.append(f"{judge.acknowledged} acknowledgements, {LINES} were expected")
-    return judge.faults
+        verified.see(call)
+    if verified.acknowledged != LINES:
+        verified.faults.append(f"{verified.acknowledged} acknowledgements, {LINES} were expected")
+    return verified.faults
 
 
-class _Judge:
+class _CallVerifier:
     """What is known of the file between one call and the next."""
 
     def __init__(self, directory: str) -> None:
@@ -124,13 +119,13 @@ def _paths(directory: str) -> tuple[str, str]:
 
 def main(directory: str, durability: str, way: str) -> None:
     """Append some lines, and acknowledge each with a write of its own."""
-    sabotage.commit(way)
+    sabotage.apply(way)
     path, acks = _paths(directory)
-    door = LogDoor(path, durability, 60.0)  # type: ignore[arg-type]  # any text comes from a command line
+    adapter = LogAdapter(path, durability, 60.0)  # type: ignore[arg-type]  # from the command line
     with open(acks, "wb", buffering=0) as file:
         for number in range(LINES):
             payload = payloads.make(0, 1, number, 1 << 10)
-            door.append(
+            adapter.append(
                 {
                     "writer": 1,
                     "number": number,

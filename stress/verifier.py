@@ -1,7 +1,4 @@
-"""The judge: what the writers said against the bytes of the files.
-
-Takes nothing from the code under test.
-"""
+"""The verifier: the writers' reports against the bytes of the files, with no code under test."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Iterator, Sequence
 
-    from .claims import Claims
+    from .messages import History
 
 _LINE_FIELDS: Final = {"writer", "number", "digest", "payload"}
 _EVENT_FIELDS: Final = {
@@ -38,27 +35,27 @@ class Fault(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """Whose line it is, and which."""
+    """The caller and the number of a line."""
 
     caller: int
     number: int
 
 
 class UnfitError(Exception):
-    """A line that cannot be one of ours."""
+    """A line that no writer of the scenario can have written."""
 
 
-def judge(claims: Claims, segments: Iterable[BinaryIO]) -> list[Fault]:
+def verify(history: History, segments: Iterable[BinaryIO]) -> list[Fault]:
     """Return every fault of the files, given in the order in which they were written to.
 
-    Every acknowledged line is there once, whole, in its caller's order; what was pending may be
-    there once and whole; nothing else is there.
+    Every acknowledged line has to be there once, whole, in its caller's order; a pending one may be
+    there once and whole; anything else is a fault.
     """
     faults: list[Fault] = []
     found: dict[int, list[int]] = {}
     for name, line in _lines(segments):
         try:
-            mark = _accept(line, claims)
+            mark = _accept(line, history)
         except UnfitError as unfit:
             kind, detail = unfit.args
             faults.append(Fault(kind, f"{name}: {detail}: {line[:80]!r}"))
@@ -66,7 +63,7 @@ def judge(claims: Claims, segments: Iterable[BinaryIO]) -> list[Fault]:
             found.setdefault(mark.caller, []).append(mark.number)
     for caller, numbers in found.items():
         faults.extend(_disorder(caller, numbers))
-    for caller, expected in claims.acknowledged.items():
+    for caller, expected in history.acknowledged.items():
         missing = sorted(expected.keys() - set(found.get(caller, ())))
         faults.extend(
             Fault("lost", f"caller {caller} has an acknowledgement for line {number}")
@@ -75,27 +72,20 @@ def judge(claims: Claims, segments: Iterable[BinaryIO]) -> list[Fault]:
     return faults
 
 
-def judge_torn(claims: Claims, torn: bytes, planted: Sequence[bytes] = ()) -> list[Fault]:
-    """Return every fault of what was put aside.
-
-    It may hold pieces of pending lines, and has to hold what was planted.
-    """
+def verify_torn(history: History, torn: bytes, planted: Sequence[bytes] = ()) -> list[Fault]:
+    """Return every fault of `.torn`: it may hold pieces of pending lines, and holds all planted."""
     faults: list[Fault] = []
     for piece in planted:
         if piece not in torn:
-            faults.append(Fault("lost", f"torn bytes were not kept aside: {piece[:80]!r}"))
+            faults.append(Fault("lost", f"torn bytes were not quarantined: {piece[:80]!r}"))
         torn = torn.replace(piece, b"", 1)
     if b"\n" in torn:
-        faults.append(Fault("misplaced", "a whole line was put aside"))
+        faults.append(Fault("misplaced", "a whole line was quarantined"))
     for start in _TORN_START.finditer(torn):
         caller, number = int(start[1]), int(start[2])
-        if claims.pending.get(caller) != (number, start[3].decode()):
-            faults.append(
-                Fault(
-                    "misplaced",
-                    f"a piece of line {number} of caller {caller}, which was not pending, was put aside",
-                )
-            )
+        if history.pending.get(caller) != (number, start[3].decode()):
+            piece_of = f"line {number} of caller {caller}, which was not pending"
+            faults.append(Fault("misplaced", f"a piece of {piece_of}, was quarantined"))
     return faults
 
 
@@ -106,14 +96,17 @@ def require_flawless(faults: Sequence[Fault]) -> None:
         raise AssertionError(f"{len(faults)} faults, the first of them:{listed}")
 
 
-def judge_files(claims: Claims, paths: Iterable[str | os.PathLike[str]]) -> list[Fault]:
-    """Judge files by their names, in the order in which they were written to."""
+def verify_files(history: History, paths: Iterable[str | os.PathLike[str]]) -> list[Fault]:
+    """Verify files by their names, in the order in which they were written to."""
     with contextlib.ExitStack() as opened:
-        return judge(claims, [opened.enter_context(open(path, "rb")) for path in paths])
+        return verify(history, [opened.enter_context(open(path, "rb")) for path in paths])
 
 
 def read_mark(line: bytes) -> Mark:
-    """Return whose line it is, or raise `UnfitError` for one that is not whole or does not match its checksum."""
+    """Return the mark of a line.
+
+    Raises `UnfitError` for a line that is not whole or does not match its checksum.
+    """
     return _checked(_parsed(line))[0]
 
 
@@ -123,13 +116,14 @@ def _lines(segments: Iterable[BinaryIO]) -> Iterator[tuple[str, bytes]]:
             yield f"file {index}, line {number}", line
 
 
-def _accept(line: bytes, claims: Claims) -> Mark:
+def _accept(line: bytes, history: History) -> Mark:
     mark, digest = _checked(_parsed(line))
-    expected = claims.may_be_there(*mark)
+    expected = history.may_be_there(*mark)
     if expected is None:
-        if mark.number in claims.refused.get(mark.caller, {}):
+        if mark.number in history.refused.get(mark.caller, {}):
             raise UnfitError(
-                "refused", f"{mark} raised {claims.refused[mark.caller][mark.number]}, and is there"
+                "refused",
+                f"{mark} raised {history.refused[mark.caller][mark.number]}, and is there",
             )
         raise UnfitError("foreign", f"{mark} was never attempted")
     if digest != expected:

@@ -1,4 +1,4 @@
-"""The doors of the library that a writer may append through, all alike."""
+"""The public classes of the library behind one method, `append(fields)`."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from metrics_appender.append_log import Durability
 
 SKILL: Final = "Stress, Überlast & 負荷"
-# The name all doors write to, so that they can meet in one file.
+# All adapters write to this name, so that they can share one file.
 FILE_NAME: Final = f"{SKILL}_promotion_log.json"
 
 
-class Door(Protocol):
+class Adapter(Protocol):
     """What a writer appends with; pickled, it opens the same file in another process."""
 
     def append(self, fields: dict[str, Any]) -> None:
@@ -32,7 +32,7 @@ class Door(Protocol):
         """Accept no more."""
 
 
-class LogDoor:
+class LogAdapter:
     """The general class: the fields are the record."""
 
     def __init__(
@@ -56,7 +56,7 @@ class LogDoor:
         self.log.close()
 
 
-class MetricsDoor:
+class MetricsAdapter:
     """The typed face: the fields are the automated checks of a promotion event."""
 
     def __init__(
@@ -84,33 +84,33 @@ class MetricsDoor:
         self.metrics.close()
 
 
-class LoopDoor:
-    """An asynchronous door for callers in threads.
+class LoopAdapter:
+    """An asynchronous adapter for callers in threads.
 
-    An event loop in a thread of its own, which starts at the first append.
+    Its event loop runs in a thread of its own, which starts at the first append.
     """
 
     def __init__(
-        self, opens: Callable[..., AsyncLogDoor | AsyncMetricsDoor], *arguments: Any
+        self, opens: Callable[..., AsyncLogAdapter | AsyncMetricsAdapter], *arguments: Any
     ) -> None:
-        """Take what opens the asynchronous door, and with what."""
-        self.door = opens(*arguments)
+        """Take the class of the asynchronous adapter and its arguments."""
+        self.adapter = opens(*arguments)
         self._made_of = (opens, *arguments)
         self._first = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def append(self, fields: dict[str, Any]) -> None:
         """Append in the loop, and wait for it in this thread."""
-        asyncio.run_coroutine_threadsafe(self.door.append(fields), self._running_loop()).result()
+        asyncio.run_coroutine_threadsafe(self.adapter.append(fields), self._running_loop()).result()
 
     def close(self) -> None:
-        """Close the door, and end its loop."""
-        asyncio.run_coroutine_threadsafe(self.door.aclose(), self._running_loop()).result()
+        """Close the asynchronous adapter, and end its loop."""
+        asyncio.run_coroutine_threadsafe(self.adapter.aclose(), self._running_loop()).result()
         self._running_loop().call_soon_threadsafe(self._running_loop().stop)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle what it was made of."""
-        return LoopDoor, self._made_of
+        """Pickle the class and the arguments."""
+        return LoopAdapter, self._made_of
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         with self._first:
@@ -122,7 +122,7 @@ class LoopDoor:
             return self._loop
 
 
-class AsyncLogDoor:
+class AsyncLogAdapter:
     """The general class for asyncio."""
 
     def __init__(
@@ -146,7 +146,7 @@ class AsyncLogDoor:
         await self.log.aclose()
 
 
-class AsyncMetricsDoor:
+class AsyncMetricsAdapter:
     """The typed face for asyncio."""
 
     def __init__(
@@ -174,9 +174,9 @@ class AsyncMetricsDoor:
         await self.metrics.aclose()
 
 
-DOORS: Final[dict[str, Callable[..., Door]]] = {
-    "log": LogDoor,
-    "metrics": MetricsDoor,
-    "async log": functools.partial(LoopDoor, AsyncLogDoor),
-    "async metrics": functools.partial(LoopDoor, AsyncMetricsDoor),
+ADAPTERS: Final[dict[str, Callable[..., Adapter]]] = {
+    "log": LogAdapter,
+    "metrics": MetricsAdapter,
+    "async log": functools.partial(LoopAdapter, AsyncLogAdapter),
+    "async metrics": functools.partial(LoopAdapter, AsyncMetricsAdapter),
 }

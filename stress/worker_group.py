@@ -1,4 +1,4 @@
-"""The processes of one scenario: started together, listened to, killed, and never left behind."""
+"""The processes of one scenario: started together, listened to, killed, never left behind."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from . import claims, verifier
+from . import messages, verifier
 from .profile import HANG_SECONDS
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from .following import Errand
+    from .following import FollowTask
     from .writers import Task
 
 StartMethod = Literal["fork", "forkserver", "spawn"]
@@ -33,12 +33,10 @@ _DUMP_SECONDS: Final = 5.0
 
 @dataclass(slots=True)
 class Worker:
-    """One process of a crew, as its master sees it.
+    """One process of a group, as its parent sees it.
 
-    `threads` and `counts` grow by one with every phase.
-
-    `counts` holds what its body counts: a writer its open descriptors, a reader how often it has
-    read.
+    `threads` and `counts` grow by one with every phase. `counts` holds what the body counts: a
+    writer its open descriptors, a reader its reads.
     """
 
     process: BaseProcess
@@ -60,41 +58,40 @@ class Worker:
         return self.process.exitcode is not None
 
     def count_phases(self) -> int:
-        """Return how many phases it has been through."""
+        """Return how many phases it has ended."""
         return len(self.threads)
 
 
-class Crew:
-    """Starts workers, hears what they say, and sees to it that all have ended; a context manager.
+class WorkerGroup:
+    """Starts workers, records what they report, and ends them all; a context manager.
 
-    Everything is heard in the thread that calls, so that forked workers inherit no thread of the
-    crew's.
+    Messages are received in the calling thread, so that forked workers inherit no other thread.
     """
 
     def __init__(self, start_method: StartMethod = "fork") -> None:
-        """Open the pipe; nothing is started yet."""
-        self.claims = claims.Claims()
+        """Open the pipe; no process is started yet."""
+        self.history = messages.History()
         self.workers: list[Worker] = []
-        self.strangers: set[int] = set()
+        self.orphans: set[int] = set()
         self._context: Any = multiprocessing.get_context(start_method)
         if start_method == "forkserver":
             self._context.set_forkserver_preload(
                 ["stress.writers", "stress.reading", "stress.first_use"]
             )
         inbox, self.outbox = multiprocessing.Pipe(duplex=False)
-        self._ear = claims.Ear(inbox)
+        self._receiver = messages.Receiver(inbox)
         self._poll = select.poll()
         self._poll.register(inbox.fileno(), select.POLLIN)
         self._callers = itertools.count(1)
 
     def new_callers(self, count: int) -> tuple[int, ...]:
-        """Return the numbers of so many callers that nobody has had."""
+        """Return numbers for so many new callers."""
         return tuple(itertools.islice(self._callers, count))
 
     def start(
-        self, body: Callable[[Any, Connection, Connection], None], task: Task | Errand
+        self, body: Callable[[Any, Connection, Connection], None], task: Task | FollowTask
     ) -> Worker:
-        """Start a process; it waits for its go before every phase."""
+        """Start a process, which waits for `start_phase` before every phase."""
         ours, theirs = self._pipe()
         process = self._context.Process(target=body, args=(task, self.outbox, theirs), daemon=False)
         process.start()
@@ -107,8 +104,8 @@ class Crew:
         reader, writer = multiprocessing.Pipe(duplex=False)
         return writer, reader
 
-    def let_go(self, workers: Iterable[Worker] | None = None) -> None:
-        """Wait until all of the workers are ready, then let them all go at once."""
+    def start_phase(self, workers: Iterable[Worker] | None = None) -> None:
+        """Wait until all of the workers are ready, then start their next phase at once."""
         chosen = list(self.workers if workers is None else workers)
         self.wait_until(
             lambda: all(worker.is_ready for worker in chosen), "the workers to be ready"
@@ -118,54 +115,48 @@ class Crew:
             os.write(worker.go.fileno(), b".")
 
     def wait_for_phase(self, count: int, workers: Iterable[Worker] | None = None) -> None:
-        """Wait until all of the workers have been through so many phases."""
+        """Wait until all of the workers have ended so many phases."""
         chosen = list(self.workers if workers is None else workers)
         self.wait_until(
             lambda: all(worker.count_phases() >= count for worker in chosen),
             f"the end of phase {count}",
         )
 
-    def wait_for_strangers(self, count: int) -> None:
-        """Wait until so many processes that nobody waits for have told their ids."""
+    def wait_for_orphans(self, count: int) -> None:
+        """Wait until so many children of killed parents have reported their ids."""
         self.wait_until(
-            lambda: len(self.strangers) >= count, f"{count} children that outlive their parents"
+            lambda: len(self.orphans) >= count, f"{count} children that outlive their parents"
         )
 
-    def attend(self, seconds: float) -> None:
-        """Hear what is said in the next so many seconds."""
+    def listen(self, seconds: float) -> None:
+        """Receive messages for so many seconds."""
         until = time.monotonic() + seconds
         while True:
             remaining = until - time.monotonic()
             if self._poll.poll(max(0, math.ceil(remaining * 1000))):
-                for message in self._ear.listen():
-                    self._hear(message)
+                for message in self._receiver.receive():
+                    self._take(message)
             if remaining <= 0:
                 return
 
     def wait_until(self, is_so: Callable[[], bool], what: str) -> None:
-        """Listen until something is so.
-
-        Fail when a worker failed, or when it takes beyond all measure.
-        """
+        """Receive messages until `is_so()`; fail when a worker failed, or after a hang guard."""
         deadline = time.monotonic() + HANG_SECONDS
         while not is_so():
             self._check_on_workers()
             if time.monotonic() > deadline:
                 self._fail_hanging(what)
             if self._poll.poll(_LOOK_SECONDS * 1000):
-                for message in self._ear.listen():
-                    self._hear(message)
+                for message in self._receiver.receive():
+                    self._take(message)
 
-    def enough(self, workers: Iterable[Worker]) -> None:
-        """Tell workers in an endless phase to end it, those that failed already apart.
-
-        `finish` tells of them.
-        """
+    def end_phase(self, workers: Iterable[Worker]) -> None:
+        """Ask workers in an endless phase to end it; `finish` reports those that failed already."""
         for worker in workers:
             worker.process.terminate()
 
     def kill(self, workers: Iterable[Worker]) -> None:
-        """Kill workers in the middle of whatever they do, and reap them."""
+        """Kill workers with SIGKILL, wherever they are, and reap them."""
         chosen = list(workers)
         for worker in chosen:
             worker.is_killed = True
@@ -173,40 +164,40 @@ class Crew:
         self.wait_until(lambda: all(map(Worker.is_over, chosen)), "the killed to be dead")
 
     def finish(self) -> None:
-        """Wait for the end of all workers, in which each ends well."""
+        """Wait until all workers have ended, each with status 0 unless it was killed."""
         self.wait_until(lambda: all(map(Worker.is_over, self.workers)), "the end of all workers")
         self._check_on_workers()
-        self.attend(0)
+        self.listen(0)
         while self._poll.poll(0):
-            self.attend(0)
+            self.listen(0)
 
-    def judge(self, paths: Iterable[str | os.PathLike[str]]) -> None:
-        """Raise unless the files hold what was claimed, and nothing else."""
-        verifier.require_flawless(verifier.judge_files(self.claims, paths))
+    def verify(self, paths: Iterable[str | os.PathLike[str]]) -> None:
+        """Raise unless the files hold what was acknowledged, in order, and nothing else."""
+        verifier.require_flawless(verifier.verify_files(self.history, paths))
 
     def living(self) -> list[Worker]:
         """Return the workers that have not ended."""
         return [worker for worker in self.workers if not worker.is_over()]
 
-    def _hear(self, message: claims.Message) -> None:
-        if message.kind == claims.STRANGER:
-            self.strangers.add(message.number)
-        elif message.kind in {claims.READY, claims.PHASE_OVER}:
+    def _take(self, message: messages.Message) -> None:
+        if message.kind == messages.ORPHAN:
+            self.orphans.add(message.number)
+        elif message.kind in {messages.READY, messages.PHASE_OVER}:
             worker = next(worker for worker in self.workers if worker.leader == message.caller)
-            if message.kind == claims.READY:
+            if message.kind == messages.READY:
                 worker.is_ready = True
             else:
                 worker.counts.append(message.number)
                 worker.threads.append(message.error)
         else:
-            self.claims.hear(message)
+            self.history.add(message)
 
     def _check_on_workers(self) -> None:
         for worker in self.workers:
             code = worker.process.exitcode
             expected = (None, 0, -signal.SIGKILL) if worker.is_killed else (None, 0)
             assert code in expected, (
-                f"worker {worker.leader} ended with {code}; what it said last is in the captured stderr"
+                f"worker {worker.leader} ended with {code}; see the captured stderr"
             )
 
     def _fail_hanging(self, what: str) -> None:
@@ -216,15 +207,16 @@ class Crew:
         for worker in living:
             worker.process.join(_DUMP_SECONDS)
         names = [
-            f"{worker.leader} (pid {worker.pid}, pending {self.claims.pending.get(worker.leader)})"
+            f"{worker.leader} (pid {worker.pid}, pending {self.history.pending.get(worker.leader)})"
             for worker in living
         ]
         raise AssertionError(
-            f"waited {HANG_SECONDS:g} s for {what}; alive: {', '.join(names) or 'none'}; stacks are in the captured stderr"
+            f"waited {HANG_SECONDS:g} s for {what}; alive: {', '.join(names) or 'none'}; "
+            "stacks are in the captured stderr"
         )
 
     def __enter__(self) -> Self:
-        """Return the crew itself."""
+        """Return the group."""
         return self
 
     def __exit__(
@@ -233,8 +225,8 @@ class Crew:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Kill whoever is left, and close the pipes."""
-        for pid in self.strangers:
+        """Kill all processes that are left, and close the pipes."""
+        for pid in self.orphans:
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
@@ -245,4 +237,4 @@ class Crew:
             worker.process.close()
             worker.go.close()
         self.outbox.close()
-        self._ear.inbox.close()
+        self._receiver.inbox.close()

@@ -1,30 +1,27 @@
-"""A door that looks at every error that comes through it: does it say all that it has to?"""
+"""An adapter that checks every error of an append: errno, file name, outcome of the record."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from .doors import Door
+    from .adapters import Adapter
 
 OUTCOMES: Final = ("nothing was written", "the line may be in the file")
 
 
-class StrictDoor:
-    """Passes everything on.
+class StrictAdapter:
+    """Passes every call on; an `OSError` that lacks a fact becomes an `AssertionError`."""
 
-    An `OSError` without its facts becomes an `AssertionError`, which ends the writer.
-    """
-
-    def __init__(self, door: Door, path: str) -> None:
-        """Take the door, and the file that it writes to."""
-        self._door = door
+    def __init__(self, adapter: Adapter, path: str) -> None:
+        """Take the adapter, and the file that it writes to."""
+        self._adapter = adapter
         self._path = path
 
     def append(self, fields: dict[str, Any]) -> None:
-        """Append, and look at the error."""
+        """Append, and check the error."""
         try:
-            self._door.append(fields)
+            self._adapter.append(fields)
         except OSError as error:
             complaint = find_silence(error, self._path)
             if complaint:
@@ -32,15 +29,12 @@ class StrictDoor:
             raise
 
     def close(self) -> None:
-        """Close the door."""
-        self._door.close()
+        """Close the adapter."""
+        self._adapter.close()
 
 
 def find_silence(error: OSError, path: str) -> str:
-    """Return what an error of an append fails to say.
-
-    The errno, the file, or what became of the record; "" for nothing.
-    """
+    """Return which fact an append's error lacks; "" where it has all of them."""
     if error.errno is None:
         return "has no errno"
     if error.filename is None:
@@ -49,5 +43,5 @@ def find_silence(error: OSError, path: str) -> str:
     if [
         note for note in notes if note in {f"{path}: {outcome}" for outcome in OUTCOMES}
     ] != notes or len(notes) != 1:
-        return f"says not just what became of the record in {path}: {notes}"
+        return f"has other notes than one about the record in {path}: {notes}"
     return ""

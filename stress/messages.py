@@ -1,4 +1,4 @@
-"""What the writers said over a pipe: attempted, acknowledged, refused; kept apart from any file."""
+"""What writers report over a pipe: attempted, acknowledged, refused; no file is involved."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-# Kinds of messages. PHASE_OVER brings a count as its number, and the threads alive as its error;
-# STRANGER brings a process id.
-READY, ATTEMPT, ACKNOWLEDGED, REFUSED, UNSURE, PHASE_OVER, STRANGER = range(1, 8)
+# Kinds of messages. PHASE_OVER has a count as its number and the number of live threads as its
+# error; ORPHAN has a process id as its number.
+READY, ATTEMPT, ACKNOWLEDGED, REFUSED, UNSURE, PHASE_OVER, ORPHAN = range(1, 8)
 _MESSAGE: Final = struct.Struct("<BxHIQ8s")
 
 
 class Message(NamedTuple):
-    """One thing a writer says of one of its callers."""
+    """One message of a writer about one of its callers."""
 
     kind: int
     caller: int
@@ -28,31 +28,28 @@ class Message(NamedTuple):
     error: int = 0
 
     def encode(self) -> bytes:
-        """Return the message as bytes of a fixed length, below PIPE_BUF.
-
-        Pipe(7) mixes no two of them.
-        """
+        """Return bytes of a fixed length below PIPE_BUF, which pipe(7) never mixes."""
         return _MESSAGE.pack(
             self.kind, self.error, self.number, self.caller, bytes.fromhex(self.digest)
         )
 
 
-class Voice:
-    """A writer's end of the pipe; any number of threads and processes may speak at once."""
+class Reporter:
+    """A writer's end of the pipe, for any number of threads and processes at once."""
 
     def __init__(self, outbox: Connection) -> None:
-        """Take the pipe, which comes through `fork`, `spawn` and `forkserver` alike."""
+        """Take the pipe, which survives `fork`, `spawn` and `forkserver`."""
         self._outbox = outbox
 
-    def say(
+    def report(
         self, kind: int, caller: int, number: int = 0, digest: str = "", error: int = 0
     ) -> None:
-        """Say one thing, in one system call."""
+        """Send one message, in one system call."""
         os.write(self._outbox.fileno(), Message(kind, caller, number, digest, error).encode())
 
 
-class Ear:
-    """The listener's end of the pipe."""
+class Receiver:
+    """The reading end of the pipe."""
 
     def __init__(self, inbox: Connection) -> None:
         """Take the pipe."""
@@ -60,8 +57,8 @@ class Ear:
         os.set_blocking(inbox.fileno(), False)
         self._rest = b""
 
-    def listen(self) -> list[Message]:
-        """Return what has been said by now."""
+    def receive(self) -> list[Message]:
+        """Return the messages that have arrived by now."""
         try:
             data = self._rest + os.read(self.inbox.fileno(), 1 << 16)
         except BlockingIOError:
@@ -76,7 +73,7 @@ class Ear:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An append that raised, saying that nothing was written."""
+    """An append that raised, with a note that nothing was written."""
 
     digest: str
     error: int
@@ -86,25 +83,23 @@ class Refusal:
         return errno.errorcode.get(self.error, str(self.error))
 
 
-class Claims:
-    """What is known of every caller's lines without looking at a file.
+class History:
+    """What every caller, that is one thread or task, has reported of its lines.
 
-    A caller is one thread or one task.
-
-    `acknowledged`, `refused`, `unsure` hold number to digest (or refusal); `pending` is the one
-    line a caller has announced and not spoken of since: it may be in the file, whole, or not at
-    all.
+    `acknowledged`, `refused` and `unsure` map a caller to its lines: number to digest (or refusal).
+    `pending` is the one line that a caller has announced without an outcome so far: it may be in
+    the file, whole, or not be there at all.
     """
 
     def __init__(self) -> None:
-        """Know nothing yet."""
+        """Begin with no message."""
         self.acknowledged: defaultdict[int, dict[int, str]] = defaultdict(dict)
         self.refused: defaultdict[int, dict[int, Refusal]] = defaultdict(dict)
         self.unsure: defaultdict[int, dict[int, str]] = defaultdict(dict)
         self.pending: dict[int, tuple[int, str]] = {}
 
-    def hear(self, message: Message) -> None:
-        """Note one message about a line."""
+    def add(self, message: Message) -> None:
+        """Record one message about a line."""
         caller, number = message.caller, message.number
         if message.kind == ATTEMPT:
             assert caller not in self.pending, (
@@ -122,7 +117,7 @@ class Claims:
             self.unsure[caller][number] = digest
 
     def may_be_there(self, caller: int, number: int) -> str | None:
-        """Return the digest of a line that may be in the file, `None` when it must not."""
+        """Return the digest of a line that may be in the file, `None` for one that must not."""
         acknowledged = self.acknowledged.get(caller, {}).get(number)
         if acknowledged is not None:
             return acknowledged
