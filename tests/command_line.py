@@ -1,4 +1,4 @@
-"""What the tests of the command share: running it, in this process or on a terminal."""
+"""Runs the command for tests: in a process, in this process, or on a terminal."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def invoke(*arguments: str | Path, text: str = "") -> Result:
 
 
 def on_terminal(*arguments: str | Path, columns: int = 80) -> str:
-    """Run the command with a terminal for its output, and return what it wrote there."""
+    """Run the command with a terminal for its output, and return that output."""
     parent_end, child_end = pty.openpty()
     environment = os.environ | {"COLUMNS": str(columns), "TERM": "dumb"}
     with subprocess.Popen(
@@ -40,9 +40,8 @@ def on_terminal(*arguments: str | Path, columns: int = 80) -> str:
     ) as process:
         os.close(child_end)
         written = b""
-        with contextlib.suppress(
-            OSError
-        ):  # a terminal whose other end is closed reads as an input error
+        # A terminal whose other end is closed raises EIO when it is read.
+        with contextlib.suppress(OSError):
             while piece := os.read(parent_end, 65536):
                 written += piece
     os.close(parent_end)

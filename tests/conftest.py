@@ -1,4 +1,4 @@
-"""What the tests share: waiting for a state, holding a file's lock, a log to write to."""
+"""Fixtures of all tests: waiting for a state, holding a file's lock, a log."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HANG_SECONDS = 60.0  # a guard against hanging, never a matter of correctness
 
 
 def is_alive(group: int) -> bool:
-    """Whether a process group has a member."""
+    """Return whether a process group has a member."""
     try:
         os.killpg(group, 0)
     except ProcessLookupError:
@@ -35,12 +35,12 @@ def is_alive(group: int) -> bool:
 
 
 def deep_in_the_stack(frames: int, function: Callable[[], Any]) -> Any:
-    """Call a function as a program does that is so many calls deep itself."""
+    """Call a function so many frames deep in the stack."""
     return function() if frames == 0 else deep_in_the_stack(frames - 1, function)
 
 
 class Waiting:
-    """Waits for a state that some other thread or process brings about."""
+    """Waits for a state that another thread or process brings about."""
 
     def until(self, state: Callable[[], object]) -> None:
         """Return once `state()` is true."""
@@ -58,20 +58,20 @@ def wait() -> Waiting:
 
 @pytest.fixture
 def path(tmp_path: Path) -> str:
-    """A file that is not there yet."""
+    """The path of a file that does not exist yet."""
     return str(tmp_path / "events.ndjson")
 
 
 @pytest.fixture
 def log(path: str) -> Iterator[AppendLog]:
-    """A log that waits for the lock only as long as a hang guard does."""
+    """A log whose lock timeout is the hang guard."""
     with AppendLog(path, lock_timeout=HANG_SECONDS) as opened:
         yield opened
 
 
 @contextlib.contextmanager
 def held(path: str) -> Iterator[int]:
-    """Hold the file's lock as another process would: by an open file of its own."""
+    """Hold the file's lock with an open file of its own, as another process would."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
@@ -82,5 +82,5 @@ def held(path: str) -> Iterator[int]:
 
 @pytest.fixture
 def hold() -> Callable[[str], contextlib.AbstractContextManager[int]]:
-    """Hold a file's lock for the length of a `with`."""
+    """A context manager that holds a file's lock."""
     return held

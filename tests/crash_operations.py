@@ -1,7 +1,4 @@
-"""The operations in which crash points are sought.
-
-What is on the disk before, and what is then appended.
-"""
+"""The appends whose every system call is a crash point, and the files that they begin with."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ from metrics_appender.fs import calls as fs_calls
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    # Told of each line, as soon as its append has returned (without an error) or raised.
+    # Called for each line as soon as its append has returned (without an error) or raised.
     Report = Callable[[bytes, OSError | None], None]
 
 FIRST = b'{"n":"first"}\n'
@@ -30,7 +27,7 @@ LINES = tuple(b'{"n":"line %d","text":"some text"}\n' % number for number in ran
 
 
 def read(path: str) -> bytes:
-    """Return a file's bytes, none if it is not there."""
+    """Return a file's bytes, none if it does not exist."""
     try:
         with open(path, "rb") as file:
             return file.read()
@@ -39,7 +36,7 @@ def read(path: str) -> bytes:
 
 
 def append(log: AppendLog, line: bytes, report: Report) -> None:
-    """Append a line, and report what became of it."""
+    """Append a line, and report the outcome."""
     try:
         log.append_line(line)
     except OSError as error:
@@ -75,10 +72,7 @@ def append_block_at_the_end(log: AppendLog, report: Report) -> None:
 
 
 def append_in_new_directories(log: AppendLog, report: Report) -> None:
-    """Make two directories, one in the other.
-
-    Append the first line to a file in the inner one.
-    """
+    """Make a directory in a new directory, and append the first line to a file in the inner one."""
     try:
         fs_calls.make_directory(os.path.dirname(log.path))
     except OSError as error:
@@ -89,10 +83,7 @@ def append_in_new_directories(log: AppendLog, report: Report) -> None:
 
 
 def append_together(log: AppendLog, report: Report, lines: tuple[bytes, ...] = LINES) -> None:
-    """Append from threads while somebody else holds the lock.
-
-    They meet, and the waiter writes for all of them.
-    """
+    """Append from threads while another holds the lock, so that the waiter writes for them."""
     appends = log._writer._commit
     # Even without a sync the waiter is called at once.
     appends._level = appends._level._replace(retry_pauses=())
@@ -115,14 +106,14 @@ def append_together(log: AppendLog, report: Report, lines: tuple[bytes, ...] = L
 
 
 class FullDisk:
-    """A disk with room for so many bytes; what is cut away makes room."""
+    """A disk with room for so many bytes; cutting a file back makes room."""
 
     def __init__(self, room: int) -> None:
         """Take the room in bytes."""
         self._room = room
 
     def __call__(self, call: Call) -> Any:
-        """Write as much as there is room for; without any, fail."""
+        """Write as much as there is room for; fail without any."""
         if call.name == "ftruncate":
             fd, size = call.arguments
             self._room += os.fstat(fd).st_size - size
@@ -137,7 +128,7 @@ class FullDisk:
 
 
 def fail_to_sync(call: Call) -> Any:
-    """Be a disk that fails wherever a file of records is synced."""
+    """Answer calls as a disk on which every sync of a file of records fails."""
     if call.name == "fsync" and call.path.endswith(".ndjson"):
         raise call.fail(errno.EIO)
     return perform_unsynced(call)
@@ -145,10 +136,7 @@ def fail_to_sync(call: Call) -> Any:
 
 @dataclass(frozen=True)
 class Operation:
-    """What is in the file before, how it is appended to.
-
-    What else is wrong with the disk meanwhile.
-    """
+    """What is in the file before, how it is appended to, and what else is wrong with the disk."""
 
     whole: bytes = FIRST
     torn: bytes = b""
@@ -160,7 +148,7 @@ class Operation:
     own_errors: tuple[int, ...] = ()
 
     def prepare(self, directory: str, durability: Any) -> AppendLog:
-        """Put there what is there before the operation, and make the log."""
+        """Write the files that exist before the operation, and make the log."""
         log = AppendLog(
             os.path.join(directory, self.folder, "events.ndjson"), durability=durability
         )

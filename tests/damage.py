@@ -1,7 +1,4 @@
-"""Files that are damaged on purpose.
-
-Lines that are good, lines that are not, and what a check has to say of each.
-"""
+"""Damaged files: good lines, damaged ones, and the fault that a check has to find in each."""
 
 from __future__ import annotations
 
@@ -18,10 +15,7 @@ SUFFIX = "_promotion_log.json"
 
 @dataclass(frozen=True)
 class Line:
-    """A line without its newline, the fault that it is.
-
-    The objects in it that are to be kept.
-    """
+    """A line without its newline, its fault, and the objects in it that a repair keeps."""
 
     data: bytes
     kind: str | None
@@ -29,7 +23,7 @@ class Line:
 
 
 def event(number: int, text: str = "", *, is_compact: bool = True) -> bytes:
-    """Return an event with an id of its own, as this library writes it, or as `json.dumps` does."""
+    """Return an event with a new id, encoded as this library does or as `json.dumps` does."""
     fields: dict[str, Any] = {
         "skill_name": "s",
         "from_state": text,
@@ -51,7 +45,7 @@ def event(number: int, text: str = "", *, is_compact: bool = True) -> bytes:
 
 
 def is_object(data: bytes) -> bool:
-    """Whether a line is a JSON object, as Python's own parser has it."""
+    """Return whether a line is a JSON object to Python's own parser."""
     try:
         return isinstance(json.loads(data.decode()), dict)
     except (ValueError, RecursionError):
@@ -114,7 +108,7 @@ def damaged_lines(draw: st.DrawFn) -> list[Line]:
 
 @st.composite
 def glued_lines(draw: st.DrawFn, number: int) -> Line:
-    """Draw a line of two or three objects, one of which may not be a record."""
+    """Draw a line of two or three objects, one of which may be no record."""
     parts = [
         event(100 * (number + 1) + index, is_compact=draw(st.booleans()))
         for index in range(draw(st.integers(2, 3)))

@@ -1,4 +1,4 @@
-"""What the tests of asyncio share: both kinds of loop, a slow disk, a state to wait for."""
+"""Fixtures of the asyncio tests: both kinds of event loop, a slow disk, a state to wait for."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ HANG_SECONDS = 60.0  # a guard against hanging, never a matter of correctness
 
 
 class Run(Protocol):
-    """Runs a coroutine in an event loop of its own, to its end."""
+    """Runs a coroutine to its end in a new event loop."""
 
     def __call__(self, main: Coroutine[Any, Any, T], /) -> T:
-        """Return what it returns."""
+        """Return the coroutine's result."""
 
 
 @pytest.fixture(params=[asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
@@ -49,17 +49,17 @@ def _no_thread_of_another_test(wait: Waiting) -> None:
 
 
 class SlowDisk:
-    """A disk whose syncs last until they may end."""
+    """A disk whose syncs last until the test lets them end."""
 
     def __init__(self) -> None:
-        """Begin with no sync, and the disk slow."""
+        """Begin with no sync in progress, and the disk slow."""
         self.syncs = 0
         self.has_begun = threading.Event()
         self.may_end = threading.Event()
         self._real = fs_calls.sync_file
 
     def sync_file(self, fd: int) -> None:
-        """Wait for the word, then sync."""
+        """Wait for the test's permission, then sync."""
         self.syncs += 1
         self.has_begun.set()
         assert self.may_end.wait(HANG_SECONDS), "the loop did not go on"
@@ -68,14 +68,14 @@ class SlowDisk:
 
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> SlowDisk:
-    """The disk is slow until the test says otherwise."""
+    """A disk that is slow until the test says otherwise."""
     made = SlowDisk()
     monkeypatch.setattr(fs_calls, "sync_file", made.sync_file)
     return made
 
 
 async def reached(state: Callable[[], object]) -> None:
-    """Return once the state is reached, with the loop going on."""
+    """Return once the state is reached, while the loop goes on."""
     end = time.monotonic() + HANG_SECONDS
     while not state():
         assert time.monotonic() < end, "the state was not reached"
@@ -83,10 +83,10 @@ async def reached(state: Callable[[], object]) -> None:
 
 
 def threads() -> list[threading.Thread]:
-    """Return the threads that block in a loop's place."""
+    """Return the threads that block in place of a loop."""
     return [thread for thread in threading.enumerate() if thread.name == "metrics-appender-aio"]
 
 
 def numbers(path: str) -> list[Any]:
-    """Return what was written as `{"n": …}`, in its order."""
+    """Return the numbers of the records `{"n": …}`, in order."""
     return [record["n"] for record in AppendLog(path).read()]

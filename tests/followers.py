@@ -1,7 +1,4 @@
-"""What the tests of following share.
-
-A follower in a thread, and the ways in which others rotate a file away.
-"""
+"""A follower in a thread for tests, and the ways in which others rotate a file away."""
 
 from __future__ import annotations
 
@@ -33,7 +30,7 @@ def put(path: str, data: bytes) -> None:
 
 
 class Listening:
-    """Follows in a thread, and keeps what comes."""
+    """Follows in a thread, and keeps the records."""
 
     def __init__(self, path: str, start: str = "end", **options: Any) -> None:
         self.followed: list[Followed] = []
@@ -49,11 +46,11 @@ class Listening:
             self.errors.append(error)
 
     def records(self) -> list[Any]:
-        """Return the numbers of what has come."""
+        """Return the numbers of the records so far."""
         return [followed.record["n"] for followed in self.followed]
 
     def end(self) -> None:
-        """Close the follower, and see its thread end."""
+        """Close the follower, and wait for the end of its thread."""
         self.follower.close()
         self.thread.join(SECONDS)
         assert not self.thread.is_alive(), "the follower did not end"
@@ -63,12 +60,12 @@ class Listening:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End it."""
+        """End the follower."""
         self.end()
 
 
 def take(follower: Follower, count: int) -> list[Any]:
-    """Return the next records, and whose turn it is when they do not come."""
+    """Return the next records; fail with a message where they do not come."""
     timer = threading.Timer(SECONDS, follower.close)
     timer.start()
     try:
@@ -78,7 +75,7 @@ def take(follower: Follower, count: int) -> list[Any]:
 
 
 def rest(path: str, start: str, **options: Any) -> list[Any]:
-    """Return what a new follower gives at once: it is stopped where it would wait."""
+    """Return what a new follower yields without waiting."""
     with (
         Follower(path, start, notify=False, **options) as follower,
         mock.patch.object(FileWatcher, "sleep", side_effect=lambda *_: follower.close()),

@@ -1,9 +1,9 @@
-"""What a disk may hold when the power goes: built from the calls that were made on it before.
+"""What a disk may hold after a power cut, built from the calls that were made on it before.
 
-What was synced is there. What was not may be missing, be there in part or in full, or read as NULs,
-by sectors of 512 bytes; a cut may have happened or not; a name whose directory was not synced may
-be gone. What is done to the names of a directory reaches the disk in its order, as a file system
-with a journal keeps it. (ALICE, Pillai et al., OSDI 2014, has the model.)
+What was synced is there. What was not synced may be missing, be there in part or in full, or read
+as NULs, in sectors of 512 bytes; a cut of a file may be done or not; a name whose directory was not
+synced may be missing. Changes to the names of a directory reach the disk in their order, as on a
+file system with a journal. (The model is that of ALICE, Pillai et al., OSDI 2014.)
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ SECTOR_BYTES = 512
 
 
 class File:
-    """A file's contents since it was last synced: what they were then, and after each call."""
+    """A file's contents since its last sync: at the sync, and after each call."""
 
     def __init__(self, content: bytes = b"") -> None:
         """Begin with a content that is on the disk."""
         self.versions = [content]
-        self._start = len(content)  # from here on it may be otherwise
+        self._start = len(content)  # what is behind it may differ
 
     def change(self, content: bytes) -> None:
         """Take what the file holds now."""
@@ -34,7 +34,7 @@ class File:
         self.versions.append(content)
 
     def sync(self) -> None:
-        """Have what the file holds now on the disk."""
+        """Make what the file holds now durable."""
         del self.versions[:-1]
         self._start = len(self.versions[0])
 
@@ -55,18 +55,14 @@ class File:
                 found.add(version[:start] + bytes(edge - start) + version[edge:])
                 found.add(version[:edge] + bytes(following - edge) + version[following:])
             for older in self.versions[:number]:
-                found.add(
-                    version + bytes(max(0, len(older) - size))
-                )  # written after a cut, and the cut is undone
+                # Written after a cut, and the cut is undone.
+                found.add(version + bytes(max(0, len(older) - size)))
                 found.update(version[:edge] + older[edge:] for edge in edges)
         return found
 
 
 class Change(NamedTuple):
-    """What a call did to the names of a directory.
-
-    `made` says that one was made, and for which file (0 for a directory).
-    """
+    """What a call did to the names of a directory: `made` is the file it made, 0 a directory."""
 
     directory: str
     name: str
@@ -74,7 +70,7 @@ class Change(NamedTuple):
     new_name: str = ""
 
     def apply(self, names: dict[str, int]) -> None:
-        """Make the change: a name was made, renamed or removed."""
+        """Make the change: a name is made, renamed or removed."""
         if self.made is not None:
             names[self.name] = self.made
         elif self.new_name:
@@ -84,13 +80,13 @@ class Change(NamedTuple):
 
 
 class PossibleDisks:
-    """Listens to calls as they are made; tells what the disk may hold if the power goes now."""
+    """Watches calls, and lists what the disk may hold if the power fails now."""
 
     def __init__(self, root: str) -> None:
-        """Take a directory whose name, and all that is in it now, is on the disk."""
+        """Take a directory whose name and content are durable."""
         self._root = root
         self._files: dict[int, File] = {}
-        self._names: dict[str, int] = {}  # as they are on the disk for sure
+        self._names: dict[str, int] = {}  # those that are durable
         self._changes: list[Change] = []
         for directory, _, names in os.walk(root):
             for path in (os.path.join(directory, name) for name in names):
@@ -139,10 +135,7 @@ class PossibleDisks:
         return names
 
     def _possible_names(self) -> Iterator[dict[str, int]]:
-        """Yield what may be named on the disk: with some of the changes, in their order.
-
-        Or without one name that was made.
-        """
+        """Yield the names that may be durable: some changes in order, or all but one new name."""
         for count in range(len(self._changes) + 1):
             yield self._named(self._changes[:count])
         for change in self._changes:
@@ -152,10 +145,7 @@ class PossibleDisks:
                 yield names
 
     def states(self) -> Iterator[dict[str, bytes]]:
-        """Yield every state of the disk.
-
-        The content of each file that is there, by its path from the root.
-        """
+        """Yield every possible state of the disk: the content of each file by its path."""
         made = {change.name for change in self._changes if change.made == 0}
         for names in self._possible_names():
             gone = made - names.keys()

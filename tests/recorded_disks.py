@@ -1,4 +1,4 @@
-"""A disk that records what reaches it, for states that a power cut may leave."""
+"""A disk that records every state that a power cut may leave."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ AFTER = b'{"n":"after the power cut"}\n'
 
 
 def line_of(number: int, length: int) -> bytes:
-    """Return a line of about so many bytes that is like no other."""
+    """Return a line of about so many bytes that is unlike any other."""
     return b'{"n":%d,"text":"%s"}\n' % (number, bytes([97 + number]) * length)
 
 
 class Recorder:
-    """Keeps every state that the disk may be in, after each call, with the lines that are acknowledged by then."""
+    """Records every possible state of the disk after each call, with the acknowledged lines."""
 
     def __init__(self, root: str) -> None:
         """Begin with the disk as it is."""
@@ -28,7 +28,7 @@ class Recorder:
         self.note()
 
     def __call__(self, call: Call) -> Any:
-        """Let the call be made; the power may go then."""
+        """Let the call be made, and record the states after it."""
         result = self._possible(call)
         self.note()
         return result
@@ -39,15 +39,15 @@ class Recorder:
         self.note()
 
     def note(self) -> None:
-        """Keep the states of now.
+        """Record the states of now.
 
-        Of one that was there before, what is acknowledged now has to be in it.
+        A state that was possible before has to hold what is acknowledged now.
         """
         for state in self._possible.states():
             self.states[tuple(sorted(state.items()))] = self.acknowledged
 
 
 def is_in_order(lines: list[bytes], order: list[bytes]) -> bool:
-    """Whether the lines are some of the others, in the same order."""
+    """Return whether the lines are some of the others, in the same order."""
     rest = iter(order)
     return all(line in rest for line in lines)

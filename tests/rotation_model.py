@@ -1,11 +1,11 @@
-"""The protocol of rotation as a small model, of which every interleaving can be looked at.
+"""The protocol of rotation as a small model, every interleaving of which can be checked.
 
-A world holds what the kernel holds: names, files, locks; and some processes, each at one of its
+A world holds what the kernel holds (names, files, locks) and some processes, each at one of its
 steps. A step is what happens in one instant: one system call, or what is done between two of them.
 Offsets count lines. Half a line is written with a `~`.
 
-A directory is listed in two instants: what is there in both is seen, what is there in one only may
-be seen or not.
+A directory is listed in two instants: a name that is there in both is listed, a name that is there
+in only one may be listed or not.
 """
 
 from __future__ import annotations
@@ -22,30 +22,25 @@ DONE, DEAD = "done", "dead"
 
 
 class Process(NamedTuple):
-    """One process: what it is to do, at which step it is, and what it knows."""
+    """One process: its task, its next step, and what it knows."""
 
     step: str
-    lines: tuple[str, ...] = ()  # a writer's, still to be appended
-    seals: bool = False  # whether a writer knows of rotation
-    is_by_hand: bool = False  # whether it seals whatever is there, once
-    compresses: bool = False  # whether it does the upkeep after that
+    lines: tuple[str, ...] = ()  # what a writer still has to append
+    seals: bool = False  # whether a writer seals the file
+    is_by_hand: bool = False  # whether it seals the file that is there, once
+    compresses: bool = False  # whether it compresses after that
     file: int = -1
     names: frozenset[Any] = frozenset()
     base: int = 0
-    place: int = 0  # how far a reader has read in the stream
+    place: int = 0  # a reader's position in the stream
     got: tuple[str, ...] = ()
-    due: frozenset[str] = (
-        frozenset()
-    )  # what a reader has to see: what was acknowledged before it began
+    due: frozenset[str] = frozenset()  # what a reader has to see: acknowledged before it began
     is_reader: bool = False
     follows: bool = False
 
 
 class World(NamedTuple):
-    """Names and the files they mean, each file's lines, who locks it; the processes.
-
-    What was acknowledged.
-    """
+    """Names and their files, each file's lines and lock holder, processes, acknowledged lines."""
 
     names: frozenset[tuple[Any, int]]
     files: tuple[tuple[str, ...], ...]
@@ -55,21 +50,21 @@ class World(NamedTuple):
     crashes: int = 1
 
     def means(self, name: Any) -> int:
-        """Return the file that a name means, -1 if none."""
+        """Return the file of a name, -1 if none."""
         return next((file for named, file in self.names if named == name), -1)
 
     def segments(self) -> list[tuple[int, int]]:
-        """Return the stretches that have a sealed segment, in their order."""
+        """Return the ranges of the sealed segments, in order."""
         return sorted({name[:2] for name, _ in self.names if name != NAME})
 
     def content(self, start: int, end: int) -> tuple[str, ...]:
-        """Return what a sealed segment holds."""
+        """Return the lines of a sealed segment."""
         file = self.means((start, end, PLAIN))
         return self.files[file if file >= 0 else self.means((start, end, PACKED))]
 
     def stream(self) -> tuple[str, ...]:
         """Return all whole lines of the log."""
-        sealed = (line for stretch in self.segments() for line in self.content(*stretch))
+        sealed = (line for segment in self.segments() for line in self.content(*segment))
         active = self.means(NAME)
         return (*sealed, *(whole(self.files[active]) if active >= 0 else ()))
 
@@ -79,19 +74,13 @@ class World(NamedTuple):
         return self._replace(processes=(*self.processes[:me], process, *self.processes[me + 1 :]))
 
     def rename(self, old: Any, new: Any, file: int) -> World:
-        """Return the world in which a file has another name.
-
-        A name is taken or given up with `None`.
-        """
+        """Return the world in which a file has another name; `None` is no name."""
         return self._replace(
             names=(self.names - {(old, file)}) | ({(new, file)} if new is not None else set())
         )
 
     def put(self, file: int, lines: tuple[str, ...]) -> World:
-        """Return the world in which a file holds something else.
-
-        A new file where the number is that of none.
-        """
+        """Return the world in which a file, perhaps a new one, holds these lines."""
         if file == len(self.files):
             return self._replace(files=(*self.files, lines), locks=(*self.locks, -1))
         return self._replace(files=(*self.files[:file], lines, *self.files[file + 1 :]))
@@ -107,10 +96,7 @@ def whole(lines: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def open_named(world: World, me: int) -> Iterator[World]:
-    """Open the file that has the name.
-
-    A writer makes it, whoever rotates by hand leaves if it is not there.
-    """
+    """Open the file that has the name; where there is none, only a writer makes one."""
     file = world.means(NAME)
     if file < 0 and world.processes[me].is_by_hand:
         yield world.go(me, DONE)
@@ -129,21 +115,18 @@ def lock(world: World, me: int) -> Iterator[World]:
 
 
 def check(world: World, me: int) -> Iterator[World]:
-    """See whether the name still means the locked file; mend it.
-
-    See whether it is due to be sealed.
-    """
+    """Check that the name still means the locked file, recover it, and see whether to seal it."""
     process = world.processes[me]
     lines = whole(world.files[process.file])  # what is left when the half line is cut away
-    mended = world.put(process.file, lines)
+    recovered = world.put(process.file, lines)
     if world.means(NAME) != process.file:
         yield world.lock(process.file, -1).go(me, "open")
     elif lines and (process.seals or process.is_by_hand):
-        yield begin_list(mended, me, "list")
+        yield begin_list(recovered, me, "list")
     elif process.is_by_hand:
-        yield mended.lock(process.file, -1).go(me, DONE)
+        yield recovered.lock(process.file, -1).go(me, DONE)
     else:
-        yield mended.go(me, "write")
+        yield recovered.go(me, "write")
 
 
 def write(world: World, me: int) -> Iterator[World]:
@@ -173,10 +156,7 @@ def release(world: World, me: int) -> Iterator[World]:
 
 
 def begin_list(world: World, me: int, step: str, **known: Any) -> World:
-    """Return the world in which a process has begun to list the directory.
-
-    The listing ends with its next step.
-    """
+    """Return the world in which a process has begun to list the directory."""
     return world.go(
         me, step, names=frozenset(name for name, _ in world.names if name != NAME), **known
     )
@@ -193,28 +173,25 @@ def listings(world: World, me: int) -> Iterator[frozenset[Any]]:
 
 
 def ends(names: frozenset[Any]) -> int:
-    """Return where the last of the listed segments ends."""
+    """Return the end of the last of the listed segments."""
     return max((end for _, end, _ in names), default=0)
 
 
 def list_base(world: World, me: int) -> Iterator[World]:
-    """End the listing: there the file to be sealed begins."""
+    """End the listing: its last segment ends where the file to be sealed begins."""
     for names in listings(world, me):
         yield world.go(me, "rename", base=ends(names))
 
 
 def rename(world: World, me: int) -> Iterator[World]:
-    """Give the file the name of its stretch."""
+    """Give the file the name of its range."""
     process = world.processes[me]
     end = process.base + len(world.files[process.file])
     yield world.rename(NAME, (process.base, end, PLAIN), process.file).go(me, "leave")
 
 
 def leave(world: World, me: int) -> Iterator[World]:
-    """Release the sealed file.
-
-    A writer goes back to open the name, whoever rotates by hand is through, or does the upkeep.
-    """
+    """Release the sealed file; a writer opens the name again, a rotation ends or cleans."""
     process = world.processes[me]
     free = world.lock(process.file, -1)
     if process.compresses:
@@ -224,17 +201,14 @@ def leave(world: World, me: int) -> Iterator[World]:
 
 
 def survey(world: World, me: int) -> Iterator[World]:
-    """See which segment is to be compressed: the oldest plain one, but never the newest."""
+    """Choose the segment to compress: the oldest plain one, but never the newest."""
     for names in listings(world, me):
         plain = sorted(name for name in names if name[2] == PLAIN and name[1] != ends(names))
         yield world.go(me, "pack", names=frozenset(plain[:1])) if plain else world.go(me, DONE)
 
 
 def pack(world: World, me: int) -> Iterator[World]:
-    """Give the compressed copy, complete and synced, its name.
-
-    It may be there from an upkeep that died.
-    """
+    """Give the compressed copy, complete and synced, its name, unless a killed cleaner did."""
     ((start, end, _),) = world.processes[me].names
     if world.means((start, end, PACKED)) < 0:
         file = len(world.files)
@@ -245,7 +219,7 @@ def pack(world: World, me: int) -> Iterator[World]:
 
 
 def unlink(world: World, me: int) -> Iterator[World]:
-    """Remove the plain one, and look for more to do."""
+    """Remove the plain segment, and look for more to do."""
     ((start, end, _),) = world.processes[me].names
     yield begin_list(
         world.rename((start, end, PLAIN), None, world.means((start, end, PLAIN))), me, "survey"
@@ -253,14 +227,14 @@ def unlink(world: World, me: int) -> Iterator[World]:
 
 
 def hold(world: World, me: int) -> Iterator[World]:
-    """A reader: open the active file, if there is one."""
+    """Open the active file for reading, if there is one."""
     process = world.processes[me]
     due = process.due if process.got else world.acknowledged
     yield begin_list(world, me, "base", file=world.means(NAME), due=due)
 
 
 def base(world: World, me: int) -> Iterator[World]:
-    """End the listing that tells where the active file begins."""
+    """End the listing that shows where the active file begins."""
     for names in listings(world, me):
         if world.processes[me].file >= 0:
             yield world.go(me, "same", base=ends(names))
@@ -269,16 +243,13 @@ def base(world: World, me: int) -> Iterator[World]:
 
 
 def base_again(world: World, me: int) -> Iterator[World]:
-    """Where there is no active file nobody says that it is still the same.
-
-    What the one listing misses the other sees.
-    """
+    """End a second listing where there is no active file: it shows what the first one missed."""
     for names in listings(world, me):
         yield begin_list(world, me, "sealed", base=max(world.processes[me].base, ends(names)))
 
 
 def same(world: World, me: int) -> Iterator[World]:
-    """See that the open file still has the name; else begin anew."""
+    """Check that the open file still has the name; begin anew otherwise."""
     process = world.processes[me]
     yield (
         begin_list(world, me, "sealed")
@@ -288,25 +259,19 @@ def same(world: World, me: int) -> Iterator[World]:
 
 
 def list_sealed(world: World, me: int) -> Iterator[World]:
-    """End the listing of what is sealed before the open file.
-
-    Where it shows a hole, it is done again.
-    """
+    """End the listing of what is sealed before the open file; list again where it shows a hole."""
     base = world.processes[me].base
     for names in listings(world, me):
-        stretches = sorted({name[:2] for name in names if name[1] <= base})
-        is_whole = [0, *(end for _, end in stretches)] == [*(start for start, _ in stretches), base]
+        sealed = sorted({name[:2] for name in names if name[1] <= base})
+        is_whole = [0, *(end for _, end in sealed)] == [*(start for start, _ in sealed), base]
         yield world.go(me, "read") if is_whole else begin_list(world, me, "sealed")
 
 
 def read(world: World, me: int) -> Iterator[World]:
-    """Read the segment at the reader's place, under whichever name it has.
-
-    Behind the last, the open file.
-    """
+    """Read the segment at the reader's position, whatever its name, and at last the open file."""
     process = world.processes[me]
     if process.place < process.base:
-        found = [stretch for stretch in world.segments() if stretch[0] == process.place]
+        found = [segment for segment in world.segments() if segment[0] == process.place]
         assert found, "no segment begins where the reader is"
         ((start, end),) = found
         yield world.go(me, "read", place=end, got=process.got + world.content(start, end))
@@ -317,10 +282,7 @@ def read(world: World, me: int) -> Iterator[World]:
 
 
 def follow(world: World, me: int) -> Iterator[World]:
-    """A follower at the end of its file.
-
-    Go on behind it where it has lost its name, read on where something came.
-    """
+    """Follow the file to its end; go on behind it once it has lost its name."""
     process = world.processes[me]
     is_there = process.file >= 0
     if is_there and world.means(NAME) != process.file:
@@ -338,10 +300,7 @@ def follow(world: World, me: int) -> Iterator[World]:
 
 
 def last_look(world: World, me: int) -> Iterator[World]:
-    """Read the file that has lost its name once more to its end, which is final now.
-
-    Then go on behind it.
-    """
+    """Read the file that has lost its name to its end, which is final now, and go on behind it."""
     process = world.processes[me]
     got = process.got[: process.base] + whole(world.files[process.file])
     yield world.go(me, "hold", got=got, place=len(got))
@@ -372,27 +331,27 @@ STEPS: dict[str, Callable[[World, int], Iterator[World]]] = {
 
 
 def writer(*lines: str, seals: bool = False) -> Process:
-    """Appends these lines."""
+    """A process that appends these lines."""
     return Process("open", lines=lines, seals=seals)
 
 
 def rotator(*, compresses: bool = False) -> Process:
-    """Rotates once by hand, and then compresses what is there to compress."""
+    """A process that rotates once, and then compresses what there is to compress."""
     return Process("open", is_by_hand=True, compresses=compresses)
 
 
 def upkeep() -> Process:
-    """Compresses only."""
+    """A process that only compresses."""
     return Process("survey")
 
 
 def reader() -> Process:
-    """Reads the log once."""
+    """A process that reads the log once."""
     return Process("hold", is_reader=True)
 
 
 def follower() -> Process:
-    """Follows the log from its beginning until nobody else is left."""
+    """A process that follows the log from its beginning until no other process is left."""
     return Process("hold", is_reader=True, follows=True)
 
 
@@ -402,17 +361,13 @@ def begin(*processes: Process, crashes: int = 1) -> World:
 
 
 def successors(world: World) -> Iterator[World]:
-    """Return every world that may be next.
-
-    Each process takes its step, or dies before it, and its lock with it.
-    """
+    """Return every world that may be next: each process takes its step, or dies before it."""
     for me, process in enumerate(world.processes):
         if process.step in {DONE, DEAD}:
             continue
         yield from STEPS[process.step](world, me)
-        if (
-            world.crashes and not process.is_reader
-        ):  # a reader's death changes nothing for the others
+        # The death of a reader changes nothing for other processes.
+        if world.crashes and not process.is_reader:
             dead = world.go(me, DEAD)._replace(crashes=world.crashes - 1)
             yield dead._replace(
                 locks=tuple(-1 if holder == me else holder for holder in world.locks)

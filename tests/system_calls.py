@@ -1,7 +1,4 @@
-"""The engine's system calls, intercepted in one place.
-
-So that a test can count, record or break them.
-"""
+"""The engine's system calls, intercepted so that a test can count, record or break them."""
 
 from __future__ import annotations
 
@@ -28,7 +25,7 @@ _OF_A_DESCRIPTOR = ("close", "write", "pwrite", "pread", "fsync", "fdatasync", "
 
 @dataclass(frozen=True)
 class Call:
-    """One call that the engine makes: what is called with what, and the file it concerns."""
+    """One call of the engine: the function, its arguments, and the file it concerns."""
 
     name: str
     arguments: tuple[Any, ...]
@@ -42,7 +39,7 @@ class Call:
     def fail(self, number: int) -> OSError:
         """Return the error that Python would raise.
 
-        A close that fails has closed all the same (close(2)).
+        A close that fails has closed the descriptor all the same (close(2)).
         """
         if self.name == "close":
             self.perform()
@@ -56,22 +53,19 @@ class Call:
 
 
 class Disk(Protocol):
-    """What stands between the engine and the operating system."""
+    """What answers the engine's system calls."""
 
     def __call__(self, call: Call, /) -> Any:
         """Answer a call: by `call.perform()`, or otherwise."""
 
 
 def perform_unsynced(call: Call) -> Any:
-    """Be a disk with which nothing is wrong, and whose power never goes.
-
-    So that syncs need not take their time.
-    """
+    """Answer calls as a healthy disk does, without the time that syncs take."""
     return None if call.name == "fsync" else call.perform()
 
 
 class _Interception:
-    """Turns each call of a real function into a `Call`; looks like the module `os` otherwise."""
+    """Turns each call of a real function into a `Call`; otherwise looks like the module `os`."""
 
     def __init__(self, answer: Disk) -> None:
         self._answer = answer
@@ -100,7 +94,7 @@ class _Interception:
         return call
 
     def of(self, value: Any) -> Any:
-        """Return what stands in for a value of one of the engine's modules, nothing when it may stay."""
+        """Return the replacement of a value of an engine's module, `None` where it may stay."""
         if value is os:
             return self
         if value is fcntl.flock:
@@ -113,10 +107,9 @@ class _Interception:
 
 @contextlib.contextmanager
 def intercepted(answer: Disk) -> Iterator[None]:
-    """Have every system call of the engine answered by `answer`; logs are to be made within.
+    """Have every system call of the engine answered by `answer`; logs have to be made within.
 
-    `disk` and `file_lock` may call `os.write`, or `write_line = os.write`, or what `load_flock`
-    gives: all of it is found.
+    It finds `os.write`, `write_line = os.write` and the result of `load_flock` in the package `fs`.
     """
     interception = _Interception(answer)
     with pytest.MonkeyPatch.context() as patched:
@@ -145,10 +138,7 @@ def fail_with(number: int) -> Fault:
 
 
 def write_part(length: int) -> Fault:
-    """Return the fault of a write that takes so many bytes only.
-
-    All but so many where it is negative.
-    """
+    """Return the fault of a write that takes so many bytes only, all but so many if negative."""
 
     def write(call: Call) -> Any:
         fd, data, *place = call.arguments
@@ -168,10 +158,10 @@ def die_after_part(length: int) -> Fault:
 
 
 class OneFault:
-    """A disk on which the call of one number goes wrong; while it is not armed, none does."""
+    """A disk on which the call of one number fails, once it is armed."""
 
     def __init__(self, number: int, fault: Fault, trouble: Disk) -> None:
-        """Take which call (from 1) goes wrong, how, and what is wrong with the disk besides."""
+        """Take which call (from 1) fails, how, and what else is wrong with the disk."""
         self.number = number
         self.is_armed = False
         self.calls: list[Call] = []

@@ -26,7 +26,7 @@ STEPS = ("openat", "stat", "flock", "stat", "pread64", "write", "fsync", "flock"
 
 
 def trace(script: str, *arguments: str) -> list[str]:
-    """Run a script under strace and return its system calls after the line `mark` was written, names and all."""
+    """Return a script's system calls after the line `mark` was written, as strace prints them."""
     if shutil.which("strace") is None:
         pytest.skip("strace is not installed")
     command = ["strace", "-f", "-qq", "-e", "signal=none", sys.executable, "-c", script, *arguments]
@@ -52,38 +52,32 @@ os.write(1, b"mark")
 
 
 def names(calls: list[str]) -> tuple[str, ...]:
-    """Return the names of traced calls; the ways in which C libraries call stat are one."""
+    """Return the names of traced calls; the variants of stat(2) count as one."""
     found = (line.split("(")[0].split()[-1] for line in calls)
     return tuple("stat" if "stat" in name else name for name in found)
 
 
 def test_an_append_is_these_system_calls_and_no_other(path: str) -> None:
-    """Open, lock, check, one write, fsync, release, close."""
+    """An append opens, locks, checks, writes once, syncs, releases and closes."""
     with open(path, "w", encoding="utf-8") as file:
         file.write("{}\n")
     assert names(trace(APPEND_ONCE, path, "fsync", "0")) == STEPS
 
 
 def test_an_append_without_sync_lacks_only_the_sync(path: str) -> None:
-    """The durability "os" leaves out the fsync.
-
-    And the tail is not read again when nobody else wrote.
-    """
+    """The durability "os" leaves out the fsync, and does not read a tail that no other changed."""
     expected = tuple(name for name in STEPS if name not in {"fsync", "pread64"})
     assert names(trace(APPEND_ONCE, path, "os", "1")) == expected
 
 
 def test_a_grouped_append_syncs_after_the_release(path: str) -> None:
-    """The durability "group" is the same calls in another order."""
+    """The durability "group" makes the same calls in another order."""
     expected = ("openat", "stat", "flock", "stat", "write", "flock", "fsync", "close")
     assert names(trace(APPEND_ONCE, path, "group", "1")) == expected
 
 
 def test_an_append_costs_the_same_on_ten_gigabytes(path: str) -> None:
-    """The calls, and the bytes they read, do not grow with the file.
-
-    One look, at its last megabyte.
-    """
+    """Calls and bytes do not grow with the file, of which only the last megabyte is read."""
     with open(path, "wb") as file:
         file.truncate(10 << 30)
         file.seek(0, os.SEEK_END)
@@ -98,10 +92,7 @@ def test_an_append_costs_the_same_on_ten_gigabytes(path: str) -> None:
 
 
 def test_the_name_of_a_new_file_is_durable_before_its_first_line(path: str) -> None:
-    """The directory is synced while the file is still empty.
-
-    A file with lines never lacks a durable name.
-    """
+    """The directory is synced while the file is empty: a file with lines has a durable name."""
     assert names(trace(APPEND_ONCE, path, "fsync", "0")) == (
         *("openat", "stat", "flock", "stat"),
         *("stat", "openat", "fsync", "close"),
@@ -110,14 +101,14 @@ def test_the_name_of_a_new_file_is_durable_before_its_first_line(path: str) -> N
 
 
 def test_a_record_is_one_line_of_utf8(log: AppendLog, path: str) -> None:
-    """What is in the file is the JSON object and a newline, letters as they are."""
+    """The file holds the JSON object and a newline, with letters as they are."""
     log.append({"who": "Zoë", "n": 1, "deep": {"list": [None, True, 0.5]}})
     with open(path, encoding="utf-8") as file:
         assert file.read() == '{"who":"Zoë","n":1,"deep":{"list":[null,true,0.5]}}\n'
 
 
 def test_a_new_file_has_the_mode_0644_less_the_umask(log: AppendLog, path: str) -> None:
-    """Others may read, only the owner writes; the umask counts."""
+    """Others may read the file, and only its owner writes to it; the umask counts."""
     before = os.umask(0o027)
     try:
         log.append({})
@@ -150,7 +141,7 @@ def test_what_is_no_regular_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_missing_directory_is_told(tmp_path: Path) -> None:
-    """A log does not make directories: a mistyped path is an error, not a new tree."""
+    """A log makes no directories: a mistyped path is an error, not a new tree."""
     with pytest.raises(FileNotFoundError) as caught:
         AppendLog(tmp_path / "missing" / "file").append({})
     assert "nothing was written" in caught.value.__notes__[0]
@@ -160,7 +151,7 @@ def test_a_missing_directory_is_told(tmp_path: Path) -> None:
 def test_a_relative_path_is_fixed_when_the_log_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A daemon that changes its directory goes on with the same file."""
+    """A daemon that changes its working directory goes on with the same file."""
     monkeypatch.chdir(tmp_path)
     log = AppendLog("events.ndjson")
     monkeypatch.chdir("/")
@@ -191,17 +182,18 @@ def test_wrong_arguments_are_refused_by_name(
 
 
 def test_a_path_of_bytes_names_the_same_file(path: str) -> None:
-    """As it does for `open`; its torn tail is mended too."""
+    """A path of bytes means the same as for `open`, and its torn tail is recovered too."""
     with open(path, "wb") as file:
         file.write(b"torn")
-    AppendLog(os.fsencode(path)).append({})  # type: ignore[arg-type]  # what `open` takes and the signature does not name
+    AppendLog(os.fsencode(path)).append({})  # type: ignore[arg-type]  # not in the signature
     assert AppendLog(path).read() == [{}]
 
 
 def test_a_record_that_json_cannot_hold_opens_nothing(log: AppendLog, path: str) -> None:
     """Every wrong value is named, and no file is made."""
+    record: Any = {"a": float("nan"), "b": {1, 2}, 3: "c", "d": "\ud800"}
     with pytest.raises(InvalidRecordError) as caught:
-        log.append({"a": float("nan"), "b": {1, 2}, 3: "c", "d": "\ud800"})  # type: ignore[dict-item]  # the wrong key is the case
+        log.append(record)
     assert [fault.field for fault in caught.value.faults] == [
         "record.a",
         "record.b",
@@ -215,14 +207,14 @@ def test_a_record_that_json_cannot_hold_opens_nothing(log: AppendLog, path: str)
     "line", [b"", b"\n", b" \n", b"{}", b"{}\n{}\n", b"\n\n", b"{}\n ", "{}\n", memoryview(b"{}\n")]
 )
 def test_append_line_takes_one_line(log: AppendLog, path: str, line: Any) -> None:
-    """A newline at the end and nowhere else, or the line is refused before anything is opened."""
+    """A line without its newline at the end only is refused before anything is opened."""
     with pytest.raises(InvalidRecordError, match="one line"):
         log.append_line(line)
     assert not os.path.exists(path)
 
 
 def test_after_close_an_append_is_refused(path: str) -> None:
-    """`close` may be called again; reading goes on."""
+    """`close` may be called again, and reading goes on."""
     log = AppendLog(path)
     log.append({"n": 1})
     log.close()
@@ -276,7 +268,7 @@ log.append({"n": 2})
 
 
 def test_a_file_size_limit_leaves_nothing_of_the_line(path: str) -> None:
-    """The line that does not fit is cut back whole, with its errno; a shorter one goes on."""
+    """A line that does not fit is cut back whole, with its errno; a shorter one is written."""
     done = subprocess.run(
         [sys.executable, "-c", FILE_SIZE_LIMIT, path], capture_output=True, text=True, check=True
     )
@@ -286,7 +278,7 @@ def test_a_file_size_limit_leaves_nothing_of_the_line(path: str) -> None:
 
 
 def test_running_out_of_descriptors_is_an_error_of_its_own(log: AppendLog) -> None:
-    """With no descriptor left an append says so; with one again it goes on."""
+    """With no descriptor left an append raises EMFILE; with one again it goes on."""
     log.append({"n": 1})
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     free = os.open("/dev/null", os.O_RDONLY)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def log(tmp_path: Path) -> AppendLog:
-    """Return a log with one record."""
+    """A log with one record."""
     made = AppendLog(tmp_path / "events.ndjson")
     made.append({"n": "first"})
     return made
@@ -37,7 +37,7 @@ def log(tmp_path: Path) -> AppendLog:
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return the names of the writes and syncs of files, as they are made."""
+    """The names of the writes and syncs of files, as they are made."""
     made: list[str] = []
 
     def counted(name: str) -> None:
@@ -60,26 +60,27 @@ def records(count: int, text: str = "") -> Iterator[dict[str, Any]]:
 
 
 def test_many_records_take_one_write_and_one_sync(log: AppendLog, calls: list[str]) -> None:
-    """They stand in the file in their order; the count is returned."""
+    """The records are in the file in their order, and their count is returned."""
     assert log.append_many(records(1000)) == 1000
     assert calls == ["write", "sync_file"]
     assert log.read() == [{"n": "first"}, *records(1000)]
 
 
 def test_no_records_touch_nothing(log: AppendLog, calls: list[str]) -> None:
-    """An empty iterable is no error."""
+    """An empty iterable is no error, and opens nothing."""
     assert log.append_many(()) == 0
     assert calls == []
 
 
 def test_each_record_is_written_as_it_was_when_it_was_yielded(log: AppendLog) -> None:
-    """A generator may fill one dict, and what is in it, anew for every record."""
+    """A generator may fill one dict, and the values in it, anew for every record."""
 
     def filled_anew() -> Iterator[dict[str, Any]]:
         row: dict[str, Any] = {"inner": {}, "pair": ()}
         for number in range(1000):
             row["n"] = row["inner"]["n"] = number
-            row["pair"] = (number,) if number % 3 else [number]  # some are plain, some are mended
+            # A tuple needs a conversion, a list does not.
+            row["pair"] = (number,) if number % 3 else [number]
             yield row
 
     assert log.append_many(filled_anew()) == 1000
@@ -92,7 +93,7 @@ def test_each_record_is_written_as_it_was_when_it_was_yielded(log: AppendLog) ->
 def test_a_wrong_record_is_named_by_its_place_and_nothing_is_written(
     log: AppendLog, kind: Callable[[list[Any]], Iterable[Any]]
 ) -> None:
-    """Not even those in front of it."""
+    """A wrong record keeps out those before it as well."""
     with pytest.raises(InvalidRecordError, match=r"records\[2\]: record\.n: got nan") as caught:
         log.append_many(kind([{"n": 0}, {"n": 1}, {"n": float("nan")}, {"n": 3}]))
     assert [fault.field for fault in caught.value.faults] == ["records[2]: record.n"]
@@ -100,10 +101,7 @@ def test_a_wrong_record_is_named_by_its_place_and_nothing_is_written(
 
 
 def test_when_the_disk_refuses_a_part_nothing_of_the_batch_stays(log: AppendLog) -> None:
-    """The error is the operating system's, and says that nothing was written.
-
-    Then appends go on.
-    """
+    """The system's error says that nothing was written, and later appends go on."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
     try:
@@ -137,7 +135,7 @@ def test_past_a_chunk_the_error_says_how_many_are_acknowledged(
 
 
 def forbid_growth(log: AppendLog) -> Iterator[dict[str, Any]]:
-    """Let the disk refuse all that comes."""
+    """Let the disk refuse every write."""
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (os.stat(log.path).st_size, hard))
     yield {"n": "refused"}
@@ -170,9 +168,9 @@ def test_where_the_first_records_are_acknowledged_nothing_says_that_nothing_was_
     end: Callable[[AppendLog], Iterator[dict[str, Any]]],
     kind: type[Exception],
 ) -> None:
-    """Neither text nor notes, here or where they are unpickled.
+    """Neither text nor notes of the error deny it, here or after pickling.
 
-    Whoever believed it would append those records twice.
+    A caller who believed them would append those records twice.
     """
     monkeypatch.setattr(append_log, "CHUNK_BYTES", 1)
     log = AppendLog(path, lock_timeout=0)
@@ -191,14 +189,14 @@ def test_where_the_first_records_are_acknowledged_nothing_says_that_nothing_was_
 
 
 def test_a_large_batch_is_synced_in_pieces(log: AppendLog, calls: list[str]) -> None:
-    """So what a power cut can damage reaches no further back than the next append looks."""
+    """What a power cut can damage reaches no further back than the next append looks."""
     assert log.append_many(records(30, "x" * 100_000)) == 30
     assert calls == ["write", "sync_file"] * 3
     assert [record["n"] for record in log.read()] == ["first", *range(30)]
 
 
 def test_encoded_lines_are_appended_together(log: AppendLog, calls: list[str]) -> None:
-    """Through the door for those who have an encoder of their own."""
+    """Lines from an encoder of the caller's own are appended in one call."""
     log.append_lines([b'{"n":1}\n', b'{"n":2}\n'])
     log.append_lines([])
     assert calls == ["write", "sync_file"]
@@ -218,7 +216,7 @@ def test_encoded_lines_are_appended_together(log: AppendLog, calls: list[str]) -
     ],
 )
 def test_lines_that_are_not_one_line_each_are_refused(log: AppendLog, lines: list[bytes]) -> None:
-    """Before anything is written; a blank one, too, which is no record."""
+    """A wrong line, a blank one included, is refused before anything is written."""
     with pytest.raises(
         InvalidRecordError, match="one line as bytes, not blank, with a newline at its end only"
     ):
@@ -227,7 +225,7 @@ def test_lines_that_are_not_one_line_each_are_refused(log: AppendLog, lines: lis
 
 
 def test_a_closed_log_takes_no_batch(log: AppendLog) -> None:
-    """As it takes no single record."""
+    """A closed log refuses a batch as it refuses a single record."""
     log.close()
     with pytest.raises(ClosedError):
         log.append_many(records(1))

@@ -129,10 +129,7 @@ def test_every_method_writes_its_fields_in_order_to_its_file(
     filename: str,
     expected: dict[str, Any],
 ) -> None:
-    """By position or by name, the record has just these fields, in this order.
-
-    The marker last.
-    """
+    """By position or by name, a record has exactly these fields in this order, the marker last."""
     append = getattr(metrics, method)
     named = dict(zip(inspect.signature(append).parameters, arguments, strict=True))
     assert append(*arguments) is None
@@ -151,7 +148,7 @@ def test_every_method_writes_its_fields_in_order_to_its_file(
 def test_arguments_that_are_not_given_are_written_by_their_defaults(
     metrics: MetricsAppender,
 ) -> None:
-    """No exception, no memory, automated: as the signatures say."""
+    """Defaults are as in the signatures: no exception, no memory, automated."""
     metrics.append_performance_metric("s", "e", 1, "a")
     metrics.append_rollback_event("s", "f", "t", "r", "m")
     (record,) = metrics.read_metrics("s_performance.json")
@@ -166,7 +163,7 @@ def test_arguments_that_are_not_given_are_written_by_their_defaults(
 def test_promotions_and_rollbacks_of_a_skill_share_one_file_in_order(
     metrics: MetricsAppender,
 ) -> None:
-    """The log tells a skill's history, first to last, and `limit` its end."""
+    """The log has a skill's history from first to last, and `limit` gives its end."""
     for _ in range(2):
         metrics.append_promotion_event("s", "f", "t", "p", "k", "r", {})
         metrics.append_rollback_event("s", "t", "f", "r", "m")
@@ -190,7 +187,7 @@ def test_promotions_and_rollbacks_of_a_skill_share_one_file_in_order(
 def test_a_wrong_option_is_refused_before_the_directory_is_made(
     tmp_path: Path, options: dict[str, Any], wrong: dict[str, Any]
 ) -> None:
-    """A typo must not go unnoticed until the disk fails."""
+    """A typo in an option is an error at once, not when the disk fails."""
     with pytest.raises(InvalidRecordError):
         MetricsAppender(tmp_path / "metrics", **{**options, **wrong})
     assert not (tmp_path / "metrics").exists()
@@ -199,7 +196,7 @@ def test_a_wrong_option_is_refused_before_the_directory_is_made(
 def test_the_directory_is_made_with_all_above_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a path or a text, relative or not; and one that is there is taken as it is."""
+    """A path or text, relative or not, is made; a directory that exists is used as it is."""
     monkeypatch.chdir(tmp_path)
     for given in (
         tmp_path / "a" / "b",
@@ -214,7 +211,7 @@ def test_the_directory_is_made_with_all_above_it(
 
 
 def test_a_file_in_the_place_of_the_directory_is_an_os_error(tmp_path: Path) -> None:
-    """The system's own error, and the file is left alone."""
+    """The error is the system's own, and the file is left alone."""
     (tmp_path / "file").write_text("text")
     for wrong in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(OSError, match="file"):
@@ -226,7 +223,7 @@ def test_a_file_in_the_place_of_the_directory_is_an_os_error(tmp_path: Path) -> 
 def test_a_directory_removed_under_a_living_appender_is_made_again(
     tmp_path: Path, depth: int
 ) -> None:
-    """A cleaner took the directory, and maybe the one above: the next append brings both back."""
+    """Where a cleaner removed the directory and its parent, the next append makes both again."""
     metrics = MetricsAppender(tmp_path / "a" / "b")
     metrics.append_performance_metric("s", "lost", 1, "a")
     shutil.rmtree([metrics.metrics_dir, metrics.metrics_dir.parent][depth])
@@ -247,10 +244,7 @@ def test_a_directory_removed_under_a_living_appender_is_made_again(
 def test_an_os_error_keeps_its_kind_and_says_that_nothing_was_written(
     metrics: MetricsAppender,
 ) -> None:
-    """A directory has the file's name.
-
-    The system's error comes through with errno, file and outcome.
-    """
+    """A directory with the file's name gives the system's error with errno, file and outcome."""
     path = metrics.metrics_dir / "s_performance.json"
     path.mkdir()
     with pytest.raises(IsADirectoryError) as caught:
@@ -264,7 +258,7 @@ def test_an_os_error_keeps_its_kind_and_says_that_nothing_was_written(
 def test_a_directory_that_cannot_be_made_is_told_with_what_became_of_the_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By the constructor, and by the append that finds it gone."""
+    """The constructor raises it, and so does an append that finds the directory missing."""
     metrics = MetricsAppender(tmp_path / "gone")
     os.rmdir(tmp_path / "gone")
     (tmp_path / "file").touch()
@@ -317,7 +311,7 @@ def test_threads_share_one_appender(metrics: MetricsAppender) -> None:
 
 
 def test_an_appender_survives_pickling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its twin writes to the same directory with the same options, wherever it is made anew."""
+    """Its copy writes to the same directory with the same options, in whatever process."""
     monkeypatch.chdir(tmp_path)
     metrics = MetricsAppender("relative", durability="os", lock_timeout=None)
     metrics.append_performance_metric("s", "0", 1, "a")
@@ -335,10 +329,7 @@ def test_an_appender_survives_pickling(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_close_refuses_appends_and_may_be_repeated(metrics: MetricsAppender) -> None:
-    """Whether its file was used before or not, nothing is written after `close()`.
-
-    Reading goes on.
-    """
+    """After `close()` nothing is written to a file used before or a new one; reading goes on."""
     metrics.append_performance_metric("s", "e", 1, "a")
     for _ in range(3):
         metrics.close()
@@ -358,7 +349,7 @@ def _leave_by_an_error(metrics: MetricsAppender) -> None:
 
 
 def test_a_with_block_closes_the_appender_and_lets_errors_pass(tmp_path: Path) -> None:
-    """It gives the appender itself, and is closed at the end, however that comes."""
+    """The `with` gives the appender itself, and closes it however the block ends."""
     metrics = MetricsAppender(tmp_path)
     with pytest.raises(KeyError, match="mine"):
         _leave_by_an_error(metrics)
@@ -369,10 +360,7 @@ def test_a_with_block_closes_the_appender_and_lets_errors_pass(tmp_path: Path) -
 def test_more_skills_than_an_appender_remembers_are_all_written(
     metrics: MetricsAppender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever is kept in memory per file is bounded, nobody notices.
-
-    `close()` is for all of them.
-    """
+    """The memory per file is bounded without any effect, and `close()` closes all files."""
     monkeypatch.setattr(appender, "_MOST_LOGS", 3)
     for round_number in ("1", "2"):
         for skill in range(7):

@@ -1,7 +1,4 @@
-"""Closing an appender, by either door.
-
-What it waits for, what it refuses, and that every step of it is done.
-"""
+"""Closing an appender, blocking or asynchronous: what it waits for, and what it refuses."""
 
 from __future__ import annotations
 
@@ -33,10 +30,7 @@ BY_HAND = Rotation(keep_segments=1)
 
 @pytest.fixture
 def kept_up(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The logs whose upkeep is done.
-
-    It takes its time, so that whoever does not wait for it is gone before.
-    """
+    """The logs whose cleaning is done; it takes so long that a caller who does not wait is gone."""
     done: list[str] = []
 
     def clean_segments(path: str, *_: Any) -> bool:
@@ -48,16 +42,16 @@ def kept_up(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return done
 
 
-def test_whoever_finishes_an_upkeep_waits_for_its_thread_to_be_started(
+def test_finishing_a_cleaning_waits_for_its_thread_to_be_started(
     path: str, kept_up: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The other thread that begins it may be in the middle of that."""
-    upkeep = Cleaner(path, ROTATION)
+    """Another thread may be starting the cleaner at that moment."""
+    cleaner = Cleaner(path, ROTATION)
     errors: list[BaseException] = []
 
     def finish() -> None:
         try:
-            upkeep.finish()
+            cleaner.finish()
         except BaseException as error:  # noqa: BLE001 - looked at below
             errors.append(error)
 
@@ -71,16 +65,16 @@ def test_whoever_finishes_an_upkeep_waits_for_its_thread_to_be_started(
 
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", start_late)
-        upkeep.begin()
+        cleaner.begin()
     finisher.join(HANG_SECONDS)
     assert errors == []
     assert kept_up == ["events.ndjson"]
 
 
-def test_the_upkeep_of_a_log_that_is_not_remembered_any_more_is_waited_for(
+def test_the_cleaning_of_a_log_that_is_not_remembered_any_more_is_waited_for(
     tmp_path: Path, kept_up: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However many files come between; by both doors."""
+    """Closing waits for it however many files came between, blocking or asynchronous."""
     monkeypatch.setattr(appender, "_MOST_LOGS", 2)
     monkeypatch.setattr(aio.appender, "_MOST_FILES", 2)
     with MetricsAppender(tmp_path / "sync", durability="os", rotation=ROTATION) as metrics:
@@ -99,13 +93,10 @@ def test_the_upkeep_of_a_log_that_is_not_remembered_any_more_is_waited_for(
     asyncio.run(main())
 
 
-def test_the_upkeep_that_a_rotation_under_way_begins_is_waited_for(
+def test_the_cleaning_that_a_rotation_in_progress_begins_is_waited_for(
     path: str, kept_up: list[str], hold: Hold
 ) -> None:
-    """The rotation waits for the file's lock while the log is closed.
-
-    One that is asked for then is refused.
-    """
+    """Closing waits for a rotation that waits for the lock, and refuses a later one."""
 
     async def main() -> None:
         log = AsyncAppendLog(path, rotation=BY_HAND, lock_timeout=HANG_SECONDS)
@@ -130,10 +121,7 @@ def test_the_upkeep_that_a_rotation_under_way_begins_is_waited_for(
 def test_an_appender_that_is_being_closed_refuses_every_file_at_once(
     tmp_path: Path, hold: Hold
 ) -> None:
-    """Also one that has nothing under way, while another is waited for.
-
-    And so does `rotate`, then and later.
-    """
+    """Every file refuses appends and rotations while closing still waits for another one."""
 
     async def main() -> None:
         metrics = AsyncMetricsAppender(tmp_path, lock_timeout=HANG_SECONDS)
@@ -159,11 +147,11 @@ def test_an_appender_that_is_being_closed_refuses_every_file_at_once(
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("door", [AsyncAppendLog, AsyncMetricsAppender])
+@pytest.mark.parametrize("kind", [AsyncAppendLog, AsyncMetricsAppender])
 def test_followers_end_though_a_file_cannot_be_closed(
-    tmp_path: Path, door: Any, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, kind: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The error is raised, when all else is done."""
+    """The error is raised once all else is closed."""
 
     def fail(_: object) -> None:
         raise RuntimeError("can't start new thread")
@@ -171,13 +159,13 @@ def test_followers_end_though_a_file_cannot_be_closed(
     monkeypatch.setattr(LogWriter, "close", fail)
 
     async def main() -> None:
-        opened = door(tmp_path if door is AsyncMetricsAppender else tmp_path / "a_performance.json")
+        opened = kind(tmp_path if kind is AsyncMetricsAppender else tmp_path / "a_performance.json")
         await (
             opened.append_performance_metric("a", "1", 1, "agent")
-            if door is AsyncMetricsAppender
+            if kind is AsyncMetricsAppender
             else opened.append({})
         )
-        follower = opened.follow(*(["a_performance.json"] if door is AsyncMetricsAppender else []))
+        follower = opened.follow(*(["a_performance.json"] if kind is AsyncMetricsAppender else []))
         async with follower:
             waiting = asyncio.create_task(anext(follower))
             await asyncio.sleep(0)

@@ -43,7 +43,7 @@ def is_last(number: int, record: dict[str, Any] | None) -> bool:
 
 
 def count_up(log: AppendLog, times: int) -> int:
-    """Append one more than the last number, so many times in all; return how often that was seen."""
+    """Append one more than the last number until `times` such appends were made; return them."""
     appended = 0
     while appended < times:
         last = log.read(limit=1)
@@ -53,7 +53,7 @@ def count_up(log: AppendLog, times: int) -> int:
 
 
 def count_up_in_process(path: str, durability: Any, times: int) -> None:
-    """Do so in a process of its own, with a log that rotates."""
+    """Count up in a process of its own, with a log that rotates."""
     with AppendLog(path, durability=durability, rotation=Rotation(max_bytes=200)) as log:
         count_up(log, times)
 
@@ -87,7 +87,7 @@ def test_of_many_threads_one_wins_each_step(path: str, durability: Any) -> None:
 
 @of_every_durability
 def test_of_many_processes_one_wins_each_step(path: str, durability: Any) -> None:
-    """Through rotations too: the last record may be in a sealed segment."""
+    """It holds through rotations too: the last record may be in a sealed segment."""
     context = multiprocessing.get_context("spawn")
     arguments = (path, durability, 15)
     workers = [context.Process(target=count_up_in_process, args=arguments) for _ in range(4)]
@@ -100,7 +100,7 @@ def test_of_many_processes_one_wins_each_step(path: str, durability: Any) -> Non
 
 
 def test_the_last_record_is_found_in_a_compressed_segment(path: str) -> None:
-    """The active file is empty after a rotation; what is before it counts."""
+    """The active file is empty after a rotation, and the records before it count."""
     with AppendLog(path, rotation=Rotation(compress="gzip")) as log:
         for n in (1, 2):
             log.append({"n": n})
@@ -109,7 +109,7 @@ def test_the_last_record_is_found_in_a_compressed_segment(path: str) -> None:
 
 
 def test_a_torn_tail_is_recovered_before_the_condition_is_asked(path: str) -> None:
-    """What a dead writer left is no record."""
+    """Part of a killed writer's line is no record."""
     with open(path, "wb") as file:
         file.write(b'{"n":1}\n{"n":2')
     log = AppendLog(path)
@@ -121,7 +121,7 @@ def test_a_torn_tail_is_recovered_before_the_condition_is_asked(path: str) -> No
 
 
 def test_what_the_condition_raises_is_raised_and_nothing_is_written(log: AppendLog) -> None:
-    """The lock is free afterwards."""
+    """The lock is free after the error."""
 
     def condition(_: object) -> bool:
         raise KeyError("state")
@@ -134,7 +134,7 @@ def test_what_the_condition_raises_is_raised_and_nothing_is_written(log: AppendL
 
 
 def test_a_last_line_that_is_no_object_is_raised(log: AppendLog) -> None:
-    """Nothing can be decided on it, and nothing is written."""
+    """No condition can be decided on such a line, and nothing is written."""
     log.append({"n": 1})
     with open(log.path, "ab") as file:
         file.write(b"oops\n")
@@ -145,7 +145,7 @@ def test_a_last_line_that_is_no_object_is_raised(log: AppendLog) -> None:
 
 
 def test_a_condition_that_appends_to_the_same_log_is_refused(log: AppendLog) -> None:
-    """It would wait for itself."""
+    """The append would wait for its own thread."""
     log.append({"n": 0})
 
     def condition(_: object) -> bool:
@@ -159,7 +159,7 @@ def test_a_condition_that_appends_to_the_same_log_is_refused(log: AppendLog) -> 
 
 
 def test_a_lock_that_does_not_come_free_is_a_timeout(path: str, hold: Hold) -> None:
-    """The condition is not called, then or later."""
+    """The condition is not called, neither then nor later."""
     called: list[object] = []
 
     def note(last: object) -> bool:
@@ -176,7 +176,7 @@ def test_a_lock_that_does_not_come_free_is_a_timeout(path: str, hold: Hold) -> N
 
 
 def test_a_record_that_is_none_and_a_closed_log_are_refused(log: AppendLog) -> None:
-    """Before the condition is asked."""
+    """Both are refused before the condition is called."""
     called: list[object] = []
 
     def note(last: object) -> bool:
@@ -227,7 +227,7 @@ def test_a_block_for_another_position_is_refused(log: AppendLog, at: int) -> Non
 
 
 def test_a_block_is_compared_after_recovery(path: str) -> None:
-    """A torn tail does not count; nor does `end` count it."""
+    """A torn tail counts neither for the comparison nor for `end`."""
     with open(path, "wb") as file:
         file.write(b'{"n":1}\n{"n":2')
     log = AppendLog(path)
@@ -238,7 +238,7 @@ def test_a_block_is_compared_after_recovery(path: str) -> None:
 
 @pytest.mark.parametrize("block", [b'{"n":1}', b"\0\n", "text\n", bytearray(b"{}\n"), None])
 def test_what_is_no_block_of_lines_is_refused(log: AppendLog, block: Any) -> None:
-    """Before anything is opened."""
+    """A wrong block is refused before any file is opened."""
     with pytest.raises(InvalidRecordError, match="block"):
         log.append_block(block, at=0)
     assert not os.path.exists(log.path)
@@ -246,14 +246,14 @@ def test_what_is_no_block_of_lines_is_refused(log: AppendLog, block: Any) -> Non
 
 @pytest.mark.parametrize("at", [-1, 1.0, True, "0", None])
 def test_what_is_no_position_is_refused(log: AppendLog, at: Any) -> None:
-    """Before anything is opened."""
+    """A wrong position is refused before any file is opened."""
     with pytest.raises(InvalidRecordError, match="at"):
         log.append_block(b"{}\n", at=at)
     assert not os.path.exists(log.path)
 
 
 def test_a_block_that_does_not_fit_leaves_nothing_of_it(log: AppendLog) -> None:
-    """All or nothing, also where it takes several writes."""
+    """A block is written as a whole or not at all, even in several writes."""
     log.append({"n": 1})
     line = b'{"text":"' + b"x" * 1000 + b'"}\n'
     block = line * 3000  # three megabytes
@@ -265,7 +265,7 @@ def test_a_block_that_does_not_fit_leaves_nothing_of_it(log: AppendLog) -> None:
 
 
 def test_two_collectors_of_the_same_blocks_store_each_once(path: str) -> None:
-    """Whichever comes first; the other is told where the log ends by then."""
+    """The first one stores a block; the other gets an error with the end of the log by then."""
     blocks = [b'{"n":%d}\n' % n for n in range(10, 60)]
 
     def collect() -> None:

@@ -1,7 +1,4 @@
-"""The tree of errors.
-
-Each is a fitting built-in too, holds its facts, and crosses process borders.
-"""
+"""The tree of errors: each is a fitting built-in too, holds its facts, and can be pickled."""
 
 from __future__ import annotations
 
@@ -47,7 +44,7 @@ FAULTS = (
 
 
 def every_error() -> list[MetricsAppenderError]:
-    """Return one of each kind, with a note."""
+    """Return one error of each kind, with a note."""
     errors = [
         InvalidRecordError(FAULTS),
         InvalidRecordError(FAULTS[:1]),
@@ -87,7 +84,7 @@ def test_every_error_is_of_the_tree_and_a_fitting_builtin(
 
 
 def test_the_root_is_no_builtin_of_its_own() -> None:
-    """Catching it catches nothing of anybody else's."""
+    """Catching the root catches no error of other libraries."""
     assert MetricsAppenderError.__bases__ == (Exception,)
 
 
@@ -96,10 +93,7 @@ def test_the_root_is_no_builtin_of_its_own() -> None:
 def test_errors_survive_pickling_with_their_facts(
     error: MetricsAppenderError, protocol: int
 ) -> None:
-    """Type, text, notes and every attribute are the same on the other side.
-
-    So they are in a copy.
-    """
+    """Type, text, notes and every attribute are the same in an unpickled one and in a copy."""
     for again in (
         pickle.loads(pickle.dumps(error, protocol)),
         copy.copy(error),
@@ -113,7 +107,7 @@ def test_errors_survive_pickling_with_their_facts(
 
 
 def test_an_invalid_record_error_lists_field_value_and_remedy() -> None:
-    """What, got, and what to do, for each fault; and that nothing was written."""
+    """It lists field, value and remedy of each fault, and says that nothing was written."""
     text = str(InvalidRecordError(FAULTS))
     for fault in FAULTS:
         assert f"{fault.field}: got {fault.value}; {fault.reason}" in text
@@ -123,7 +117,7 @@ def test_an_invalid_record_error_lists_field_value_and_remedy() -> None:
 
 
 def test_what_is_wrong_with_a_reading_says_nothing_of_writing(tmp_path: Path) -> None:
-    """Nothing was to be written; an append says it, to the same file."""
+    """An error of a read has no outcome of a record; an append to the same file has one."""
     metrics = MetricsAppender(tmp_path)
     log = AppendLog(tmp_path / "any.ndjson")
     wrong: tuple[Callable[[], object], ...] = (
@@ -157,7 +151,7 @@ def test_a_lock_timeout_error_names_file_and_seconds() -> None:
 
 
 def test_a_corrupt_line_error_says_where() -> None:
-    """File, line and byte, beside what `json.JSONDecodeError` has."""
+    """It has file, line and byte beside what `json.JSONDecodeError` has."""
     error = CorruptLineError("Expecting value", "}", 0, "/data/a.json", 7, 123)
     assert (error.path, error.line_number, error.byte_offset) == ("/data/a.json", 7, 123)
     assert (error.msg, error.doc, error.pos) == ("Expecting value", "}", 0)
@@ -176,10 +170,7 @@ def test_a_corrupt_line_error_says_where() -> None:
 def test_an_explained_os_error_keeps_its_kind_and_says_what_became_of_the_record(
     code: int, kind: type[OSError]
 ) -> None:
-    """The type and errno are the system's.
-
-    File and outcome are added, and a twin or a pickle has them too.
-    """
+    """Type and errno stay; file and outcome are added, and survive copying and pickling."""
     error = explain(OSError(code, "the system's words"), "/data/a.json", NOTHING_WRITTEN)
     for found in (
         error,
@@ -194,10 +185,7 @@ def test_an_explained_os_error_keeps_its_kind_and_says_what_became_of_the_record
 
 
 def test_the_first_outcome_stands() -> None:
-    """Who knows best explains first.
-
-    A later explanation neither adds to it nor takes the file's name away.
-    """
+    """A later explanation adds no outcome, and does not remove the file's name."""
     error = explain(
         OSError(errno.EIO, "the system's words", "/data/a.json.torn"),
         "/data/a.json",
@@ -215,10 +203,7 @@ def _fail(directory: str) -> NoReturn:
 
 
 def test_an_error_of_a_pools_worker_reaches_its_parent(tmp_path: Path) -> None:
-    """An exception that cannot be unpickled would break the pool.
-
-    This one comes through with its faults.
-    """
+    """It is unpickled with its faults; one that could not be would break the pool."""
     with (
         ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool,
         pytest.raises(InvalidRecordError) as caught,

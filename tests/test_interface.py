@@ -1,7 +1,4 @@
-"""The interface of `MetricsAppender` that existing callers use.
-
-Not a name, an order, a default or a type moves.
-"""
+"""The interface of `MetricsAppender` on which existing callers rely stays as it is."""
 
 from __future__ import annotations
 
@@ -19,10 +16,7 @@ from metrics_appender.read.skipped import OnError
 
 
 class Contract(Protocol):
-    """The interface that existing callers use.
-
-    Names, order, defaults and types stay as they are.
-    """
+    """The interface on which existing callers rely: names, order, defaults and types."""
 
     def __init__(self, metrics_dir: Path | str | None = None) -> None:
         """Make an appender."""
@@ -106,7 +100,7 @@ METHODS = [
 
 @pytest.mark.parametrize("name", ["__init__", *METHODS])
 def test_every_method_has_the_parameters_that_callers_use(name: str) -> None:
-    """Names, order, defaults and types; anything more is keyword-only and has a default."""
+    """Names, order, defaults and types are these; further parameters are optional keywords."""
     expected = list(inspect.signature(getattr(Contract, name)).parameters.values())
     found = list(inspect.signature(getattr(MetricsAppender, name)).parameters.values())
     assert [str(parameter) for parameter in found[: len(expected)]] == [
@@ -118,7 +112,7 @@ def test_every_method_has_the_parameters_that_callers_use(name: str) -> None:
 
 
 def test_the_constructor_is_durable_and_patient_by_default() -> None:
-    """`durability` is "fsync", `lock_timeout` thirty seconds."""
+    """`durability` is "fsync", `lock_timeout` is thirty seconds."""
     parameters = inspect.signature(MetricsAppender).parameters
     assert parameters["durability"].default == "fsync"
     assert parameters["lock_timeout"].default == 30.0
@@ -133,30 +127,30 @@ def test_every_method_returns_what_callers_expect(name: str) -> None:
 
 
 def test_the_type_checker_takes_an_appender_for_the_contract(tmp_path: Path) -> None:
-    """The assignment is what mypy checks, over the whole interface at once."""
+    """The assignment is checked by mypy, over the whole interface at once."""
     contract: Contract = MetricsAppender(tmp_path)
     assert contract.read_metrics("none.json") == []
 
 
 class Log(AppendLog):
-    """One of a caller's own."""
+    """A subclass of a caller's own."""
 
 
 class Metrics(MetricsAppender):
-    """One of a caller's own."""
+    """A subclass of a caller's own."""
 
 
 class AsyncLog(AsyncAppendLog):
-    """One of a caller's own."""
+    """A subclass of a caller's own."""
 
 
 class AsyncMetrics(AsyncMetricsAppender):
-    """One of a caller's own."""
+    """A subclass of a caller's own."""
 
 
 @pytest.mark.parametrize("kind", [Log, Metrics, AsyncLog, AsyncMetrics])
 def test_a_subclass_stays_one_over_pickle_and_copy(tmp_path: Path, kind: Any) -> None:
-    """With the arguments that it was made of."""
+    """A copy has the subclass and the arguments of the original."""
     made = kind(tmp_path / "any", durability="os", lock_timeout=2.5, rotation=Rotation(max_bytes=5))
     for again in (pickle.loads(pickle.dumps(made)), copy.copy(made), copy.deepcopy(made)):
         assert type(again) is kind

@@ -1,7 +1,4 @@
-"""The package as others see it.
-
-Its names, its weight, its types, and the examples in its docstrings.
-"""
+"""The package from outside: its names, import time, types, and the examples in its docstrings."""
 
 from __future__ import annotations
 
@@ -53,7 +50,7 @@ def public_objects() -> list[tuple[str, object]]:
 
 
 def test_all_is_sorted_and_names_just_what_is_public() -> None:
-    """`__all__` is the truth: nothing public is missing from it, and what it names is there."""
+    """`__all__` lists every public name, and every name in it exists."""
     names = [
         name
         for name, value in vars(metrics_appender).items()
@@ -63,7 +60,7 @@ def test_all_is_sorted_and_names_just_what_is_public() -> None:
 
 
 def test_a_star_import_gives_the_public_names() -> None:
-    """`from metrics_appender import *` works and brings no more."""
+    """`from metrics_appender import *` works and brings no other name."""
     names: dict[str, object] = {}
     exec("from metrics_appender import *", names)
     names.pop("__builtins__")
@@ -71,8 +68,9 @@ def test_a_star_import_gives_the_public_names() -> None:
 
 
 def test_importing_the_package_stays_light() -> None:
-    """A fresh interpreter that imports it has loaded no extra, no locks of files and no asyncio."""
-    code = f"import sys, json, metrics_appender; print(json.dumps([name for name in {HEAVY} if name in sys.modules]))"
+    """A new interpreter that imports it has loaded no extra, no file lock and no asyncio."""
+    loaded = f"[name for name in {HEAVY} if name in sys.modules]"
+    code = f"import sys, json, metrics_appender; print(json.dumps({loaded}))"
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True
     )
@@ -81,7 +79,7 @@ def test_importing_the_package_stays_light() -> None:
 
 
 def test_an_append_and_a_read_need_no_extra(tmp_path: Path) -> None:
-    """The whole round works without numpy, Typer and Rich, also where they cannot be imported at all."""
+    """Appending and reading work where numpy, Typer and Rich cannot be imported."""
     code = """
 import sys
 sys.modules.update(dict.fromkeys(["numpy", "typer", "rich"]))
@@ -100,7 +98,7 @@ print(metrics.read_metrics("s_promotion_log.json")[0]["automated_checks"])
 
 
 def test_the_package_tells_that_it_is_typed() -> None:
-    """`py.typed` lies beside the modules (PEP 561)."""
+    """`py.typed` is beside the modules (PEP 561)."""
     assert importlib.resources.files(metrics_appender).joinpath("py.typed").is_file()
 
 
@@ -118,7 +116,7 @@ def test_whatever_is_public_is_documented_and_typed(name: str, value: object) ->
 def test_the_examples_of_every_docstring_run(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each prints what it says, in an empty directory, with the public names at hand."""
+    """Each prints what it shows, in an empty directory with the public names imported."""
     monkeypatch.delenv("METRICS_APPENDER_DIR", raising=False)
     module = importlib.import_module(name)
     public = {public: getattr(metrics_appender, public) for public in metrics_appender.__all__}
@@ -131,7 +129,7 @@ def test_the_examples_of_every_docstring_run(
         assert runner.run(example, out=report.append).failed == 0, "".join(report)
 
 
-def test_the_two_doors_have_an_example() -> None:
-    """Who looks at the class sees how it is used."""
-    for door in (metrics_appender.AppendLog, metrics_appender.MetricsAppender):
-        assert ">>> " in (door.__doc__ or "")
+def test_the_main_classes_have_an_example() -> None:
+    """Each main class shows in its docstring how it is used."""
+    for kind in (metrics_appender.AppendLog, metrics_appender.MetricsAppender):
+        assert ">>> " in (kind.__doc__ or "")

@@ -51,7 +51,7 @@ class Example(NamedTuple):
     output: str | None
 
     def run(self, directory: Path) -> None:
-        """Run it in a directory, and compare."""
+        """Run the example in a directory, and compare its status and output with what is shown."""
         script = directory / "example"
         script.write_text(self.code, encoding="utf-8")
         interpreter = [sys.executable] if self.language == "python" else ["bash", "-eu"]
@@ -70,7 +70,7 @@ class Example(NamedTuple):
 
 
 def _environment() -> dict[str, str]:
-    """Return that of an environment in which this library is installed and nothing is set."""
+    """Return the variables of an environment with this library installed and no setting of it."""
     kept = {name: value for name, value in os.environ.items() if name != "METRICS_APPENDER_DIR"}
     return kept | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
@@ -119,20 +119,20 @@ PYTHON: Final = [
 
 @pytest.mark.parametrize("example", PYTHON)
 def test_a_python_example_prints_what_is_shown(tmp_path: Path, example: Example) -> None:
-    """It runs by itself in an empty directory."""
+    """Each example runs by itself in an empty directory."""
     example.run(tmp_path)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)
 def test_the_examples_of_a_page_run_in_their_order(tmp_path: Path, page: Path) -> None:
-    """All of them in one directory, in Python and for the shell."""
+    """All examples of a page, Python and shell, run one after the other in one directory."""
     for example in examples_of(page):
         example.run(tmp_path)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)
 def test_the_links_of_a_page_lead_somewhere(page: Path) -> None:
-    """To a file of the project, and to one of its headings."""
+    """Each link names a file of the project, and one of its headings if any."""
     for target in _LINK.findall(_prose_of(page)):
         if "://" in target:
             continue
@@ -145,14 +145,14 @@ def test_the_links_of_a_page_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)
 def test_the_paths_that_a_page_names_are_there(page: Path) -> None:
-    """Tests that are said to prove something, above all."""
+    """Each path exists, above all those of tests that are said to prove something."""
     for path in _PATH.findall(page.read_text(encoding="utf-8")):
         assert (ROOT / path).exists() or not Path(path).suffix, path
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)
 def test_a_page_has_no_line_that_is_too_long(page: Path) -> None:
-    """Rows of tables and pictures apart, which Markdown wants in one line."""
+    """Only rows of tables and pictures, which Markdown wants in one line, may be longer."""
     lines = page.read_text(encoding="utf-8").splitlines()
     long = [line for line in lines if len(line) > _COLUMNS and not line.startswith(("|", "!["))]
     assert long == []
@@ -170,7 +170,7 @@ def _prose_of(page: Path) -> str:
 
 
 def test_every_error_is_in_the_table_of_errors() -> None:
-    """With the built-in that it is too, and the root below the table."""
+    """The table has each error with its built-in, and the root below."""
     text = README.read_text(encoding="utf-8")
     section = text[text.index("## Errors\n") :]
     section = section[: section.index("\n## ")]
@@ -194,7 +194,7 @@ def test_every_error_is_in_the_table_of_errors() -> None:
 
 
 def test_the_guide_names_everything_public() -> None:
-    """Each name of the package, and each method of the classes that append."""
+    """It names each name of the package, and each method of the classes that append."""
     named = {word for code in _CODE.findall(_all_of(GUIDE)) for word in re.findall(r"\w+", code)}
     named |= {word for example in examples_of(GUIDE) for word in re.findall(r"\w+", example.code)}
     wanted = set(metrics_appender.__all__)
@@ -208,7 +208,7 @@ def _all_of(page: Path) -> str:
 
 
 def test_the_set_up_is_one_line_each() -> None:
-    """One command shows the main job, one passes the tests; the gate finds them by these words."""
+    """One command shows the main job and one passes the tests, in exactly these words."""
     lines = README.read_text(encoding="utf-8").splitlines()
     for job in ("metrics-appender demo", "pytest"):
         assert [line for line in lines if line.startswith("python3 -m venv") and job in line]

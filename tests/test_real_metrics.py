@@ -1,10 +1,7 @@
-"""Records that a running system wrote.
+"""Real records are read as they are, and appended again by many processes at once.
 
-They are read as they are, and appended anew by many processes at once.
-
-`data/` holds sixty of the 656 records that an overseer wrote before this library was there, lines
-unchanged: its `timestamp_iso` was in local time without an offset, all other fields stay as they
-were.
+`data/` holds sixty of the 656 records that an overseer wrote before this library existed, lines
+unchanged: its `timestamp_iso` was in local time without an offset, all other fields are the same.
 """
 
 from __future__ import annotations
@@ -23,17 +20,17 @@ PROCESSES = 8
 
 
 def real_records() -> list[dict[str, Any]]:
-    """Return the records by Python's own decoder."""
+    """Return the records as Python's own decoder reads them."""
     return [json.loads(line) for line in (DATA / FILENAME).read_text(encoding="utf-8").splitlines()]
 
 
 def without_text_of_instant(record: dict[str, Any]) -> dict[str, Any]:
-    """Return a record without the one field that is written otherwise now, its order kept."""
+    """Return a record without `timestamp_iso`, the one field that is written otherwise now."""
     return {name: value for name, value in record.items() if name != "timestamp_iso"}
 
 
 def append_share(metrics: MetricsAppender, share: int, start: Any) -> None:
-    """Append each eighth record, in a process of its own, once all processes are there."""
+    """Append each eighth record, in a process of its own, once all processes have started."""
     records = real_records()[share::PROCESSES]
     start.wait()
     for record in records:
@@ -46,7 +43,7 @@ def append_share(metrics: MetricsAppender, share: int, start: Any) -> None:
 
 
 def test_the_excerpt_has_the_variety_of_the_real_file() -> None:
-    """Both sorts of `exception_type`, many durations, no id twice."""
+    """It has both kinds of `exception_type`, many durations, and no id twice."""
     records = real_records()
     assert len(records) == 60
     assert {record["exception_type"] for record in records} == {None, "UnknownFixAction"}
@@ -55,7 +52,7 @@ def test_the_excerpt_has_the_variety_of_the_real_file() -> None:
 
 
 def test_a_real_file_is_read_as_it_is() -> None:
-    """Every field of every record, in its order, whole and by its end."""
+    """Every field of every record is read in its order, from the start and from the end."""
     before = (DATA / FILENAME).read_bytes()
     metrics = MetricsAppender(DATA)
     expected = real_records()
@@ -67,10 +64,7 @@ def test_a_real_file_is_read_as_it_is() -> None:
 
 
 def test_real_records_are_appended_by_eight_processes_at_once(tmp_path: Path) -> None:
-    """Each arrives once, equal but for `timestamp_iso`.
-
-    Each process's share in the order of its calls.
-    """
+    """Each is there once, equal but for `timestamp_iso`, each process's in order."""
     context = multiprocessing.get_context("spawn")
     start = context.Barrier(PROCESSES, timeout=60)
     metrics = MetricsAppender(tmp_path)

@@ -1,7 +1,4 @@
-"""Typed records of any kind in one call, through the blocking door and the awaited one.
-
-Each to its file, all or nothing.
-"""
+"""Typed records of any kind in one call, blocking or asynchronous: each file all or nothing."""
 
 from __future__ import annotations
 
@@ -86,7 +83,7 @@ def metrics(tmp_path: Path) -> MetricsAppender:
 
 @pytest.fixture(params=["blocking", "awaited"])
 def append(request: pytest.FixtureRequest, tmp_path: Path, metrics: MetricsAppender) -> Append:
-    """Append many, through one of the two doors."""
+    """Append many, blocking or asynchronously."""
     if request.param == "blocking":
         return metrics.append_many
 
@@ -99,7 +96,7 @@ def append(request: pytest.FixtureRequest, tmp_path: Path, metrics: MetricsAppen
 
 @pytest.fixture
 def syncs(metrics: MetricsAppender, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Grow by one with each sync of a file."""
+    """A list that grows by one with each sync of a file."""
     made: list[int] = []
     real = fs_calls.sync_file
 
@@ -114,7 +111,7 @@ def syncs(metrics: MetricsAppender, monkeypatch: pytest.MonkeyPatch) -> list[int
 def test_records_of_any_kind_go_to_their_files(
     append: Append, metrics: MetricsAppender, syncs: list[int]
 ) -> None:
-    """In their order, as the typed methods write them, for one sync a file."""
+    """Files have them in order, as the typed methods write them, for one sync per file."""
     batch = [
         run(1, timestamp=1760970309.143542),
         OUTCOME,
@@ -160,7 +157,7 @@ def test_each_record_is_written_as_it_was_when_it_was_yielded(
 
 
 def test_one_wrong_record_keeps_all_of_them_out(append: Append, tmp_path: Path) -> None:
-    """Each fault is named with the place of its record."""
+    """Each fault is named with the position of its record, and nothing is written."""
     wrong = run(2, exception_occurred="yes", memory_usage_mb=-1)
     with pytest.raises(InvalidRecordError) as caught:
         append([run(1), OUTCOME, wrong])
@@ -175,7 +172,7 @@ def test_one_wrong_record_keeps_all_of_them_out(append: Append, tmp_path: Path) 
     "record", [{"metric_type": "performance"}, None, run(1, skill="../elsewhere")]
 )
 def test_what_is_no_record_is_refused(append: Append, tmp_path: Path, record: Any) -> None:
-    """A dict is for `AppendLog.append_many`; a name must not leave the directory."""
+    """A dict is refused, and so is a name that would leave the directory."""
     with pytest.raises(InvalidRecordError, match=r"records\[1\]: (record|skill_name): "):
         append([run(0), record])
     assert list(tmp_path.iterdir()) == []
@@ -184,7 +181,7 @@ def test_what_is_no_record_is_refused(append: Append, tmp_path: Path, record: An
 def test_a_file_that_fails_has_nothing_of_the_batch_and_the_error_says_what_others_have(
     append: Append, metrics: MetricsAppender, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All or nothing is for each file by itself."""
+    """Each file by itself gets all of its records or none."""
     real = fs_calls.sync_file
     failing = OSError(errno.EIO, "Input/output error")
 
@@ -210,7 +207,7 @@ def test_a_file_that_fails_has_nothing_of_the_batch_and_the_error_says_what_othe
 def test_where_the_first_records_are_acknowledged_the_error_does_not_deny_it(
     append: Append, metrics: MetricsAppender, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A fault is found late, or a file that took a part refuses the next."""
+    """The error tells of acknowledged records, for a late fault and for a file that fails later."""
     monkeypatch.setattr(appender, "CHUNK_BYTES", 1)
     monkeypatch.setattr(turns, "CHUNK_BYTES", 1)
     monkeypatch.setattr(turns, "_TURN_BYTES", 1)
@@ -242,7 +239,7 @@ def test_where_the_first_records_are_acknowledged_the_error_does_not_deny_it(
 
 
 def test_the_directory_is_made_again(append: Append, tmp_path: Path) -> None:
-    """As for a single record."""
+    """A removed directory is made again, as for a single record."""
     tmp_path.rmdir()
     assert append([run(1)]) == 1
     assert (tmp_path / f"{SKILL}_performance.json").exists()

@@ -29,16 +29,16 @@ if TYPE_CHECKING:
 
 
 class SlowDisk:
-    """A disk whose next sync lasts until it is told to end."""
+    """A disk whose next sync lasts until the test lets it end."""
 
     def __init__(self) -> None:
-        """Begin with a sync that has not begun."""
+        """Begin with no sync in progress."""
         self.has_begun = threading.Event()
         self.may_end = threading.Event()
         self._real = fs_calls.sync_file
 
     def sync_file(self, fd: int) -> None:
-        """Wait for the word, then sync."""
+        """Wait for the test's permission, then sync."""
         self.has_begun.set()
         self.may_end.wait(60)
         self._real(fd)
@@ -46,7 +46,7 @@ class SlowDisk:
 
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowDisk]:
-    """The disk is slow until the test says otherwise."""
+    """A disk that is slow until the test says otherwise."""
     made = SlowDisk()
     monkeypatch.setattr(fs_calls, "sync_file", made.sync_file)
     yield made
@@ -54,7 +54,7 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowDisk]:
 
 
 def start_child(body: Callable[[], None]) -> int:
-    """Fork, and run the body in the child, which then ends; return its process id."""
+    """Fork a child that runs the body and ends; return its process id."""
     pid = os.fork()
     if pid == 0:
         status = 1
@@ -67,7 +67,7 @@ def start_child(body: Callable[[], None]) -> int:
 
 
 def end_of(pid: int) -> int:
-    """Wait for a child and return its exit status: 0 when its body went well."""
+    """Wait for a child and return its exit status, 0 unless its body raised."""
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
@@ -85,10 +85,7 @@ def descriptors_of(path: str) -> int:
 def test_a_fork_in_the_middle_of_an_append_shares_nothing(
     log: AppendLog, path: str, slow: SlowDisk
 ) -> None:
-    """While another thread of the parent syncs, the child has no descriptor.
-
-    Its append waits for the parent's.
-    """
+    """The child has no descriptor of the parent's append, and its own append waits for that one."""
     thread = threading.Thread(target=log.append, args=({"who": "parent"},))
     thread.start()
     slow.has_begun.wait(60)
@@ -135,10 +132,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_a_child_that_outlives_its_parent_does_not_keep_the_lock(log: AppendLog, path: str) -> None:
-    """The parent is killed with the lock held.
-
-    Its child lives on, and others append all the same.
-    """
+    """The parent is killed with the lock held, and others append while its child lives on."""
     with subprocess.Popen(
         [sys.executable, "-c", PARENT_DIES, path], stdout=subprocess.PIPE
     ) as parent:
@@ -153,7 +147,7 @@ def test_a_child_that_outlives_its_parent_does_not_keep_the_lock(log: AppendLog,
 
 
 def test_children_append_while_threads_of_the_parent_do(log: AppendLog) -> None:
-    """Forks from any thread under appends: no deadlock, no lost line, on both sides."""
+    """Forks from any thread under appends cause no deadlock and no lost line on either side."""
     statuses: list[int] = []
 
     def append(name: str, count: int) -> None:
@@ -183,7 +177,7 @@ def test_children_append_while_threads_of_the_parent_do(log: AppendLog) -> None:
 def test_a_child_forked_while_others_wait_in_the_queue_starts_afresh(
     log: AppendLog, path: str, slow: SlowDisk, wait: Waiting
 ) -> None:
-    """Threads that waited in the parent are not there in the child, and neither are their lines."""
+    """The child has neither the threads that wait in the parent nor their lines."""
     threads = [threading.Thread(target=log.append, args=({"n": n},)) for n in range(4)]
     threads[0].start()
     slow.has_begun.wait(60)
@@ -207,10 +201,7 @@ def test_a_child_forked_while_others_wait_in_the_queue_starts_afresh(
 def test_a_signal_handler_that_forks_in_mid_append_leaves_the_append_to_the_parent(
     log: AppendLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The child comes out of the handler into an append that is the parent's.
-
-    There it is an error, and writes nothing.
-    """
+    """In the child, the append that the handler interrupted raises and writes nothing."""
     status: list[int] = []
     real = fs_calls.sync_file
 
@@ -244,7 +235,9 @@ IMPORTS_OF_CALLS = """
 import importlib.abc, os, sys
 from metrics_appender import AppendLog, MetricsAppender, Rotation
 
-rotation = Rotation(max_bytes=1, max_age=3600.0, keep_segments=2, compress="gzip") if sys.argv[2] == "rotating" else None
+rotation = None
+if sys.argv[2] == "rotating":
+    rotation = Rotation(max_bytes=1, max_age=3600.0, keep_segments=2, compress="gzip")
 log = AppendLog(sys.argv[1] + "/events.ndjson", rotation=rotation)
 metrics = MetricsAppender(sys.argv[1], rotation=rotation)
 before = set(sys.modules)
@@ -266,10 +259,7 @@ print(*sorted(name for name in set(sys.modules) - before if not name.startswith(
 def test_what_the_methods_need_is_imported_when_the_appender_is_made(
     tmp_path: Path, kind: str
 ) -> None:
-    """A child that is forked while another thread imports would find that module's lock held.
-
-    For ever.
-    """
+    """A child forked while another thread imports would find that module's lock held for ever."""
     done = subprocess.run(
         [sys.executable, "-c", IMPORTS_OF_CALLS, str(tmp_path), kind],
         check=True,
@@ -280,7 +270,7 @@ def test_what_the_methods_need_is_imported_when_the_appender_is_made(
 
 
 def test_threads_that_fork_at_once_keep_no_log_locked(tmp_path: Path) -> None:
-    """Each lets go of what it has taken itself, while others append, and make new logs."""
+    """Each fork releases what it has taken, while others append and make new logs."""
     stop = threading.Event()
     errors: list[BaseException] = []
 
@@ -337,11 +327,12 @@ class Handler(logging.Handler):
     def __init__(self):
         super().__init__()
         inside.set()
-        time.sleep(0.1)  # the fork comes, and waits for the lock of logging, which is held meanwhile
+        time.sleep(0.1)  # the fork comes, and waits for the lock of `logging`, which is held
         self.log = AppendLog(sys.argv[1])
         self.log.append({"who": "handler"})
 
-other = threading.Thread(target=logging.config.dictConfig, args=({"version": 1, "handlers": {"h": {"()": Handler}}},))
+config = {"version": 1, "handlers": {"h": {"()": Handler}}}
+other = threading.Thread(target=logging.config.dictConfig, args=(config,))
 other.start()
 inside.wait()
 pid = os.fork()
@@ -357,7 +348,7 @@ os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 def test_a_log_is_made_while_logging_holds_its_lock_and_another_thread_forks(
     tmp_path: Path, order: str
 ) -> None:
-    """A fork holds that lock too, before or after ours, as it was imported."""
+    """A fork takes the lock of `logging` too, before or after ours, by the order of the imports."""
     path = str(tmp_path / "events.ndjson")
     subprocess.run(
         [sys.executable, "-c", LOGGING_HOLDS_ITS_LOCK, path, order],
@@ -370,7 +361,7 @@ def test_a_log_is_made_while_logging_holds_its_lock_and_another_thread_forks(
 def test_a_handler_that_forks_while_its_thread_opens_the_file_leaves_the_append_to_the_parent(
     log: AppendLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The open file would be the parent's too, and so its lock."""
+    """Otherwise parent and child would share the open file, and so its lock."""
     me = os.getpid()
     status: list[int] = []
     real = fs_calls.open
@@ -401,7 +392,7 @@ def test_a_handler_that_forks_while_its_thread_opens_the_file_leaves_the_append_
 def test_an_open_that_hangs_holds_up_neither_another_file_nor_a_fork_for_good(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its file has a lease, or a server that is gone; in the child the file can be opened anew."""
+    """A hanging open (a lease, a lost server) delays others only briefly; a child opens anew."""
     hanging, others = (AppendLog(tmp_path / name) for name in ("hanging", "others"))
     has_begun, may_end = threading.Event(), threading.Event()
     real = fs_calls.open
@@ -434,7 +425,7 @@ def test_an_open_that_hangs_holds_up_neither_another_file_nor_a_fork_for_good(
 def test_a_close_that_fails_in_the_child_keeps_no_other_lock(
     tmp_path: Path, slow: SlowDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As that of a network's file may; the parent's other locks are forgotten all the same."""
+    """After a failed close, as on a network, the parent's other locks are dropped all the same."""
     logs = [AppendLog(tmp_path / str(number)) for number in range(3)]
     threads = [threading.Thread(target=log.append, args=({"who": "parent"},)) for log in logs]
     for thread, log in zip(threads, logs, strict=True):
@@ -474,9 +465,9 @@ class Interrupted(BaseException):
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_exception_anywhere_in_the_hooks_of_a_fork_keeps_no_log_locked(log: AppendLog) -> None:
-    """Ctrl-C that came during the fork.
+    """Ctrl-C during the fork leaves no log locked.
 
-    Python looks for it at the door of the first hook, and swallows what is raised there.
+    Python checks for it at the entry of the first hook, and swallows what is raised there.
     """
     log.append({"who": "parent"})
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def hold_until_killed(path: str, sender: Connection) -> None:
-    """Take the lock, tell, and sleep."""
+    """Take the lock, report it, and sleep."""
     lock = FileLock(path)
     assert lock.acquire(TRY)
     sender.send("held")
@@ -26,7 +26,7 @@ def hold_until_killed(path: str, sender: Connection) -> None:
 
 
 def test_there_is_one_holder_at_a_time(path: str) -> None:
-    """Within a process too: a second lock is refused until the first is released."""
+    """Within a process too, a second lock is refused until the first is released."""
     first, second = FileLock(path), FileLock(path)
     assert first.acquire(TRY)
     assert not second.acquire(TRY)
@@ -37,7 +37,7 @@ def test_there_is_one_holder_at_a_time(path: str) -> None:
 
 
 def test_the_death_of_a_holder_frees_the_lock(path: str) -> None:
-    """A process killed with the lock held leaves nothing behind."""
+    """The lock of a killed process is free."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     holder = context.Process(target=hold_until_killed, args=(path, sender))
@@ -53,7 +53,7 @@ def test_the_death_of_a_holder_frees_the_lock(path: str) -> None:
 
 @pytest.mark.parametrize("method", ["rename", "remove"])
 def test_who_waited_for_a_file_that_was_rotated_gets_the_new_one(path: str, method: str) -> None:
-    """The lock that counts is the one of the file that has the name when it is ours."""
+    """The lock that is granted is that of the file which has the name then."""
     holder, waiting = FileLock(path), FileLock(path)
     assert holder.acquire(TRY)
     old = os.stat(path)
@@ -68,16 +68,15 @@ def test_who_waited_for_a_file_that_was_rotated_gets_the_new_one(path: str, meth
     holder.release()
     thread.join()
     assert os.path.samestat(os.fstat(waiting.fd), os.stat(path))
-    assert method == "remove" or not os.path.samestat(
-        old, os.stat(path)
-    )  # a removed file's number may be used again
+    # The inode number of a removed file may be used again.
+    assert method == "remove" or not os.path.samestat(old, os.stat(path))
     waiting.release()
 
 
 def test_a_file_that_never_keeps_its_name_is_told(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a file system where no open file is the named one, trying ends with an error, not never."""
+    """Where no open file ever has the name, trying ends with an error."""
     real = os.lstat
 
     def lie(name: Any) -> os.stat_result:

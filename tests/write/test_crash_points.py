@@ -1,9 +1,7 @@
-"""Every crash point.
+"""Crash points: each operation dies before, fails at, or is cut short in each system call.
 
-Each operation dies before, fails at, or is cut short in each of its system calls.
-
-After each: reopen, append, read. `CRASH_TABLE=1 pytest -s tests/test_crash_points.py` prints the
-table of (operation, durability, call, fault, outcome).
+After each fault: reopen, append, read. `CRASH_TABLE=1 pytest -s tests/write/test_crash_points.py`
+prints the table of (operation, durability, call, fault, outcome).
 """
 
 from __future__ import annotations
@@ -41,7 +39,7 @@ if TYPE_CHECKING:
     from system_calls import Call, Fault
 
 DURABILITIES = ("fsync", "group", "os")
-# All of them at every call: a network file system gives back more than a call's manual lists.
+# All of them at every call: a network file system returns more errors than a call's manual lists.
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EINTR, errno.EFBIG, errno.ENOLCK)
 FAILURES = {errno.errorcode[number]: fail_with(number) for number in ERRORS}
 SHORT_WRITES = {
@@ -53,7 +51,7 @@ DEATHS_IN_A_WRITE = {
     "killed after 1 byte": die_after_part(1),
     "killed after n-1 bytes": die_after_part(-1),
 }
-# What may fail when the line is in the file already, and to take it back is too late or fails too.
+# What may fail when the line is in the file, where cutting it back is too late or fails too.
 LATE_CALLS = {"flock", "close", "ftruncate"}
 
 of_every_operation = pytest.mark.parametrize("operation", OPERATIONS)
@@ -75,13 +73,13 @@ class Case:
     errors: dict[bytes, OSError] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Put there what is there before the operation."""
+        """Write the files that exist before the operation."""
         os.mkdir(self.directory)
         self.log = self.operation.prepare(self.directory, self.durability)
         self.path = self.log.path
 
     def report(self, line: bytes, error: OSError | None) -> None:
-        """Note what an append returned or raised."""
+        """Note the outcome of an append."""
         if error is None:
             self.acknowledged.add(line)
         else:
@@ -96,10 +94,7 @@ class Case:
         assert descriptors() == before
 
     def run_in_child(self) -> None:
-        """Do the operation in a child that may die of it.
-
-        What it acknowledged comes through a pipe.
-        """
+        """Do the operation in a child that may die of it, and report its lines through a pipe."""
         reader, writer = os.pipe()
 
         def report(line: bytes, error: OSError | None) -> None:
@@ -123,14 +118,14 @@ class Case:
         self.is_killed = status != 0
 
     def split(self) -> tuple[list[bytes], bytes]:
-        """Return the whole lines that were added to the file, and what is torn behind them."""
+        """Return the whole lines that were added to the file, and the torn bytes behind them."""
         content = read(self.path)
         assert content.startswith(self.operation.whole), "a line of before is lost"
         *lines, torn = content[len(self.operation.whole) :].split(b"\n")
         return [line + b"\n" for line in lines], torn
 
     def outcome(self) -> str:
-        """Say what was told of the lines, and what the file holds of them."""
+        """Return what was reported of the lines, and what the file holds of them."""
         said = [
             f"{errno.errorcode[error.errno or 0]}: {error.__notes__[0].partition(': ')[2]}"
             for error in self.errors.values()
@@ -145,11 +140,8 @@ def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-def judge(case: Case) -> None:
-    """Check the file as the fault left it, the errors.
-
-    The file after it was reopened and appended to.
-    """
+def check(case: Case) -> None:
+    """Check the file and the errors after the fault, and the file after it was appended to."""
     whole, torn = case.split()
     lines = case.operation.lines
     assert case.acknowledged <= set(whole) <= set(lines)
@@ -158,22 +150,19 @@ def judge(case: Case) -> None:
         line for line, error in case.errors.items() if MAY_BE_WRITTEN not in error.__notes__[0]
     }
     assert not refused & set(whole)
-    is_mended = bool(whole) or torn != case.operation.torn
-    if is_mended and torn:
+    is_recovered = bool(whole) or torn != case.operation.torn
+    if is_recovered and torn:
         assert case.is_killed or refused < set(case.errors), "torn, and no error says so"
         assert any(line.startswith(torn) for line in lines)
-    judge_errors(case)
-    judge_next_appends(case, whole)
-    judge_torn_file(
-        case.operation.torn, torn, read(filename.torn_path(case.path)), is_mended=is_mended
+    check_errors(case)
+    check_next_appends(case, whole)
+    check_torn_file(
+        case.operation.torn, torn, read(filename.torn_path(case.path)), is_recovered=is_recovered
     )
 
 
-def judge_errors(case: Case) -> None:
-    """Each error is the one of the call that failed, names a file.
-
-    Says what became of its line.
-    """
+def check_errors(case: Case) -> None:
+    """Check that each error is that of the failed call, with a file and the line's outcome."""
     failed = case.disk.calls[case.number - 1] if 0 < case.number <= len(case.disk.calls) else None
     for error in case.errors.values():
         assert error.errno is not None
@@ -199,9 +188,9 @@ def judge_errors(case: Case) -> None:
 
 
 def is_late(failed: Call | None, case: Case) -> bool:
-    """Whether a line may be in the file after this failure.
+    """Return whether a line may be in the file after this failure.
 
-    Taking it back failed, or others may have written behind it.
+    Cutting it back may have failed, or others may have written behind it.
     """
     was_synced = any(call.name == "fsync" and call.path == case.path for call in case.disk.calls)
     return (failed is not None and failed.name in LATE_CALLS) or (
@@ -209,8 +198,8 @@ def is_late(failed: Call | None, case: Case) -> bool:
     )
 
 
-def judge_next_appends(case: Case, whole: list[bytes]) -> None:
-    """The lock is free; the same log and a new one append, and every whole line is where it was."""
+def check_next_appends(case: Case, whole: list[bytes]) -> None:
+    """Check that the lock is free and the same log and a new one append behind all whole lines."""
     records = list(map(json.loads, [*case.operation.whole.splitlines(), *whole]))
     assert AppendLog(case.path).read() == records
     fs_calls.make_directory(os.path.dirname(case.path))
@@ -224,21 +213,18 @@ def judge_next_appends(case: Case, whole: list[bytes]) -> None:
     assert AppendLog(case.path).read() == records + list(map(json.loads, added.splitlines()))
 
 
-def judge_torn_file(before: bytes, after: bytes, aside: bytes, *, is_mended: bool) -> None:
-    """All that was torn before and after is in `.torn`, in this order.
-
-    Of what was put aside twice, the first time may be in part.
-    """
-    expected = before + after if is_mended else before
-    assert aside.endswith(expected)
-    assert before.startswith(aside.removesuffix(expected))
+def check_torn_file(before: bytes, after: bytes, torn: bytes, *, is_recovered: bool) -> None:
+    """Check that `.torn` ends with all torn bytes in order, behind a part of them at most."""
+    expected = before + after if is_recovered else before
+    assert torn.endswith(expected)
+    assert before.startswith(torn.removesuffix(expected))
 
 
 class Table:
     """Runs the cases of one operation, each in a directory of its own, and keeps a row for each."""
 
     def __init__(self, operation: str, durability: str, directory: Path) -> None:
-        """Run the operation once with nothing going wrong, to learn its calls."""
+        """Run the operation once without a fault, to learn its calls."""
         self._name = f"{operation} | {durability}"
         self._operation = OPERATIONS[operation]
         self._durability = durability
@@ -248,7 +234,7 @@ class Table:
         self.calls = self.run(0, "none", perform_unsynced).disk.calls
 
     def run(self, number: int, name: str, fault: Fault, *, is_fatal: bool = False) -> Case:
-        """Run the operation with a fault at one call, and judge what it left."""
+        """Run the operation with a fault at one call, and check what it left."""
         call = (
             f"{number}. {self.calls[number - 1]}" if 0 < number <= len(self.calls) else f"{number}."
         )
@@ -261,7 +247,7 @@ class Table:
                 )
                 (case.run_in_child if is_fatal else case.run)()
                 row += f" | {case.outcome()}"
-                judge(case)
+                check(case)
         except BaseException as error:
             error.add_note(row)
             raise
@@ -272,7 +258,7 @@ class Table:
 
 @pytest.fixture
 def table(operation: str, durability: str, tmp_path: Path) -> Iterator[Table]:
-    """Print the rows of one operation if they are asked for."""
+    """The table of one operation, printed on demand."""
     made = Table(operation, durability, tmp_path)
     yield made
     if "CRASH_TABLE" in os.environ:
@@ -282,10 +268,7 @@ def table(operation: str, durability: str, tmp_path: Path) -> Iterator[Table]:
 @of_every_durability
 @of_every_operation
 def test_a_process_killed_at_any_call_loses_no_acknowledged_line(table: Table) -> None:
-    """Before every call until it completes, and in the middle of each write.
-
-    Lines are whole or absent, and the next append mends.
-    """
+    """Killed at any call or in mid-write, it leaves whole lines, and the next append recovers."""
     number = 1
     while table.run(number, "killed before", die, is_fatal=True).is_killed:
         number += 1
@@ -298,10 +281,7 @@ def test_a_process_killed_at_any_call_loses_no_acknowledged_line(table: Table) -
 @of_every_durability
 @of_every_operation
 def test_a_call_that_fails_leaves_nothing_behind_unless_the_error_says_so(table: Table) -> None:
-    """Every call, with every errno.
-
-    The error is raised as it is, once synced is not synced again, no lock or descriptor stays.
-    """
+    """Every errno of every call is raised; no sync is repeated; no lock or descriptor stays."""
     for number in range(1, len(table.calls) + 1):
         for name, fault in FAILURES.items():
             table.run(number, name, fault)
@@ -310,10 +290,7 @@ def test_a_call_that_fails_leaves_nothing_behind_unless_the_error_says_so(table:
 @of_every_durability
 @of_every_operation
 def test_a_short_write_is_continued(table: Table, operation: str) -> None:
-    """Where a write takes nothing, one byte, or all but one, the rest is written.
-
-    The line is acknowledged, and whole.
-    """
+    """Where a write takes nothing, one byte, or all but one, the rest is written too."""
     for number, call in enumerate(table.calls, 1):
         for name, fault in SHORT_WRITES.items() if call.name == "write" else ():
             case = table.run(number, name, fault)
@@ -321,9 +298,6 @@ def test_a_short_write_is_continued(table: Table, operation: str) -> None:
 
 
 def test_every_call_of_an_append_is_intercepted(tmp_path: Path) -> None:
-    """The calls that the faults are made at are those that strace shows (`test_append_log`).
-
-    So none escapes.
-    """
+    """The calls with faults are those that strace shows (`test_append_log`), so none escapes."""
     names = sorted(call.name for call in Table("plain append", "fsync", tmp_path).calls)
     assert names == ["close", "flock", "flock", "fstat", "fsync", "lstat", "open", "pread", "write"]

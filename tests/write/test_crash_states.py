@@ -1,8 +1,6 @@
-"""Crash states after the fact.
+"""Crash states: at each call of two writers the power fails, in every way it can.
 
-Two writers run, and at each of their calls the power goes, in every way it can.
-
-`CRASH_TABLE=1 pytest -s tests/test_crash_states.py` prints how many states were checked.
+`CRASH_TABLE=1 pytest -s tests/write/test_crash_states.py` prints how many states were checked.
 """
 
 from __future__ import annotations
@@ -30,8 +28,8 @@ if TYPE_CHECKING:
 SURVIVES_POWER_CUTS = ("fsync", "group")
 FIRST = b'{"n":"first"}\n'
 TORN = b'{"n":"killed in mid-line","text":"%s' % (b"t" * 700)
-# What the file holds at the start: what is sound, and what a dead writer or an earlier power cut
-# left behind it.
+# What the file holds at the start: whole lines, and what a killed writer or an earlier power cut
+# left behind them.
 STARTS = {
     "no file": (b"", b""),
     "half a line": (FIRST, TORN),
@@ -54,7 +52,7 @@ PAIRS = [
 
 
 def run_two_writers(path: str, durabilities: tuple[Any, Any], recorder: Recorder) -> None:
-    """Append by turns, alone and joined; in between somebody is killed in the middle of a line."""
+    """Append in turn, alone and together; in between a writer is killed in mid-line."""
     logs = [AppendLog(path, durability=durability) for durability in durabilities]
     number = itertools.count()
 
@@ -83,16 +81,16 @@ def run_two_writers(path: str, durabilities: tuple[Any, Any], recorder: Recorder
 
 
 def recover(path: str) -> tuple[bytes, bytes]:
-    """Read, append, read all, as the first writer does after the power cut.
+    """Read, append and read all, as the first writer does after the power cut.
 
-    Return the file and what is beside it.
+    Return the file and the files beside it.
     """
     content = read(path)
     whole = content[: content.rfind(b"\n") + 1]
     try:
         assert AppendLog(path).read() == list(map(json.loads, whole.splitlines()))
     except CorruptLineError:
-        assert b"\0" in whole  # the one thing that a reader, which mends nothing, may stumble over
+        assert b"\0" in whole  # the one fault that a reader may meet before a writer recovers it
     fs_calls.make_directory(os.path.dirname(path))
     AppendLog(path).append_line(AFTER)
     content = read(path)
@@ -103,10 +101,7 @@ def recover(path: str) -> tuple[bytes, bytes]:
 def check(
     recorder: Recorder, root: str, path: str, order: list[bytes], damage: bytes = b""
 ) -> None:
-    """Put each state on a disk of its own, recover, and look for the lines.
-
-    For the damage of before.
-    """
+    """Put each state on a disk of its own, recover, and check the lines and earlier damage."""
     with intercepted(perform_unsynced):
         for state, acknowledged in recorder.states.items():
             for name, content in state:
@@ -115,19 +110,19 @@ def check(
                     file.write(content)
             os.makedirs(root, exist_ok=True)
             before = dict(state).get(path, b"")
-            after, aside = recover(os.path.join(root, path))
+            after, torn = recover(os.path.join(root, path))
             lines = after.splitlines(keepends=True)
             assert lines.pop() == AFTER
             assert acknowledged <= set(lines), f"an acknowledged line is lost in {state}"
             assert is_in_order(lines, order), (
-                f"a line that nobody wrote, twice, or out of order, in {state}"
+                f"a line that no writer wrote, twice, or out of order, in {state}"
             )
             kept = b"".join(lines)
-            assert before.startswith(kept), f"the mended file is not the beginning of {state}"
-            assert aside.endswith(before[len(kept) :]), (
+            assert before.startswith(kept), f"the recovered file is not the beginning of {state}"
+            assert torn.endswith(before[len(kept) :]), (
                 f"what was cut away from {state} is not beside the file"
             )
-            assert damage in aside, f"what was damaged before is gone in {state}"
+            assert damage in torn, f"what was damaged before is gone in {state}"
             shutil.rmtree(root)
     if "CRASH_TABLE" in os.environ:
         print(f" {len(recorder.states)} states")
@@ -138,10 +133,7 @@ def check(
 def test_no_power_cut_loses_an_acknowledged_line_or_leaves_a_damaged_file(
     tmp_path: Path, start: str, durabilities: Any
 ) -> None:
-    """At each call of two writers, and in every state that the disk may have then.
-
-    One of them mends what was left by an earlier cut.
-    """
+    """That holds in every state after each call of two writers, one of which recovers."""
     root = str(tmp_path / "run")
     path = os.path.join(root, "events.ndjson")
     os.mkdir(root)
@@ -161,10 +153,7 @@ def test_no_power_cut_loses_an_acknowledged_line_or_leaves_a_damaged_file(
 def test_what_was_cut_off_for_a_full_disk_does_not_come_back_behind_the_next_line(
     tmp_path: Path, durability: Any, is_joined: bool
 ) -> None:
-    """The disk took a part of some lines.
-
-    The power goes when the next one, which fits, is half written.
-    """
+    """Parts of lines that a full disk cut short stay away when the power fails in the next line."""
     root = str(tmp_path / "run")
     path = os.path.join(root, "events.ndjson")
     os.mkdir(root)
@@ -211,7 +200,7 @@ FAR_BACK = {
 
 @pytest.mark.parametrize("damage", FAR_BACK.values(), ids=FAR_BACK.keys())
 def test_nuls_are_found_far_back(tmp_path: Path, damage: bytes) -> None:
-    """In front of a line of a megabyte, or of as many lines as one pass joins."""
+    """They are found in front of a line of a megabyte, or of as many lines as one batch has."""
     path = str(tmp_path / "events.ndjson")
     with open(path, "wb") as file:
         file.write(FIRST + damage)
@@ -219,9 +208,9 @@ def test_nuls_are_found_far_back(tmp_path: Path, damage: bytes) -> None:
 
 
 def test_a_line_acknowledged_behind_nuls_stays_in_the_file(tmp_path: Path) -> None:
-    """NULs may come while a log lives (a server's disk, another program).
+    """The next log quarantines no line that was appended behind NULs.
 
-    What it appends then is not put aside by the next log.
+    They may come while a log is in use, from a server's disk or another program.
     """
     path = str(tmp_path / "events.ndjson")
     log = AppendLog(path)
@@ -234,7 +223,7 @@ def test_a_line_acknowledged_behind_nuls_stays_in_the_file(tmp_path: Path) -> No
 
 
 def test_nuls_out_of_sight_do_not_hide_those_in_sight(tmp_path: Path) -> None:
-    """Else these would be found later, when lines that were acknowledged behind them are in the file."""
+    """NULs near the end are found at once, not later behind acknowledged lines."""
     path = str(tmp_path / "events.ndjson")
     far, near = b'{"n":"' + bytes(1 << 20) + b'"}\n', bytes(100) + b'"}\n'
     with open(path, "wb") as file:
@@ -245,9 +234,9 @@ def test_nuls_out_of_sight_do_not_hide_those_in_sight(tmp_path: Path) -> None:
 
 
 def test_a_line_with_a_nul_is_refused(tmp_path: Path) -> None:
-    """It is no JSON, and would be taken for what a power cut leaves.
+    """Such a line is no JSON, and looks like what a power cut leaves.
 
-    No line is acknowledged that is put aside later.
+    If it were acknowledged, recovery would quarantine it later.
     """
     path = str(tmp_path / "events.ndjson")
     with pytest.raises(ValueError, match="NUL"):
@@ -259,9 +248,9 @@ def test_a_line_with_a_nul_is_refused(tmp_path: Path) -> None:
 def test_a_directory_that_somebody_left_half_made_is_made_durable_by_the_next(
     tmp_path: Path, number: int
 ) -> None:
-    """Killed at any call of making directories, or not yet done.
+    """A directory whose maker was killed or is not done is synced before lines go into it.
 
-    The name of what is there may not be on the disk, and lines go into it.
+    Its name may not be on the disk yet.
     """
     root = str(tmp_path / "run")
     path = os.path.join(root, "new", "deep", "events.ndjson")

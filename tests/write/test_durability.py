@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 class SlowDisk:
-    """A disk on which a sync lasts until it is let go; counts those that have begun and ended."""
+    """A disk whose syncs last until the test lets them end; counts those begun and ended."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Stand in front of the real one."""
+        """Replace the real sync."""
         self.begun = 0
         self.ended = 0
         self.lets_go = threading.Event()
@@ -41,7 +41,7 @@ class SlowDisk:
 def test_others_write_while_one_syncs(
     path: str, monkeypatch: pytest.MonkeyPatch, wait: Waiting
 ) -> None:
-    """The lock is free from the write on, and the append returns only after its sync."""
+    """The lock is free once the line is written, and the append returns only after its sync."""
     AppendLog(path).append({"n": 0})
     slow = SlowDisk(monkeypatch)
     syncing = threading.Thread(target=AppendLog(path, durability="group").append, args=({"n": 1},))
@@ -59,7 +59,7 @@ def test_others_write_while_one_syncs(
 def test_threads_that_meet_share_a_sync(
     path: str, monkeypatch: pytest.MonkeyPatch, wait: Waiting
 ) -> None:
-    """The joining of a process's threads and that of processes add up."""
+    """Group commit of threads and of processes work together."""
     log = AppendLog(path, durability="group")
     log.append({"n": 0})
     slow = SlowDisk(monkeypatch)
@@ -79,7 +79,7 @@ def test_threads_that_meet_share_a_sync(
 def test_a_failed_sync_says_that_the_line_may_be_there(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Others may have written behind it, so it is not taken back.
+    """The line is not cut back, since others may have written behind it.
 
     The sync is not tried again, and the next append goes on.
     """
@@ -104,7 +104,7 @@ def test_a_failed_sync_says_that_the_line_may_be_there(
 
 
 def test_a_failed_write_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """That happens under the lock, as with every durability."""
+    """It is cut back under the lock, as with every durability."""
     log = AppendLog(tmp_path / "events.ndjson", durability="group")
     log.append({"n": 0})
 
@@ -127,9 +127,9 @@ def test_a_failed_write_is_taken_back(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_what_a_failed_sync_leaves_is_looked_at_when_the_disk_is_back(
     path: str, monkeypatch: pytest.MonkeyPatch, durability: Durability
 ) -> None:
-    """The line of the failed append may be NULs then, in a file that is as long as it was.
+    """The next append recovers a line that a failed sync has turned into NULs.
 
-    The next line must not stand behind them.
+    The file is as long as it was, and the next line must not stand behind them.
     """
     log = AppendLog(path, durability=durability)
     log.append({"n": 0})
