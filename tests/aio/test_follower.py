@@ -21,7 +21,7 @@ from followers import NOTIFY, put, shift
 from metrics_appender import AppendLog, CorruptLineError, CursorGoneError, InvalidRecordError
 from metrics_appender.aio import AsyncAppendLog, AsyncFollower, AsyncMetricsAppender, threads
 from metrics_appender.read.follower import Follower
-from metrics_appender.segment.segments import PlainFile
+from metrics_appender.segment.source import PlainFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

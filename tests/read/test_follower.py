@@ -22,7 +22,7 @@ from metrics_appender import (
 from metrics_appender.fs import calls as fs_calls
 from metrics_appender.fs.watch import FileWatcher
 from metrics_appender.read.follower import Follower
-from metrics_appender.segment.segments import PlainFile
+from metrics_appender.segment.source import PlainFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,7 +14,7 @@ import pytest
 from metrics_appender import repair
 from metrics_appender.fs import calls as fs_calls
 from metrics_appender.read.position import Trail
-from metrics_appender.segment.segments import PlainFile
+from metrics_appender.segment.source import PlainFile
 
 BAD = {
     "glued, with a byte to spare": b'{"a": 1}{"b": 2}\n',

@@ -13,7 +13,7 @@ import pytest
 from metrics_appender import CorruptSegmentError
 from metrics_appender.fs import calls as fs_calls
 from metrics_appender.fs.filename import UNFINISHED, sealed_path, torn_path
-from metrics_appender.segment import segments
+from metrics_appender.segment import source as source_module
 from metrics_appender.segment.blocks import ENDINGS, codec_of
 from metrics_appender.segment.segments import Segment, base_of_active, list_segments, open_segment
 
@@ -146,7 +146,7 @@ def test_a_file_is_read_to_its_end_though_one_read_returns_less(
 ) -> None:
     """As pread(2) does beyond 2 GiB."""
     segment = put(path, 0, len(CONTENT), None, CONTENT)
-    monkeypatch.setattr(segments, "_MOST_BYTES", most)
+    monkeypatch.setattr(source_module, "_MOST_BYTES", most)
     monkeypatch.setattr(
         fs_calls, "read_at", lambda fd, length, offset: os.pread(fd, min(length, most), offset)
     )

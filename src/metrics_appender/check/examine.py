@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from ..fs.lock import is_free
-from ..segment.segments import PlainFile
+from ..segment.source import PlainFile
 from .files import count_bytes, logs_at, parts_of
 from .report import MOST_FAULTS, CheckReport, FileReport
 from .scan import Scan
@@ -19,7 +19,7 @@ from .schema import schema_for
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ..segment.segments import Source
+    from ..segment.source import Source
     from .files import Part, Progress
     from .report import FaultKind, LineFault
     from .scan import Found

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from contextlib import ExitStack
 
-    from ..segment.segments import Source
+    from ..segment.source import Source
 
     Progress = Callable[[int, int], None]
 

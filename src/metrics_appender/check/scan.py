@@ -12,7 +12,7 @@ from .report import LineFault
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from ..segment.segments import Source
+    from ..segment.source import Source
     from .schema import Schema
 
 

@@ -14,7 +14,7 @@ from .. import logger
 from ..errors import CorruptLineError
 from ..fs.watch import FileWatcher, check_poll_seconds
 from ..records.ndjson import decode_line
-from ..segment.segments import closed_on_error
+from ..segment.source import closed_on_error
 from . import seek
 from .cursor import Cursor
 from .lines import is_blank, line_number

@@ -15,7 +15,7 @@ from .position import GUARD_BYTES, KEPT_BYTES, Trail
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..segment.segments import Source
+    from ..segment.source import Source
 
 _FORWARD_BYTES: Final = 1 << 18
 _BACKWARD_BYTES: Final = 1 << 14

@@ -14,11 +14,13 @@ from typing import IO, TYPE_CHECKING, Final
 from ..errors import CorruptSegmentError
 from ..fs import calls, lock
 from ..segment import segments, snapshot
-from ..segment.segments import PlainFile, Source, closed_on_error
+from ..segment.source import PlainFile, Source, closed_on_error
 from .lines import last_lines
 from .position import KEPT_BYTES, is_repaired
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from ..segment.logrotate import Rotated
     from ..segment.segments import Segment
     from .cursor import Cursor
@@ -37,17 +39,17 @@ class LogFile:
     """
 
     def __init__(
-        self, source: Source, start: int, fd: int, *, is_final: bool, is_sealed: bool = False
+        self, source: Source, start: int, *, is_final: bool, is_sealed: bool = False
     ) -> None:
-        """Take what is open; `fd` is the descriptor of the file on the disk."""
+        """Take a source that is open."""
         self.source = source
         self.start = start
         self.is_final = is_final
         self.is_sealed = is_sealed
-        self.descriptor = fd
-        found = calls.stat_open(fd)
+        self.descriptor = source.fd
+        found = calls.stat_open(source.fd)
         self.device, self.inode, self.mtime_ns = found.st_dev, found.st_ino, found.st_mtime_ns
-        self.generation = calls.generation_of(fd)
+        self.generation = calls.generation_of(source.fd)
 
     @property
     def end(self) -> int:
@@ -138,13 +140,13 @@ def open_active(path: str) -> LogFile | None:
     if active is None:
         return None
     with closed_on_error(active.file) as file:
-        return LogFile(file, active.base, file.fd, is_final=False)
+        return LogFile(file, active.base, is_final=False)
 
 
 def open_sealed(segment: Segment) -> LogFile:
     """Open a sealed segment; `FileNotFoundError` if it is gone."""
     with closed_on_error(segments.open_segment(segment)) as source:
-        return LogFile(source, segment.start, source.fd, is_final=True, is_sealed=True)
+        return LogFile(source, segment.start, is_final=True, is_sealed=True)
 
 
 def open_rotated(rotated: Rotated, start: int) -> LogFile:
@@ -154,22 +156,36 @@ def open_rotated(rotated: Rotated, start: int) -> LogFile:
         if (opened.st_dev, opened.st_ino) != (rotated.device, rotated.inode):
             raise FileNotFoundError(rotated.path)
         with closed_on_error(_Unpacked(source) if rotated.is_compressed else source) as content:
-            return LogFile(content, start, source.fd, is_final=rotated.is_compressed)
+            return LogFile(content, start, is_final=rotated.is_compressed)
 
 
-class _Unpacked(PlainFile):
-    """A file that another program compressed, unpacked into a temporary one, to be read at any place."""
+class _Unpacked:
+    """A file that another program compressed, unpacked into a temporary file for random access."""
 
     def __init__(self, packed: PlainFile) -> None:
         self.path = packed.path
-        self.packed = packed
+        self.fd = packed.fd
+        self._packed = packed
         with _open_temporary(packed.path) as unpacked:
             _unpack(packed, unpacked)
-            self.fd = os.dup(unpacked.fileno())
+            self._content = PlainFile(packed.path, os.dup(unpacked.fileno()))
+
+    @property
+    def size(self) -> int:
+        return self._content.size
+
+    def read_at(self, length: int, offset: int) -> bytes:
+        return self._content.read_at(length, offset)
 
     def close(self) -> None:
-        self.packed.close()
-        super().close()
+        self._packed.close()
+        self._content.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def _open_temporary(path: str) -> IO[bytes]:

@@ -23,7 +23,7 @@ from .skipped import SkippedLines, collector, tell
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
 
-    from ..segment.segments import Source
+    from ..segment.source import Source
     from .skipped import OnError
 
     Record = dict[str, Any]

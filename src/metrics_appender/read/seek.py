@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ..errors import CorruptSegmentError, CursorGoneError
 from ..segment.logrotate import identities, list_rotated
-from ..segment.segments import base_of_active, closed_on_error, list_segments
+from ..segment.segments import base_of_active, list_segments
+from ..segment.source import closed_on_error
 from .log_file import LogFile, open_active, open_rotated, open_sealed
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..check.classify import Span
     from ..check.report import FaultKind, LineFault
     from ..check.scan import Found
-    from ..segment.segments import Source
+    from ..segment.source import Source
     from .report import Action
 
 _NEWLINE: Final = 0x0A

@@ -19,7 +19,7 @@ from ..errors import LockTimeoutError
 from ..fs import calls, filename
 from ..outcome import NOTHING_WRITTEN, add_outcome, explain
 from ..segment import recovery
-from ..segment.segments import CompressedFile, PlainFile
+from ..segment.source import CompressedFile
 from ..write.log_writer import LogWriter
 from .apply import carry_out
 from .plan import Plan, make_plan
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from ..check.report import FaultKind
     from ..fs.lock import FileLock
-    from ..segment.segments import Source
+    from ..segment.source import Source
 
 _MOST_TRIES: Final = 100
 _UNDER_WAY: Final = "every byte is in the file or in its .torn; repair again"
@@ -226,5 +226,4 @@ def _open_same(path: str, inode: int, opened: ExitStack) -> int:
 
 
 def _inode_of(source: Source) -> int:
-    assert isinstance(source, PlainFile)
     return calls.stat_open(source.fd).st_ino

@@ -21,13 +21,14 @@ from ..errors import CorruptSegmentError
 from ..fs import calls, filename, fork
 from .blocks import BLOCK_BYTES, ENDINGS, Compression, codec_of
 from .rotation import seconds
-from .segments import CompressedFile, PlainFile, Segment, list_segments
+from .segments import Segment, list_segments
+from .source import CompressedFile, PlainFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from .rotation import Rotation
-    from .segments import Source
+    from .source import Source
 
     # Returns the place in a log's stream from which on its named cursors have still to read; `None`
     # where nobody waits.
@@ -133,7 +134,11 @@ def _replace_plain(segment: Segment, compression: Compression) -> None:
     """Remove a plain segment, of which there is a compressed one, once this was read and holds the same; else the other way round."""
     directory = os.path.dirname(segment.path)
     compressed = segment._replace(path=segment.path + ENDINGS[compression], compression=compression)
-    with PlainFile(segment.path) as plain, CompressedFile(compressed, compression) as packed:
+    size = segment.end - segment.start
+    with (
+        PlainFile(segment.path) as plain,
+        CompressedFile(compressed.path, size, compression) as packed,
+    ):
         is_same = _are_same(plain, packed)
     calls.unlink(segment.path if is_same else compressed.path)
     calls.sync_directory(directory)

@@ -12,22 +12,14 @@ A listing therefore always shows the newest.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
+from typing import Final, NamedTuple
 
-from ..errors import CorruptSegmentError
 from ..fs import calls, filename
-from .blocks import ENDINGS, Blocks, Compression, DamagedError, codec_of
+from .blocks import ENDINGS, Compression
+from .source import CompressedFile, PlainFile
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Self
-
-# What is read at once by any system (pread(2): Linux transfers 2 GiB less a page at the most, macOS
-# refuses to).
-_MOST_BYTES: Final = 1 << 30
 _COMPRESSIONS: Final[dict[str, Compression | None]] = {
     "": None,
     **{ending: name for name, ending in ENDINGS.items()},
@@ -44,127 +36,6 @@ class Segment(NamedTuple):
     start: int
     end: int
     compression: Compression | None
-
-
-class Source(Protocol):
-    """A file of whole lines that is open for reading, compressed or not.
-
-    A context manager that closes it.
-
-    `path` is the file's name when it was opened. Offsets count unpacked bytes from the file's
-    beginning.
-    """
-
-    path: str
-
-    @property
-    def size(self) -> int:
-        """The size in bytes, now."""
-
-    def read_at(self, length: int, offset: int) -> bytes:
-        """Return so many bytes from there on; fewer only where the file ends."""
-
-    def close(self) -> None:
-        """Close the file; closing again does nothing."""
-
-    def __enter__(self) -> Self:
-        """Return the source itself."""
-
-    def __exit__(self, *_: object) -> None:
-        """Close it."""
-
-
-class Closable(Protocol):
-    """What is open."""
-
-    def close(self) -> None:
-        """Close it."""
-
-
-_Open = TypeVar("_Open", bound=Closable | None)
-
-
-@contextlib.contextmanager
-def closed_on_error(file: _Open) -> Iterator[_Open]:
-    """Close what was opened, if anything was.
-
-    Where the block fails that is between its opening and whoever closes it.
-    """
-    try:
-        yield file
-    except BaseException:
-        if file is not None:
-            file.close()
-        raise
-
-
-class PlainFile:
-    """A file that is not compressed: the active one, or a sealed segment."""
-
-    def __init__(self, path: str) -> None:
-        """Open it; `FileNotFoundError` if it is not there."""
-        self.path = path
-        self.fd = calls.open_read(path)
-
-    @property
-    def size(self) -> int:
-        """The size in bytes, now."""
-        return calls.size_of(self.fd)
-
-    def read_at(self, length: int, offset: int) -> bytes:
-        """Return so many bytes from there on; fewer only where the file ends."""
-        if length <= _MOST_BYTES:
-            return calls.read_at(self.fd, length, offset)
-        pieces = []
-        while length > 0:
-            pieces.append(calls.read_at(self.fd, min(length, _MOST_BYTES), offset))
-            if len(pieces[-1]) < _MOST_BYTES:
-                break
-            length -= _MOST_BYTES
-            offset += _MOST_BYTES
-        return b"".join(pieces)
-
-    def close(self) -> None:
-        """Close the file."""
-        if self.fd >= 0:
-            fd, self.fd = self.fd, -1
-            calls.close(fd)
-
-    def __enter__(self) -> Self:
-        """Return the source itself."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close it."""
-        self.close()
-
-
-class CompressedFile(PlainFile):
-    """A compressed segment, read as if it were not."""
-
-    def __init__(self, segment: Segment, compression: Compression) -> None:
-        """Open it; `ImportError` where the library that unpacks it is not installed."""
-        codec = codec_of(compression)
-        super().__init__(segment.path)
-        with closed_on_error(self):
-            self._blocks = Blocks(
-                codec, segment.end - segment.start, calls.size_of(self.fd), super().read_at
-            )
-
-    @property
-    def size(self) -> int:
-        """The size in bytes, unpacked."""
-        return self._blocks.size
-
-    def read_at(self, length: int, offset: int) -> bytes:
-        """Return so many unpacked bytes from there on.
-
-        `CorruptSegmentError` where the file is damaged.
-        """
-        try:
-            return self._blocks.read_at(length, offset)
-        except DamagedError as error:
-            raise CorruptSegmentError(self.path, str(error)) from error
 
 
 def list_segments(path: str, base: int | None = None) -> list[Segment]:
@@ -197,7 +68,7 @@ def base_of_active(path: str) -> int:
     return segments[-1].end if segments else 0
 
 
-def open_segment(segment: Segment) -> PlainFile:
+def open_segment(segment: Segment) -> PlainFile | CompressedFile:
     """Open a sealed segment for reading, under the name that it has now.
 
     It may have been compressed since it was listed.
@@ -222,12 +93,10 @@ def open_segment(segment: Segment) -> PlainFile:
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), segment.path)
 
 
-def _opened(segment: Segment) -> PlainFile:
-    return (
-        CompressedFile(segment, segment.compression)
-        if segment.compression
-        else PlainFile(segment.path)
-    )
+def _opened(segment: Segment) -> PlainFile | CompressedFile:
+    if segment.compression:
+        return CompressedFile(segment.path, segment.end - segment.start, segment.compression)
+    return PlainFile(segment.path)
 
 
 def names_beside(path: str) -> list[str]:

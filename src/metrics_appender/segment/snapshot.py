@@ -12,19 +12,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..fs import calls
 from .recovery import end_of_whole_lines
-from .segments import (
-    PlainFile,
-    Segment,
-    base_of_active,
-    closed_on_error,
-    list_segments,
-    open_segment,
-)
+from .segments import Segment, base_of_active, list_segments, open_segment
+from .source import PlainFile, closed_on_error
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
 
-    from .segments import Source
+    from .source import Source
 
 
 class Active(NamedTuple):
