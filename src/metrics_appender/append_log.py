@@ -48,6 +48,7 @@ _LINE_REMEDY: Final = (
 DEFAULT_LOCK_TIMEOUT: Final = 30.0
 _NEEDED_LATER: Final = (
     "portalocker.portalocker",
+    "metrics_appender.read.follower",
     "metrics_appender.read.reader",
     "metrics_appender.read.saved_cursors",
     "metrics_appender.segment.sealing",

@@ -21,6 +21,7 @@ from followers import NOTIFY, put, shift
 from metrics_appender import AppendLog, CorruptLineError, CursorGoneError, InvalidRecordError
 from metrics_appender.aio import AsyncAppendLog, AsyncFollower, AsyncMetricsAppender, threads
 from metrics_appender.read.follower import Follower
+from metrics_appender.read.log_tail import LogTail
 from metrics_appender.segment.source import PlainFile
 
 if TYPE_CHECKING:
@@ -288,11 +289,11 @@ def test_a_task_that_is_cancelled_while_the_files_are_opened_leaves_nothing_open
     """The opening goes on in its thread, and is undone there."""
     AppendLog(path).append({"n": 0})
     may_open = threading.Event()
-    real = Follower._begin
+    real = LogTail.begin
 
-    def begin(follower: Follower, start: str, last: int) -> None:
+    def begin(tail: LogTail, start: str, last: int) -> None:
         assert may_open.wait(HANG_SECONDS)
-        real(follower, start, last)
+        real(tail, start, last)
 
     async def main() -> None:
         async with AsyncAppendLog(path) as log:
@@ -302,7 +303,7 @@ def test_a_task_that_is_cancelled_while_the_files_are_opened_leaves_nothing_open
                 await take(earlier, 1)
             gc.collect()
             count = descriptors()
-            with mock.patch.object(Follower, "_begin", begin):
+            with mock.patch.object(LogTail, "begin", begin):
                 follower = log.follow("beginning")
                 task = asyncio.create_task(take(follower, 1))
                 await reached(lambda: descriptors() > count)
@@ -446,7 +447,7 @@ def test_the_loop_goes_on_while_the_disk_is_slow(path: str, run: Run) -> None:
     async def main() -> None:
         async with AsyncAppendLog(path) as log:
             follower = log.follow("beginning")
-            await begin_and_go_on(follower.__aenter__(), Follower, "_begin")
+            await begin_and_go_on(follower.__aenter__(), LogTail, "begin")
             await begin_and_go_on(take(follower, 1), PlainFile, "read_at")
             await begin_and_go_on(follower.aclose(), Follower, "_release")
 

@@ -1,4 +1,4 @@
-"""The watcher: woken by the kernel, by a rope, or by its own patience."""
+"""The watcher: woken by the kernel, through a pipe, or when it is time to look."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ def test_a_write_a_rename_and_a_removal_wake(path: str) -> None:
 
 
 @pytest.mark.parametrize("seconds", [1e7, 1e300, 10**400])
-def test_a_sleeper_of_any_patience_is_rung_awake(path: str, seconds: float) -> None:
+def test_a_sleeper_of_any_patience_is_woken(path: str, seconds: float) -> None:
     """Also of more than the system can count."""
     check_poll_seconds(seconds)
     watcher = FileWatcher(path, poll_seconds=seconds, notify=False)
-    watcher.ring()
+    watcher.wake()
     watcher.sleep()
     watcher.close()
 
@@ -82,16 +82,16 @@ def test_writes_to_other_files_of_the_directory_do_not_wake(path: str) -> None:
 
 
 @pytest.mark.parametrize("notify", NOTIFY)
-def test_a_ring_wakes_for_good_and_after_the_end_does_nothing(path: str, notify: bool) -> None:
-    """From another thread; the rope's number may be another file's by then."""
+def test_a_wake_lasts_and_after_the_end_does_nothing(path: str, notify: bool) -> None:
+    """From another thread; the pipe's descriptor may be another file's by then."""
     watcher = FileWatcher(path, poll_seconds=NEVER, notify=notify)
-    assert is_woken_by(watcher, watcher.ring)
+    assert is_woken_by(watcher, watcher.wake)
     watcher.sleep()
     for _ in range(100_000):
-        watcher.ring()  # never blocks, though the pipe is full
+        watcher.wake()  # never blocks, though the pipe is full
     watcher.close()
     read, write = os.pipe()
-    watcher.ring()
+    watcher.wake()
     watcher.close()
     os.set_blocking(read, False)
     with pytest.raises(BlockingIOError):
@@ -105,14 +105,14 @@ def test_without_the_library_or_a_watch_it_polls_unless_told_that_it_must_not(pa
     """The library is not there; the kernel has no instance left."""
     with mock.patch.dict(sys.modules, {"asyncinotify": None}):
         watcher = FileWatcher(path, poll_seconds=0.001, notify=None)
-        assert not watcher.is_notified
+        assert watcher._notifier is None
         watcher.sleep()
         watcher.close()
         with pytest.raises(ImportError):
             FileWatcher(path, poll_seconds=None, notify=True)
     with mock.patch("asyncinotify.Inotify", side_effect=OSError(errno.EMFILE, "too many")):
         watcher = FileWatcher(path, poll_seconds=0.001, notify=None)
-        assert not watcher.is_notified
+        assert watcher._notifier is None
         watcher.close()
         with pytest.raises(OSError, match="too many"):
             FileWatcher(path, poll_seconds=None, notify=True)

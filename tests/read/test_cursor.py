@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from metrics_appender import CursorGoneError, InvalidRecordError
 from metrics_appender.read.cursor import Cursor
-from metrics_appender.read.position import Trail
+from metrics_appender.read.position import Position
 
 LINES = [b'{"n":%d}\n' % number for number in range(2000)]
 DATA = b"".join(LINES)
@@ -25,7 +25,7 @@ def reader(data: bytes) -> Any:
 
 def cursor_at(data: bytes, offset: int) -> Cursor:
     """Return the cursor that a reader has there."""
-    return Trail(reader(data), offset, start=0, inode=7, generation=3).cursor()
+    return Position(offset, inode=7, generation=3).look_back(reader(data)).cursor()
 
 
 @given(
@@ -66,32 +66,32 @@ def test_what_is_no_cursor_is_refused_with_the_name_of_the_field(text: Any) -> N
 @pytest.mark.parametrize("count", [1, 2, 50, 400, 2000])
 def test_a_reader_that_came_and_one_that_starts_there_have_the_same_cursor(count: int) -> None:
     """However far it has come."""
-    trail = Trail(reader(DATA), 0, start=0, inode=7, generation=3)
+    position = Position(inode=7, generation=3)
     for line in LINES[:count]:
-        trail.advance(line)
-    assert trail.cursor() == cursor_at(DATA, trail.offset)
-    assert trail.cursor().fits(reader(DATA), is_certain=False)
+        position.advance(line, 0, len(line))
+    assert position.cursor() == cursor_at(DATA, position.offset)
+    assert position.cursor().matches(reader(DATA), is_certain=False)
 
 
 def test_a_reader_whose_lines_were_taken_back_has_the_cursor_of_what_is_there() -> None:
     """Of the beginning of the file too."""
-    trail = Trail(reader(b""), 0, start=0, inode=7, generation=3)
+    position = Position(inode=7, generation=3)
     for line in LINES[:3]:
-        trail.advance(line)
+        position.advance(line, 0, len(line))
     now = LINES[0] + LINES[9] + LINES[8]
-    assert trail.settle(reader(now)) == "same"
-    assert trail.offset == len(LINES[0])
-    assert trail.cursor() == cursor_at(now, trail.offset)
-    assert trail.settle(reader(b"")) == "replaced"
+    assert position.reconcile(reader(now)) == "same"
+    assert position.offset == len(LINES[0])
+    assert position.cursor() == cursor_at(now, position.offset)
+    assert position.reconcile(reader(b"")) == "replaced"
 
 
 def test_a_change_of_what_stands_in_front_is_noticed() -> None:
     """In the first 4096 bytes and the last 1024; one that ends before the cursor never fits."""
     cursor = cursor_at(DATA, len(DATA))
-    assert not cursor.fits(reader(DATA[:-1]), is_certain=True)
+    assert not cursor.matches(reader(DATA[:-1]), is_certain=True)
     for place in (0, 4095, len(DATA) - 1024, len(DATA) - 3):
         changed = DATA[:place] + b"?" + DATA[place + 1 :]
-        assert not cursor.fits(reader(changed), is_certain=False)
+        assert not cursor.matches(reader(changed), is_certain=False)
 
 
 def test_where_the_file_is_certain_a_blanked_line_is_no_reason_to_refuse() -> None:
@@ -99,9 +99,9 @@ def test_where_the_file_is_certain_a_blanked_line_is_no_reason_to_refuse() -> No
     offset = len(b"".join(LINES[:10]))
     cursor = cursor_at(DATA, offset)
     blanked = DATA.replace(LINES[8], b" " * len(LINES[8]))
-    assert cursor.fits(reader(blanked), is_certain=True)
-    assert not cursor.fits(reader(blanked), is_certain=False)
-    assert not cursor.fits(reader(DATA.replace(LINES[9], b'{"m":9}\n')), is_certain=True)
+    assert cursor.matches(reader(blanked), is_certain=True)
+    assert not cursor.matches(reader(blanked), is_certain=False)
+    assert not cursor.matches(reader(DATA.replace(LINES[9], b'{"m":9}\n')), is_certain=True)
 
 
 @pytest.mark.parametrize("newline", [b" ", b"\n"])
@@ -112,8 +112,8 @@ def test_where_the_file_is_certain_the_spaces_of_the_record_itself_are_enough(
     begin, offset = len(b"".join(LINES[:9])), len(b"".join(LINES[:10]))
     cursor = cursor_at(DATA, offset)
     blanked = DATA[:begin] + b" " * (offset - begin - 1) + newline + DATA[offset:]
-    assert cursor.fits(reader(blanked), is_certain=True)
-    assert not cursor.fits(reader(blanked), is_certain=False)
+    assert cursor.matches(reader(blanked), is_certain=True)
+    assert not cursor.matches(reader(blanked), is_certain=False)
 
 
 @pytest.mark.parametrize(
@@ -134,8 +134,8 @@ def test_where_the_file_is_likely_the_record_is_enough_beside_the_spaces_of_a_re
 ) -> None:
     """Other bytes without any are another file's."""
     cursor = cursor_at(b'{"n":0}\noop\n{"n":1}\n', 20)
-    assert cursor.fits(reader(now), is_certain=False, is_likely=True) == is_enough
-    assert not cursor.fits(reader(now), is_certain=False)
+    assert cursor.matches(reader(now), is_certain=False, is_likely=True) == is_enough
+    assert not cursor.matches(reader(now), is_certain=False)
 
 
 def test_the_error_of_a_gone_cursor_survives_pickling() -> None:

@@ -163,7 +163,7 @@ def test_a_writer_that_still_holds_the_renamed_file_is_waited_for(
         with held(path) as fd:
             shift(path)
             fill(log, 2, 3)
-            wait.until(lambda: listening.follower._has_writer)
+            wait.until(lambda: listening.follower._tail.has_writer)
             assert listening.records() == [0]
             os.pwrite(fd, b'{"n":1}\n', os.fstat(fd).st_size)
         wait.until(lambda: listening.records() == [0, 1, 2])
@@ -518,7 +518,7 @@ def test_a_cut_file_is_read_on_in_its_copy(path: str, log: AppendLog) -> None:
     fill(log, 0, 6)
     with Follower(path, "beginning", notify=False, poll_seconds=0.01) as follower:
         assert take(follower, 2) == [0, 1]
-        follower._lines.clear()  # as if it had not read ahead
+        follower._tail.reader.forget()  # as if it had not read ahead
         cut(path)
         fill(log, 6, 7)
         cursor = follower.cursor
@@ -660,7 +660,7 @@ def test_segments_that_were_deleted_before_they_were_read_are_told(path: str) ->
     fill(log, 0, 2)
     with Follower(path, "beginning", notify=False) as follower:
         first = next(follower).cursor
-        follower._lines.clear()
+        follower._tail.reader.forget()
         segments = []
         for number in range(2, 8, 2):
             segments.append(log.rotate() or "")

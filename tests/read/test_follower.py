@@ -422,7 +422,7 @@ def test_a_longer_line_may_come_in_place_of_one_that_is_taken_back(
         assert take(follower, 2) == [0, 1]
         os.truncate(path, 8)
         put(path, b'{"n":2,"text":"' + b"x" * length)
-        assert follower._take_lines() is False
+        assert follower._tail.read() is False
         put(path, b'"}\n{"n":3}\n')
         assert take(follower, 2) == [2, 3]
         os.truncate(path, 0)

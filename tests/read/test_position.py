@@ -13,7 +13,7 @@ import pytest
 
 from metrics_appender import repair
 from metrics_appender.fs import calls as fs_calls
-from metrics_appender.read.position import Trail
+from metrics_appender.read.position import Position
 from metrics_appender.segment.source import PlainFile
 
 BAD = {
@@ -26,12 +26,12 @@ BAD = {
 LINES = [b'{"n":%d}\n' % number for number in range(3)]
 
 
-def trail_over(data: bytes) -> Trail:
-    """Return the trail of who has passed these lines."""
-    trail = Trail(lambda *_: b"", 0, start=0, inode=7, generation=3)
+def position_behind(data: bytes) -> Position:
+    """Return the position of a reader that has passed these lines."""
+    position = Position(inode=7, generation=3)
     for line in data.splitlines(keepends=True):
-        trail.advance(line)
-    return trail
+        position.advance(line, 0, len(line))
+    return position
 
 
 @pytest.mark.parametrize("bad", BAD.values(), ids=BAD.keys())
@@ -46,12 +46,12 @@ def test_at_no_moment_of_a_repair_is_a_reader_sent_back(
     """
     data = b"".join([*LINES[:place], bad, *LINES[place:], last])
     Path(path).write_bytes(data)
-    trail, overwrite = trail_over(data), fs_calls.overwrite
+    position, overwrite = position_behind(data), fs_calls.overwrite
     standings: set[tuple[str, int]] = set()
 
     def overwrite_and_look(fd: int, piece: bytes, offset: int) -> None:
         overwrite(fd, piece, offset)
-        standings.add((trail.settle(source.read_at), trail.offset))
+        standings.add((position.reconcile(source.read_at), position.offset))
 
     with PlainFile(path) as source, mock.patch.object(fs_calls, "overwrite", overwrite_and_look):
         assert repair(path).changes
@@ -72,10 +72,10 @@ def test_what_no_repair_makes_of_a_line_is_another_line(passed: bytes, now: byte
 
     A reader goes back to read the new one.
     """
-    trail = trail_over(passed)
+    position = position_behind(passed)
 
     def read_at(length: int, offset: int) -> Any:
         return now[offset : offset + length]
 
-    assert trail.settle(read_at) == "same"
-    assert trail.offset == len(b'{"n":1}\n')
+    assert position.reconcile(read_at) == "same"
+    assert position.offset == len(b'{"n":1}\n')

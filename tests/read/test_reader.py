@@ -5,6 +5,7 @@ Forwards and backwards, whole lines only, each line in its place.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pickle
@@ -28,7 +29,7 @@ from metrics_appender import (
 )
 from metrics_appender.fs import calls as fs_calls
 from metrics_appender.read import lines as line_reader
-from metrics_appender.read import reader
+from metrics_appender.read import reader, tail_reader
 from metrics_appender.records.ndjson import encode_line
 
 if TYPE_CHECKING:
@@ -46,7 +47,10 @@ def lines_of(texts: list[str]) -> list[bytes]:
 
 def blocks_of(size: int) -> Any:
     """Let the reader take blocks of so many bytes, both ways."""
-    return mock.patch.multiple(line_reader, _FORWARD_BYTES=size, _BACKWARD_BYTES=size)
+    stack = contextlib.ExitStack()
+    stack.enter_context(mock.patch.object(tail_reader, "_BLOCK_BYTES", size))
+    stack.enter_context(mock.patch.object(line_reader, "_BACKWARD_BYTES", size))
+    return stack
 
 
 def assert_reads(path: str, records: list[dict[str, Any]]) -> None:
@@ -101,7 +105,7 @@ def test_every_prefix_with_every_small_block_reads_the_same(path: str) -> None:
                 assert reader.read_last(path, 2) == expected[-2:]
 
 
-@pytest.mark.parametrize("block", [line_reader._FORWARD_BYTES, line_reader._BACKWARD_BYTES])
+@pytest.mark.parametrize("block", [tail_reader._BLOCK_BYTES, line_reader._BACKWARD_BYTES])
 @pytest.mark.parametrize("shift", [-1, 0, 1])
 def test_a_newline_at_the_boundary_of_a_real_block_ends_a_line(
     path: str, block: int, shift: int

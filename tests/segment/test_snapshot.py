@@ -19,6 +19,7 @@ from metrics_appender import AppendLog, CorruptLineError, SkippedLines
 from metrics_appender.fs import calls as fs_calls
 from metrics_appender.fs.filename import sealed_path
 from metrics_appender.read import lines as line_reader
+from metrics_appender.read import tail_reader
 from metrics_appender.records.ndjson import encode_line
 from metrics_appender.segment.blocks import ENDINGS, codec_of
 from metrics_appender.segment.segments import base_of_active, list_segments
@@ -96,7 +97,10 @@ def test_a_log_in_segments_reads_as_one_file(
     lay_out(shared, parts, b"".join(rest) + (tail or b"") if rest or tail is not None else None)
     log = AppendLog(shared)
     expected = [json.loads(line) for line in lines if line != BAD]
-    with mock.patch.multiple(line_reader, _FORWARD_BYTES=block, _BACKWARD_BYTES=block):
+    with (
+        mock.patch.object(tail_reader, "_BLOCK_BYTES", block),
+        mock.patch.object(line_reader, "_BACKWARD_BYTES", block),
+    ):
         assert_reads(log, expected, bad)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..read.lines import is_blank, iter_blocks
+from ..read.lines import is_blank
+from ..read.position import Position
+from ..read.tail_reader import TailReader
 from .classify import Span, Verdict, excerpt_of, judge_line, objects_in
 from .report import LineFault
 
@@ -52,8 +54,8 @@ class Scan:
 
         `progress` is told how many bytes were read.
         """
-        while block := next(iter_blocks(self._source, self.position), None):
-            lines = block[1]
+        reader = TailReader(self._source, Position(self.position), is_guarded=False)
+        while not reader.read() and (lines := reader.lines()):
             length = sum(map(len, lines)) + len(lines)
             records = self._read_quickly(lines)
             if records is None:
@@ -64,6 +66,7 @@ class Scan:
                     line + b"\n" for line in lines
                 ):
                     # A writer has taken a line back, or a repair is at work: read it as it is now.
+                    reader.forget()
                     continue
                 records = [
                     record
@@ -73,6 +76,7 @@ class Scan:
                 self._ids |= ids
                 yield from faults
             self._note(records)
+            reader.advance_to_end()
             self.position += length
             self.size = self.position
             self.lines += len(lines)

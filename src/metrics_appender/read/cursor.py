@@ -78,7 +78,7 @@ class Cursor(NamedTuple):
         """Return the text, with the version of its form in front."""
         return f"1.{self.start}.{self.offset}.{self.inode:x}.{self.generation:x}.{self.line}.{self.content}"
 
-    def fits(self, read_at: Reads, *, is_certain: bool, is_likely: bool = False) -> bool:
+    def matches(self, read_at: Reads, *, is_certain: bool, is_likely: bool = False) -> bool:
         """Whether a file holds in front of the cursor what stood there when it was made.
 
         `is_certain`: more than the content says that it is this file, so the record in front is

@@ -1,36 +1,27 @@
-"""Following a log.
-
-Each record once, in order, as soon as its line is whole, through every rotation.
-"""
+"""Following a log: each record once, in order, when its line is whole, through every rotation."""
 
 from __future__ import annotations
 
 import json
 import threading
-from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from .. import logger
 from ..errors import CorruptLineError
 from ..fs.watch import FileWatcher, check_poll_seconds
 from ..records.ndjson import decode_line
-from ..segment.source import closed_on_error
-from . import seek
-from .cursor import Cursor
-from .lines import is_blank, line_number
-from .repair_mark import Repairs
+from .lines import is_blank
+from .log_tail import LogTail
 from .skipped import collector
-from .tail_reader import Passage
 
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from .log_file import LogFile
     from .skipped import OnError
 
-_STOP_SECONDS: Final = 0.1  # how late a `stop` is noticed that cannot ring
-# How often a rotated file is tried whose lock somebody holds, and a line that is being repaired.
+_STOP_SECONDS: Final = 0.1  # how late a `stop` is noticed that cannot wake the follower
+# How often a rotated file is tried whose lock is held, and a line that is being repaired.
 _WRITER_SECONDS: Final = 0.01
 
 
@@ -38,11 +29,11 @@ class Stop(Protocol):
     """What says that it is enough: a `threading.Event`, or anything with its `is_set`."""
 
     def is_set(self) -> bool:
-        """Whether it is."""
+        """Return whether it is."""
 
 
 class Followed(NamedTuple):
-    """A record, and the cursor of the place behind it, from which a later follower goes on."""
+    """A record, and the cursor of the position behind it, where a later follower goes on."""
 
     record: dict[str, Any]
     cursor: str
@@ -51,11 +42,10 @@ class Followed(NamedTuple):
 class Follower:
     """Yields the records of the log at `path` as they come, for ever.
 
-    An iterator, and a context manager that closes it.
-
-    Where it begins is settled when it is made. `next` waits for a record. One thread at a time is
-    in it; `close` may be called from any, and ends the one that waits. What a follower has given
-    was whole in the file; it is durable when its append has returned.
+    An iterator, and a context manager that closes it. Where it begins is decided when it is made.
+    `next` waits for a record. One thread at a time is in it; `close` may be called from any, and
+    ends the wait. What a follower has given was whole in the file; it is durable when its append
+    has returned.
     """
 
     def __init__(
@@ -71,39 +61,44 @@ class Follower:
     ) -> None:
         """Open the file that holds the start, if it is there.
 
-        Raises `CursorGoneError` for a cursor whose file is gone.
+        Args:
+            path: The log's file.
+            start: `"end"`, `"beginning"`, or a cursor.
+            poll_seconds: How long it sleeps at the most between two looks; see `FileWatcher`.
+            stop: Ends it within 0.1 seconds once it is set.
+            on_error: What becomes of a corrupt line; see `AppendLog.read`.
+            notify: Whether the kernel wakes it; see `FileWatcher`.
+            last: How many lines in front of the end are given too, with `start="end"`.
 
-        `last` is how many lines in front of the end are given too, with `start="end"`.
+        Raises:
+            CursorGoneError: The cursor's file is gone, or could be one of several.
+            InvalidRecordError: An argument is none of these. Nothing stays open.
         """
         check_poll_seconds(poll_seconds)
         self._skipped = collector(on_error)
         self._on_error = on_error
-        self._path = path
         self._stop = stop
-        self._lines: deque[bytes] = deque()
-        self._number = 0  # that of the line that comes next, where it is known
-        self._repairs = Repairs()
-        self._absence = seek.note_absence(path)
-        self._has_writer = False
         self._is_closed = False
         self._mutex = threading.Lock()
-        self._passage: Passage | None = None
-        self._cursor: Cursor | None = None
+        self._cursor: str | None = None
         self._watcher = FileWatcher(path, poll_seconds=poll_seconds, notify=notify)
         try:
-            self._begin(start, last)
+            self._tail = LogTail(path, self._watcher.watch)
+            self._tail.begin(start, last)
+            if self._tail.has_cursor():
+                self._cursor = str(self._tail.cursor())
         except BaseException:
             self.close()
             raise
 
     @property
     def cursor(self) -> str | None:
-        """The place behind the last record that was given, or the start.
+        """The position behind the last record that was given, or the start.
 
         `None` where there is no file yet, and at the beginning of a file by which nothing could
         tell it from another later.
         """
-        return str(self._cursor) if self._cursor else None
+        return self._cursor
 
     def __iter__(self) -> Self:
         """Return the follower itself."""
@@ -112,33 +107,31 @@ class Follower:
     def __next__(self) -> Followed:
         """Return the next record once its line is whole; end when closed, or when `stop` is set.
 
-        Raises `CorruptLineError` for a whole line that is no JSON object (the next call goes on
-        behind it), `CursorGoneError` when segments were deleted before they were read.
+        Raises:
+            CorruptLineError: A whole line is no JSON object. The next call goes on behind it.
+            CursorGoneError: Segments were deleted before they were read.
+            OSError: The log cannot be read. The next call tries it again.
         """
         for followed in self.take(1):
             return followed
         raise StopIteration
 
     def take(self, most: int) -> list[Followed]:
-        """Return the next record as `next` does.
+        """Return the next record as `next` does, and those behind it that were read with it.
 
-        Those behind it that were read with it, `most` together; none at the end.
-
-        A corrupt line behind some records is raised by the next call.
+        `most` together; none at the end. A corrupt line behind some records is raised by the next
+        call.
         """
         try:
             with self._mutex:
                 return self._take(most)
         finally:
-            if (
-                self._is_closed
-            ):  # looked at when the mutex is free again: whoever closes it later takes that
-                self._release()
+            self._release_if_closed()
 
     def close(self) -> None:
         """End it, from any thread, and close what is open; closing again does nothing."""
         self._is_closed = True
-        self._watcher.ring()
+        self._watcher.wake()
         self._release()
 
     def __enter__(self) -> Self:
@@ -159,59 +152,42 @@ class Follower:
         if hasattr(self, "_watcher"):
             self.close()
 
+    def _release_if_closed(self) -> None:
+        # Looked at when the mutex is free again: a `close` that comes later takes that.
+        if self._is_closed:
+            self._release()
+
     def _release(self) -> None:
         """Close what is open, unless a thread is inside, which sees to it when it leaves."""
         if not self._mutex.acquire(blocking=False):
             return
         try:
-            passage, self._passage = self._passage, None
-            self._lines.clear()
-            if passage:
-                passage.close()
+            if hasattr(self, "_tail"):
+                self._tail.close()
             self._watcher.close()
         finally:
             self._mutex.release()
 
-    def _begin(self, start: str, last: int) -> None:
-        if start == "beginning":
-            self._enter(seek.open_first(self._path), 0)
-        elif start == "end":
-            self._enter(*(seek.open_near_end(self._path, last) or (None, 0)))
-        else:
-            self._enter(*seek.open_holder(self._path, Cursor.parse(start, "start")))
-        if self._passage and self._passage.has_cursor():
-            self._cursor = self._passage.cursor()
-
-    def _enter(self, file: LogFile | None, offset: int) -> None:
-        """Go on in another file."""
-        if file is None:
-            return
-        with closed_on_error(file):
-            before, self._passage = self._passage, Passage(self._path, file, offset)
-        self._number = 0
-        if before:
-            before.close()
-        self._watcher.watch(
-            None if file.is_final else file.descriptor
-        )  # before the first look, so that no write falls between the look and the sleep
-
     def _take(self, most: int) -> list[Followed]:
         taken: list[Followed] = []
+        tail = self._tail
         while len(taken) < most and not self._has_ended():
-            if self._lines:
+            if tail.has_lines:
                 try:
-                    record = self._decode(self._lines[0])
+                    followed = self._next_record()
                 except CorruptLineError:
                     if taken:  # they are given first: the next call meets the line again
                         break
-                    self._pass()
+                    tail.advance(len(tail.reader.line()) + 1)
                     raise
-                if record is not None:
-                    taken.append(record)
+                if followed is not None:
+                    taken.append(followed)
             elif taken:  # all that was read is given, or a line behind it is to be read again
                 break
-            elif not (self._take_lines() or self._move_on()):
+            elif not tail.read():
                 self._watcher.sleep(self._most_seconds())
+        if taken:
+            self._cursor = taken[-1].cursor
         return taken
 
     def _has_ended(self) -> bool:
@@ -220,89 +196,41 @@ class Follower:
         return self._is_closed
 
     def _most_seconds(self) -> float | None:
-        if self._has_writer:
+        if self._tail.has_writer:
             return _WRITER_SECONDS
         return _STOP_SECONDS if self._stop else None
 
-    def _take_lines(self) -> bool:
-        if self._passage is None:
-            self._enter(seek.open_begun_since(self._path, self._absence), 0)
-        if self._passage:
-            before = self._passage.offset
-            self._lines.extend(self._passage.take_lines())
-            if self._passage.offset != before:  # lines were taken back, or the file was cut
-                self._number = 0
-        return bool(self._lines)
-
-    def _move_on(self) -> bool:
-        """Enter the next file when this one is at its end for good; whether that is so."""
-        passage = self._passage
-        self._has_writer = False
-        if passage is None or passage.file.has_name(self._path):
-            return False
-        # A writer may have locked the file before it lost its name, and write to it now. When the
-        # lock was free once, nobody will any more: who locks it from then on sees that the name is
-        # another's.
-        self._has_writer = passage.file.has_writer()
-        if self._has_writer:
-            return False
-        if self._take_lines():
-            return True
-        following = seek.open_next(self._path, passage.file, passage.cursor())
-        self._enter(following, 0)
-        return following is not None
-
-    def _decode(self, line: bytes) -> Followed | None:
+    def _next_record(self) -> Followed | None:
         """Return what the next line holds, and pass it.
 
-        `None` for a blank one, and one that is skipped or to be read again.
-
-        One that is raised is not passed.
+        `None` for a blank line, and a line that is skipped or to be read again. A corrupt line that
+        is raised is not passed.
         """
+        tail = self._tail
+        line = tail.reader.line()
         try:
             record = decode_line(line)
         except json.JSONDecodeError as error:
-            if is_blank(line[:-1]):
-                self._pass()
-            else:
-                self._judge(line, error)
+            if is_blank(line):
+                tail.advance(len(line) + 1)
+            elif tail.is_corrupt(line, self._wait_for_repair):
+                self._raise_or_skip(line, error)
             return None
-        passage = self._pass()
-        self._cursor = passage.cursor()
-        return Followed(record, str(self._cursor))
+        tail.advance(len(line) + 1)
+        return Followed(record, str(tail.cursor()))
 
-    def _pass(self) -> Passage:
-        assert self._passage is not None
-        self._passage.advance(self._lines.popleft())
-        if self._number:
-            self._number += 1
-        return self._passage
+    def _wait_for_repair(self) -> bool:
+        self._watcher.sleep(_WRITER_SECONDS)
+        return False  # all is read again, and whether to go on is asked in between
 
-    def _judge(self, line: bytes, error: json.JSONDecodeError) -> None:
-        """Look once more at a line that is no object.
-
-        Raise it, or pass it and tell of it, if it stands there still.
-
-        Else all that was read is read again: a writer has taken lines back under the reader, or a
-        repair may be at work.
-        """
-        assert self._passage is not None
-        source, offset = self._passage.file.source, self._passage.offset
-        is_repaired = self._repairs.may_be_at(line, self._passage.place)
-        if is_repaired or source.read_at(len(line), offset) != line:
-            self._lines.clear()
-            if is_repaired:
-                self._watcher.sleep(_WRITER_SECONDS)
-            return
-        self._number = self._number or line_number(
-            source, offset
-        )  # once for a file: it is counted on as lines are passed
+    def _raise_or_skip(self, line: bytes, error: json.JSONDecodeError) -> None:
+        source, position = self._tail.reader.source, self._tail.reader.position
         corrupt = CorruptLineError(
-            error.msg, error.doc, error.pos, source.path, self._number, offset
+            error.msg, error.doc, error.pos, source.path, self._tail.number(), position.offset
         )
         if self._skipped is None:
             raise corrupt from error
-        self._pass()
+        self._tail.advance(len(line) + 1)
         self._skipped.count += 1
         self._skipped.first = self._skipped.first or corrupt
         if self._on_error == "skip":

@@ -102,14 +102,14 @@ class LogFile:
         return (cursor.inode, cursor.generation) == (self.inode, self.generation)
 
     def holds(self, cursor: Cursor) -> bool:
-        """Whether it holds what stood in front of the cursor when that was made; see `Cursor.fits`.
+        """Whether it holds what stood in front of the cursor when that was made; see `Cursor.matches`.
 
         A number by itself makes nothing certain, for it is given out again; nor does the stretch of
         a segment, for a file may have been removed, and another one sealed in its place. Either
         makes it likely.
         """
         is_of, is_in_its_place = self.is_of(cursor), self.is_sealed and self.start == cursor.start
-        return cursor.fits(
+        return cursor.matches(
             self.source.read_at,
             is_certain=is_of and self.generation != 0,
             is_likely=is_of or is_in_its_place,
@@ -120,7 +120,7 @@ class LogFile:
 
         None are in front of the beginning.
         """
-        return cursor.offset == 0 or cursor.fits(self.source.read_at, is_certain=False)
+        return cursor.offset == 0 or cursor.matches(self.source.read_at, is_certain=False)
 
     def is_repaired_from(self, copy: LogFile, offset: int) -> bool:
         """Whether a copy that was made of this file differs from it, in front of an offset, by no more than a repair has changed."""

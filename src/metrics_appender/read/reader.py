@@ -1,8 +1,8 @@
 """A log to its records, backwards or forwards, through its sealed segments as if they were one file.
 
 No lock is taken, and no writer waits. Bytes behind the last newline of a file are no record yet. A
-whole line that is no JSON object is raised, or skipped and told; a line of nothing but spaces is
-what a repair leaves in passing, and no record.
+whole line that is no JSON object is raised, or skipped and reported; a line of nothing but spaces
+is what a repair leaves in passing, and no record.
 """
 
 from __future__ import annotations
@@ -13,12 +13,16 @@ import operator
 import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from .. import logger
 from ..errors import CorruptLineError, Fault, InvalidRecordError, show
 from ..records.ndjson import decode_line
 from ..segment import snapshot
-from .lines import is_blank, iter_blocks, last_lines, line_number, with_offsets
+from ..segment.source import CompressedFile
+from .lines import is_blank, last_lines, line_number, with_offsets
+from .position import Position
 from .repair_mark import Repairs
 from .skipped import SkippedLines, collector, tell
+from .tail_reader import TailReader
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
@@ -71,17 +75,63 @@ def _iter_records(path: str, on_error: OnError, skipped: SkippedLines | None) ->
     try:
         with contextlib.closing(snapshot.open_all(path)) as sources:
             for source in sources:
-                for start, lines in iter_blocks(source, 0):
-                    try:
-                        records = list(map(decode_line, lines))
-                    except json.JSONDecodeError:
-                        yield from _sound_records(
-                            source, _decode_with_care(source, start, lines, repairs), skipped
-                        )
-                    else:
-                        yield from records
+                yield from _records_of(source, skipped, repairs)
     finally:
         tell(skipped, on_error)
+
+
+def _records_of(source: Source, skipped: SkippedLines | None, repairs: Repairs) -> Iterator[Record]:
+    reader = TailReader(source, Position(), is_guarded=not isinstance(source, CompressedFile))
+    while _read_on(reader):
+        try:
+            records = list(map(decode_line, reader.lines()))
+        except json.JSONDecodeError:
+            yield from _sound_records(source, _decode_one_by_one(reader, repairs), skipped)
+        else:
+            yield from records
+            reader.advance_to_end()
+
+
+def _read_on(reader: TailReader) -> bool:
+    """Read the lines that come next; return whether there are any.
+
+    Where a writer has taken back lines that were given, they are those that stand in their place;
+    where the file was cut to nothing in place, those that it holds now, and a warning is logged.
+    """
+    while change := reader.read():
+        if change.standing == "shorter":
+            return False
+        if change.standing == "replaced":
+            logger.warn(
+                "%s was cut to nothing in place: what was written behind byte %d before that is not read",
+                reader.source.path,
+                reader.position.offset,
+            )
+            reader.restart()
+    return reader.has_lines
+
+
+def _decode_one_by_one(reader: TailReader, repairs: Repairs) -> Iterator[Record | _Corrupt]:
+    """Decode the pending lines, of which one fails, up to a line that is to be read again."""
+    while reader.has_lines:
+        line, offset = reader.line(), reader.position.offset
+        found: Record | _Corrupt | None = None
+        try:
+            found = decode_line(line)
+        except json.JSONDecodeError as error:
+            if not is_blank(line):
+                if not repairs.is_corrupt(line, reader.source, offset, offset, _wait_for_repair):
+                    reader.forget()
+                    return
+                found = _Corrupt(offset, error)
+        reader.advance(len(line) + 1)
+        if found is not None:
+            yield found
+
+
+def _wait_for_repair() -> bool:
+    time.sleep(_REPAIR_SECONDS)
+    return True
 
 
 def _checked_limit(limit: Any) -> int:
@@ -146,9 +196,10 @@ class _Backwards:
                 records = list(map(decode_line, lines))
                 break
             except json.JSONDecodeError:
-                items, are_enough = self._last_items(
-                    list(_decode_with_care(source, start, lines, self._repairs))
-                )
+                decoded = _decode_in_place(source, start, lines, self._repairs)
+            if decoded is None:
+                continue
+            items, are_enough = self._last_items(decoded)
             if are_enough or len(lines) < count:
                 skipped = SkippedLines()
                 records = list(
@@ -173,50 +224,27 @@ class _Backwards:
         return items[first:], not missing
 
     def finish(self, skipped: SkippedLines | None) -> list[Record]:
-        """Return the records, oldest first, and tell what was skipped among them."""
+        """Return the records, oldest first, and count what was skipped among them."""
         if skipped is not None:
             skipped.add(self._skipped, are_earlier=False)
         return [record for part in reversed(self._parts) for record in part]
 
 
-def _decode_with_care(
+def _decode_in_place(
     source: Source, start: int, lines: list[bytes], repairs: Repairs
-) -> Iterator[Record | _Corrupt]:
-    """Decode lines of which one fails, which is read once more."""
+) -> list[Record | _Corrupt] | None:
+    """Decode lines of which one fails; `None` where they are to be read again."""
+    items: list[Record | _Corrupt] = []
     for offset, line in with_offsets(start, lines):
         try:
-            yield decode_line(line)
-        except json.JSONDecodeError:
-            if not is_blank(line):
-                yield from _decode_again(offset, _read_again(source, offset, len(line), repairs))
-
-
-def _read_again(source: Source, offset: int, length: int, repairs: Repairs) -> bytes:
-    """Return what stands in a line's place now, nothing where that is blank, or gone.
-
-    A writer may have taken the line back under the reader, or a repair be at work on it, which is
-    waited for.
-    """
-    while repairs.may_be_at(again := source.read_at(length + 1, offset), offset):
-        time.sleep(_REPAIR_SECONDS)
-    if is_blank(again.rstrip(b"\n")):
-        return b""  # not to be read on from: the record behind the spaces is read in its turn
-    if again and not again.endswith(b"\n"):
-        return next((fresh[0] + b"\n" for _, fresh in iter_blocks(source, offset)), b"")
-    return again
-
-
-def _decode_again(start: int, data: bytes) -> Iterator[Record | _Corrupt]:
-    """Decode the lines of which there may be several now.
-
-    Objects that were glued, and which a repair has split.
-    """
-    for offset, line in with_offsets(start, data.split(b"\n")[:-1]):
-        try:
-            yield decode_line(line)
+            items.append(decode_line(line))
         except json.JSONDecodeError as error:
-            if not is_blank(line):
-                yield _Corrupt(offset, error)
+            if is_blank(line):
+                continue
+            if not repairs.is_corrupt(line, source, offset, offset, _wait_for_repair):
+                return None
+            items.append(_Corrupt(offset, error))
+    return items
 
 
 def _sound_records(

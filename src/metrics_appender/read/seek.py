@@ -1,4 +1,4 @@
-"""Which file of a log comes first, which comes next, and which one holds the place of a cursor.
+"""Where following begins: at the head of a log, at its tail, or behind a cursor.
 
 A log's files are its sealed segments, the files that other programs rotated away, and the active
 one. They are renamed and deleted at any moment, so each answer is given only when the names still
@@ -7,86 +7,51 @@ stand as they were listed.
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import os
-import time
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from ..errors import CorruptSegmentError, CursorGoneError
 from ..segment.logrotate import identities, list_rotated
-from ..segment.segments import base_of_active, list_segments
+from ..segment.segments import list_segments
 from ..segment.source import closed_on_error
 from .log_file import LogFile, open_active, open_rotated, open_sealed
 
 if TYPE_CHECKING:
     from ..segment.logrotate import Rotated
-    from ..segment.segments import Segment
     from .cursor import Cursor
 
+    Found = tuple[LogFile, int]  # a file that is open, and an offset in it
 
 _SECOND_NS: Final = 1_000_000_000
-_TICK_NS: Final = 20_000_000  # by which the clock of the files may lag behind ours
 
 
-class Absence(NamedTuple):
-    """A moment when a log may have had no file, and the files that were rotated away before it."""
-
-    moment_ns: int
-    inodes: frozenset[int]
-
-    def is_before(self, rotated: Rotated) -> bool:
-        """Whether a file was begun after the moment."""
-        return rotated.mtime_ns >= self.moment_ns - _TICK_NS and rotated.inode not in self.inodes
-
-
-def note_absence(path: str) -> Absence:
-    """Return what has to be known of this moment, should there be no file at `path`."""
-    return Absence(time.time_ns(), frozenset(rotated.inode for rotated in list_rotated(path)))
-
-
-def open_first(path: str) -> LogFile | None:
-    """Open the oldest file of the log's own: its first sealed segment, else the active file.
+def seek_head(path: str) -> Found | None:
+    """Open the oldest of the log's own files: its first sealed segment, else the active file.
 
     `None` when there is none yet.
     """
     while True:
         with closed_on_error(open_active(path)) as active:
             if active and active.start == 0:
-                return active
+                return active, 0
             for segment in list_segments(path):
                 try:
                     first = open_sealed(segment)
                 except FileNotFoundError:
                     continue
                 _close(active)
-                return first
-            if active is None or active.has_name(path):
-                return active
+                return first, 0
+            if active is None:
+                return None
+            if active.has_name(path):
+                return active, 0
         active.close()
 
 
-def open_begun_since(path: str, absence: Absence) -> LogFile | None:
-    """Open the oldest file that was begun after a moment when there was none.
-
-    It may have been rotated away by now.
-    """
-    while True:
-        with closed_on_error(open_first(path)) as first:
-            begun = [rotated for rotated in list_rotated(path) if absence.is_before(rotated)]
-        if not begun:
-            return first
-        _close(first)
-        try:
-            return open_rotated(begun[0], base_of_active(path))
-        except FileNotFoundError:
-            continue
-
-
-def open_near_end(path: str, count: int) -> tuple[LogFile, int] | None:
+def seek_tail(path: str, count: int) -> Found | None:
     """Open the file in which the last `count` lines of the log's own files begin.
 
-    Tell the offset; `None` when there is none yet.
+    `None` when there is none yet.
     """
     file = _open_last(path)
     if file is None:
@@ -123,151 +88,15 @@ def _open_last(path: str) -> LogFile | None:
             continue
 
 
-def open_next(path: str, current: LogFile, cursor: Cursor) -> LogFile | None:
-    """Open the file that was begun after `current`.
-
-    Has lost its name and is read to its end; `None` if there is none yet.
-
-    Raises `CursorGoneError` when files in between are deleted already.
-    """
-    while True:
-        with closed_on_error(open_active(path)) as active:
-            try:
-                found = _sealed_after(path, current, cursor) or _rotated_after(
-                    path, current, cursor
-                )
-            except FileNotFoundError:  # renamed between listing and opening
-                _close(active)
-                continue
-            if found:
-                _close(active)
-                return found
-            if active is None:
-                return None
-            if current.is_same(active):  # it has its name back
-                active.close()
-                return None
-            if active.has_name(path):
-                return active
-        active.close()
-
-
-def _sealed_after(path: str, current: LogFile, cursor: Cursor) -> LogFile | None:
-    end = current.end
-    for segment in list_segments(path):
-        is_in_its_place = segment.start == current.start and not (
-            segment.end == end and _is_sealed_as(segment, current)
-        )
-        if segment.start == end or is_in_its_place:
-            return open_sealed(segment)
-        if segment.start > end:
-            reason = f"the segments from {end} to {segment.start} of its stream were deleted before they were read"
-            raise CursorGoneError(path, str(cursor), reason)
-    return None
-
-
-def _is_sealed_as(segment: Segment, current: LogFile) -> bool:
-    """Whether a segment with the stretch of `current` is that file itself.
-
-    Not one that was begun when that was removed.
-
-    Once it was compressed, its bytes tell; where it cannot be unpacked there is nothing to go on
-    with anyway.
-    """
-    if current.is_sealed:
-        return True  # both names say the same
-    try:
-        with contextlib.closing(open_sealed(segment)) as sealed:
-            return sealed.is_same(current) or (
-                segment.compression is not None and sealed.has_bytes_of(current)
-            )
-    except (CorruptSegmentError, ImportError):
-        return True
-
-
-def _rotated_after(path: str, current: LogFile, cursor: Cursor) -> LogFile | None:
-    """Open the oldest file that was rotated away after `current`."""
-    rotated = list_rotated(path)
-    newer = rotated[_place_of(current, cursor, rotated) + 1 :]
-    if not newer:
-        return None
-    return open_rotated(newer[0], current.end if current.is_sealed else current.start)
-
-
-def _place_of(current: LogFile, cursor: Cursor, rotated: list[Rotated]) -> int:
-    """Return the index of a file among those that were rotated away.
-
-    Where it is not, of the last that was written before it.
-    """
-    for index, file in enumerate(rotated):
-        if current.is_same(file):
-            return index
-    last_written_ns = current.last_written_ns()
-    for index, file in reversed(list(enumerate(rotated))):
-        if (file.is_compressed and _is_packed_in(file, cursor)) or file.mtime_ns <= last_written_ns:
-            return index
-    return -1
-
-
-@functools.lru_cache(maxsize=128)
-def _is_packed_in(rotated: Rotated, cursor: Cursor) -> bool:
-    """Whether a compressed file holds a cursor; unpacked once, for who waits asks at every look.
-
-    Written anew, it has another time.
-    """
-    return _is_held_by(rotated, cursor)
-
-
-def _is_held_by(rotated: Rotated, cursor: Cursor) -> bool:
-    file = _holding(rotated, cursor)
-    _close(file)
-    return file is not None
-
-
-def _holding(rotated: Rotated, cursor: Cursor) -> LogFile | None:
-    """Open a file that was rotated away if it holds a cursor.
-
-    One that cannot be unpacked holds none.
-    """
-    try:
-        return _if_it_holds(cursor, open_rotated(rotated, cursor.start))
-    except CorruptSegmentError:
-        return None
-
-
-def _if_it_holds(cursor: Cursor, file: LogFile) -> LogFile | None:
-    """Return a file that holds a cursor, and close one that does not."""
-    is_found = False
-    try:
-        is_found = file.holds(cursor)
-    finally:
-        if not is_found:
-            file.close()
-    return file if is_found else None
-
-
-def open_copy(path: str, cursor: Cursor, since_ns: int) -> LogFile | None:
-    """Open the copy that was made of a file before it was cut to nothing in place, as logrotate's `copytruncate` does.
-
-    It was last written to in the second of `since_ns` or later: compression may cut its time to
-    seconds.
-    """
-    while True:
-        try:
-            return _rotated_twin(path, cursor, is_cut=True, since_ns=since_ns)
-        except FileNotFoundError:
-            continue
-
-
-def open_holder(path: str, cursor: Cursor) -> tuple[LogFile, int]:
-    """Open the file that holds a stored cursor's place, and return it with the offset in it.
+def seek_cursor(path: str, cursor: Cursor) -> Found:
+    """Open the file that holds the position of a stored cursor.
 
     `CursorGoneError` if there is none.
     """
     while True:
         before = _names(path)
         try:
-            found = _holder(path, cursor)
+            found = _find(path, cursor)
         except FileNotFoundError:  # renamed between listing and opening
             continue
         if found:
@@ -278,13 +107,33 @@ def open_holder(path: str, cursor: Cursor) -> tuple[LogFile, int]:
             )
 
 
+def open_copy(path: str, cursor: Cursor, since_ns: int) -> LogFile | None:
+    """Open the copy of a file that was cut to nothing in place (logrotate's `copytruncate`).
+
+    It was last written to in the second of `since_ns` or later: compression may cut its time to
+    seconds. Raises `CursorGoneError` where several files could be the copy.
+    """
+    while True:
+        try:
+            return _rotated_twin(path, cursor, is_cut=True, since_ns=since_ns)
+        except FileNotFoundError:
+            continue
+
+
+def does_hold(rotated: Rotated, cursor: Cursor) -> bool:
+    """Return whether a file that was rotated away holds a cursor."""
+    file = _open_if_it_holds(rotated, cursor)
+    _close(file)
+    return file is not None
+
+
 def _names(path: str) -> tuple[object, ...]:
     active = open_active(path)
     _close(active)
     return active and active.inode, identities(list_rotated(path)), list_segments(path)
 
 
-def _holder(path: str, cursor: Cursor) -> tuple[LogFile, int] | None:
+def _find(path: str, cursor: Cursor) -> Found | None:
     for segment in list_segments(path):
         if segment.start == cursor.start and segment.start + cursor.offset <= segment.end:
             sealed = _if_it_holds(cursor, open_sealed(segment))
@@ -303,11 +152,11 @@ def _holder(path: str, cursor: Cursor) -> tuple[LogFile, int] | None:
 
 
 def _it_or_its_copy(path: str, cursor: Cursor, file: LogFile) -> LogFile:
-    """Return a file that holds a cursor, or the copy that was made of it before it was cut in place, and close the other.
+    """Return a file that holds a cursor, or its copy of before it was cut in place.
 
-    The lines behind a cut may be the same as those in front of it, so what fits by its last line
-    only gives way to what fits by all of its bytes; unless that is what the file was before a
-    repair.
+    The other one is closed. The lines behind a cut may be the same as those in front of it, so a
+    file that matches by its last line only gives way to a file that matches by all of its bytes;
+    unless that is what the file was before a repair.
     """
     with closed_on_error(file):
         copy = None if file.has_content_of(cursor) else _rotated_twin(path, cursor, is_cut=True)
@@ -321,7 +170,7 @@ def _rotated_original(path: str, cursor: Cursor) -> LogFile | None:
     """Open the file of a cursor where it was rotated away and is as it was."""
     for rotated in list_rotated(path):
         if rotated.inode == cursor.inode:
-            found = _holding(rotated, cursor)
+            found = _open_if_it_holds(rotated, cursor)
             if found and found.is_of(cursor):
                 return found
             _close(found)
@@ -329,11 +178,10 @@ def _rotated_original(path: str, cursor: Cursor) -> LogFile | None:
 
 
 def _rotated_twin(path: str, cursor: Cursor, *, is_cut: bool, since_ns: int = 0) -> LogFile | None:
-    """Open what has the content of a cursor's file in another.
+    """Open another file with the content of a cursor's file.
 
-    It was compressed, or copied before it was cut (`is_cut`).
-
-    Raises `CursorGoneError` where several have it: which of them is the one cannot be known.
+    That was compressed, or copied before it was cut (`is_cut`). Raises `CursorGoneError` where
+    several have the content: which of them is meant cannot be known.
     """
     since_s = since_ns // _SECOND_NS
     others = [
@@ -341,7 +189,7 @@ def _rotated_twin(path: str, cursor: Cursor, *, is_cut: bool, since_ns: int = 0)
         for rotated in list_rotated(path)
         if (rotated.is_compressed or is_cut) and rotated.mtime_ns // _SECOND_NS >= since_s
     ]
-    twins = [rotated for rotated in others if _is_held_by(rotated, cursor)]
+    twins = [rotated for rotated in others if does_hold(rotated, cursor)]
     if len(twins) > 1:
         names = ", ".join(os.path.basename(twin.path) for twin in twins)
         raise CursorGoneError(
@@ -350,20 +198,42 @@ def _rotated_twin(path: str, cursor: Cursor, *, is_cut: bool, since_ns: int = 0)
     return open_rotated(twins[0], cursor.start) if twins else None
 
 
-def _beginning_at(path: str, place: int) -> tuple[LogFile, int] | None:
-    """Return the file that begins at a place of the stream.
+def _open_if_it_holds(rotated: Rotated, cursor: Cursor) -> LogFile | None:
+    """Open a file that was rotated away if it holds a cursor.
+
+    A file that cannot be unpacked holds none.
+    """
+    try:
+        return _if_it_holds(cursor, open_rotated(rotated, cursor.start))
+    except CorruptSegmentError:
+        return None
+
+
+def _if_it_holds(cursor: Cursor, file: LogFile) -> LogFile | None:
+    """Return a file that holds a cursor, and close one that does not."""
+    is_found = False
+    try:
+        is_found = file.holds(cursor)
+    finally:
+        if not is_found:
+            file.close()
+    return file if is_found else None
+
+
+def _beginning_at(path: str, position: int) -> Found | None:
+    """Open the file that begins at a position of the stream.
 
     A cursor at the end of a segment that is deleted has missed nothing.
     """
-    if not place:
+    if not position:
         return None
     for segment in list_segments(path):
-        if segment.end == place:  # it stands where the cursor's file stood, and is another
+        if segment.end == position:  # it stands where the cursor's file stood, and is another
             return None
-        if segment.start == place:
+        if segment.start == position:
             return open_sealed(segment), 0
     active = open_active(path)
-    if active and active.start == place:
+    if active and active.start == position:
         return active, 0
     _close(active)
     return None

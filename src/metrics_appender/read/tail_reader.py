@@ -1,141 +1,113 @@
-"""A reader's way through one file of a log.
+"""Reading one file forwards: blocks of whole lines, with a guard over what was read before.
 
-Whole lines from a place on, with an eye on what it has read already.
+Every line comes out of one read: what a dead writer left behind the last newline may be cut away
+and written anew between two reads, and halves of the two must not meet.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
-from .. import logger
-from ..errors import CursorGoneError
-from . import seek
-from .position import Trail, has_line
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
+    from ..segment.source import Source
     from .cursor import Cursor
-    from .log_file import LogFile
+    from .position import Position, Standing
 
 _BLOCK_BYTES: Final = 1 << 18
 
 
-class Passage:
-    """Reads `file`, a file of the log at `path`, from `offset` on."""
+class Change(NamedTuple):
+    """What became of bytes that were read: see `Standing`. `passed` is the cursor of before."""
 
-    def __init__(self, path: str, file: LogFile, offset: int) -> None:
-        """Begin; `offset` is the begin of a line."""
-        self.file = file
-        self._path = path
-        self._trail = self._trail_from(offset)
-        self._has_copy = True  # as far as is known
+    passed: Cursor
+    standing: Standing
+
+
+class TailReader:
+    """Reads `source` from `position` on, the lines that are there and those that come.
+
+    What was read and not passed yet is pending. Without `is_guarded`, for a file that stays as it
+    is, nothing is read twice, and no change is noticed.
+    """
+
+    def __init__(self, source: Source, position: Position, *, is_guarded: bool = True) -> None:
+        """Begin; nothing is pending."""
+        self.source = source
+        self.position = position
+        self._is_guarded = is_guarded
+        self._data = b""  # whole lines
+        self._begin = 0  # where in them the position is
 
     @property
-    def offset(self) -> int:
-        """Where it is in the file."""
-        return self._trail.offset
+    def has_lines(self) -> bool:
+        """Whether a line is pending."""
+        return self._begin < len(self._data)
 
-    @property
-    def place(self) -> int:
-        """Where it is in the log's stream."""
-        return self._trail.start + self._trail.offset
+    def read(self, most_bytes: int = 0) -> Change | None:
+        """Read the whole lines that come next, if none are pending and there are any.
 
-    def has_cursor(self) -> bool:
-        """Whether a cursor of this place would find it again.
-
-        Something tells the file from others.
+        Reads `most_bytes` or, where that is more, a block of the usual size; more than that only
+        for a line that is longer. Returns what happened to the bytes that were read before, where
+        they are not the same any more: then nothing is pending.
         """
-        return bool(self.place or self.file.generation or self.file.is_final)
-
-    def cursor(self) -> Cursor:
-        """Return the cursor of where it is."""
-        return self._trail.cursor()
-
-    def advance(self, line: bytes) -> None:
-        """Pass one line of those that were taken."""
-        self._trail.advance(line)
-
-    def take_lines(self) -> list[bytes]:
-        """Return the whole lines that come next, each with its newline.
-
-        None where there are none yet.
-        """
-        step = _BLOCK_BYTES
-        while True:
-            # What was passed last is read again, for it may be another's by now, and the head
-            # first: where the guard still stands behind that, the head is of the same file. What is
-            # final stays as it is.
-            read_at, is_final = self.file.source.read_at, self.file.is_final
-            guard = b"" if is_final else self._trail.guard
-            head = b"" if is_final else self._trail.read_head(read_at)
-            block = read_at(len(guard) + step, self.offset - len(guard))
+        step = max(most_bytes, _BLOCK_BYTES)
+        while not self.has_lines:
+            # The bytes that were passed last are read again, for they may be another's by now, and
+            # the head first: where the guard still stands behind that, the head is of the same
+            # file.
+            read_at, position = self.source.read_at, self.position
+            guard = position.guard if self._is_guarded else b""
+            head = position.read_head(read_at) if self._is_guarded else b""
+            block = read_at(len(guard) + step, position.offset - len(guard))
             if not block.startswith(guard):
-                if not self._settle():
-                    return []
-                continue
-            if not is_final and len(block) > len(guard):
-                self._trail.renew_head(head)
-            *lines, _unfinished = block[len(guard) :].split(b"\n")
-            if lines or len(block) < len(guard) + step:
-                return [line + b"\n" for line in lines]
+                before = position.cursor()
+                standing = position.reconcile(read_at)
+                if standing == "same" and position.offset == before.offset:
+                    continue  # a repair
+                return Change(before, standing)
+            if self._is_guarded and len(block) > len(guard):
+                position.renew_head(head)
+            end = block.rfind(b"\n") + 1
+            if end > len(guard):
+                self._data, self._begin = block[len(guard) : end], 0
+            elif len(block) < len(guard) + step:
+                break  # the end of the file, or of what is whole in it
             step *= 2  # a line longer than the block is read again, whole
+        return None
 
-    def close(self) -> None:
-        """Close the file."""
-        self.file.close()
+    def line(self) -> bytes:
+        """Return the pending line that comes next, without its newline."""
+        return self._data[self._begin : self._data.index(b"\n", self._begin)]
 
-    def _trail_from(self, offset: int) -> Trail:
-        file = self.file
-        return Trail(
-            file.source.read_at,
-            offset,
-            start=file.start,
-            inode=file.inode,
-            generation=file.generation,
-        )
+    def lines(self) -> list[bytes]:
+        """Return all pending lines, without their newlines."""
+        return self._data[self._begin : -1].split(b"\n") if self.has_lines else []
 
-    def _settle(self) -> bool:
-        """Go where the reading goes on after what was read has changed.
+    def block(self, most_bytes: int) -> bytes:
+        """Return pending lines as they stand in the file: one, or as many as fit `most_bytes`."""
+        begin, limit = self._begin, self._begin + most_bytes
+        if limit >= len(self._data):
+            return self._data[begin:]
+        end = self._data.rfind(b"\n", begin, limit) + 1
+        return self._data[begin : end or self._data.index(b"\n", limit) + 1]
 
-        Whether that is known yet.
-        """
-        passed = self.cursor()
-        standing = self._trail.settle(self.file.source.read_at)
-        if standing == "same" and self.offset == passed.offset:
-            return True
-        # Some lines were taken back, or the file was cut and begins with the same lines again: then
-        # its copy has all of them.
-        if self._go_to_copy(passed, since_ns=0 if standing == "replaced" else self.file.mtime_ns):
-            return True
-        self._has_copy = standing == "same"
-        return self._begin_again() if standing == "replaced" else standing == "same"
+    def advance(self, length: int) -> None:
+        """Pass pending lines of so many bytes together, their newlines included."""
+        end = self._begin + length
+        self.position.advance(self._data, self._begin, end)
+        self._begin = end
+        if end == len(self._data):
+            self.forget()
 
-    def _go_to_copy(self, passed: Cursor, since_ns: int) -> bool:
-        """The file was cut to nothing in place.
+    def advance_to_end(self) -> None:
+        """Pass all pending lines."""
+        self.advance(len(self._data) - self._begin)
 
-        What stood behind this place is in the copy that was made before, if one was.
-        """
-        copy = self._open_copy(passed, since_ns) if self._has_copy else None
-        if copy is None:
-            return False
-        self.close()
-        self.file = copy
-        self._trail = self._trail_from(passed.offset)
-        return True
+    def forget(self) -> None:
+        """Drop what is pending: it is read again."""
+        self._data, self._begin = b"", 0
 
-    def _open_copy(self, passed: Cursor, since_ns: int) -> LogFile | None:
-        try:
-            return seek.open_copy(self._path, passed, since_ns)
-        except CursorGoneError:
-            return None
-
-    def _begin_again(self) -> bool:
-        if not has_line(self.file.source.read_at, 0):
-            return False
-        logger.warn(
-            "%s was cut to nothing in place, and no copy is beside it: what was written behind byte %d before that is not followed",
-            self._path,
-            self.offset,
-        )
-        self._trail = self._trail_from(0)
-        self._has_copy = True
-        return True
+    def restart(self) -> None:
+        """Go on at the beginning of the file, which was cut to nothing in place."""
+        self.forget()
+        self.position = self.position.at_beginning()
