@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Self
 
-    from metrics_appender.read.follower import Followed
+    from metrics_appender.read.good_lines import Followed
 
 NOTIFY = [True, False] if sys.platform == "linux" else [False]
 SECONDS = 30.0  # a guard against hanging

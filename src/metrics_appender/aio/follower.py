@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from ..read.follower import Followed, Follower
+    from ..read.follower import Follower
+    from ..read.good_lines import Followed
 
 _T = TypeVar("_T")
 

@@ -280,3 +280,5 @@ rename = os.rename
 unlink = os.unlink
 stat_named = os.lstat
 stat_followed = os.stat
+# The same without what reading the bytes does not need, the times (fdatasync(2)).
+sync_data: Callable[[int], None] = sync_file if sys.platform == "darwin" else os.fdatasync

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
+import functools
 import threading
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+import time
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from .. import logger
-from ..errors import CorruptLineError
+from ..errors import CorruptLineError, Fault, InvalidRecordError, show
 from ..fs.watch import FileWatcher, check_poll_seconds
-from ..records.ndjson import decode_line
-from .lines import is_blank
+from .good_lines import Followed, GoodLines
 from .log_tail import LogTail
-from .skipped import collector
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import TracebackType
     from typing import Self
 
@@ -30,13 +29,6 @@ class Stop(Protocol):
 
     def is_set(self) -> bool:
         """Return whether it is."""
-
-
-class Followed(NamedTuple):
-    """A record, and the cursor of the position behind it, where a later follower goes on."""
-
-    record: dict[str, Any]
-    cursor: str
 
 
 class Follower:
@@ -75,15 +67,15 @@ class Follower:
             InvalidRecordError: An argument is none of these. Nothing stays open.
         """
         check_poll_seconds(poll_seconds)
-        self._skipped = collector(on_error)
-        self._on_error = on_error
         self._stop = stop
+        self._gathered: list[Followed] = []  # not given yet
         self._is_closed = False
         self._mutex = threading.Lock()
         self._cursor: str | None = None
         self._watcher = FileWatcher(path, poll_seconds=poll_seconds, notify=notify)
         try:
             self._tail = LogTail(path, self._watcher.watch)
+            self._lines = GoodLines(self._tail, on_error)
             self._tail.begin(start, last)
             if self._tail.has_cursor():
                 self._cursor = str(self._tail.cursor())
@@ -116,15 +108,86 @@ class Follower:
             return followed
         raise StopIteration
 
-    def take(self, most: int) -> list[Followed]:
-        """Return the next record as `next` does, and those behind it that were read with it.
+    def batches(self, max_records: int = 512, within: float = 0.02) -> Iterator[list[Followed]]:
+        """Yield the records in lists, as they come: what pays where handling one costs a round trip.
 
-        `most` together; none at the end. A corrupt line behind some records is raised by the next
-        call.
+        A batch is ended by its `max_records`-th record, or `within` seconds after its first one,
+        when all that is there is in it. Order, errors and end are those of `next`, and the two may
+        take turns.
+
+        Args:
+            max_records: How many records are in a batch at the most, 1 or more.
+            within: For how many seconds a record waits for others, 0 or more.
+
+        Returns:
+            An iterator of lists, none of them empty. It can be asked on after an error.
+
+        Raises:
+            InvalidRecordError: An argument is none of these (a `ValueError`).
+            CorruptLineError: As with `next`; where good records stand in front of the line, they
+                are a batch, and the next one raises.
+
+        Example:
+            >>> from metrics_appender import AppendLog
+            >>> log = AppendLog("events.ndjson")
+            >>> log.append_many({"n": n} for n in range(3))
+            3
+            >>> with log.follow("beginning") as records:
+            ...     batch = next(records.batches())
+            >>> [record["n"] for record, cursor in batch]
+            [0, 1, 2]
+        """
+        check_batch(max_records, within)
+        # Unlike a generator, it can be asked again after an error.
+        return iter(functools.partial(self.take, max_records, within), [])
+
+    def take(self, most: int, within: float = 0.0) -> list[Followed]:
+        """Return the next batch of `most` records at the most; none at the end.
+
+        Waits for the first record as `next` does, and `within` seconds for those behind it.
         """
         try:
             with self._mutex:
-                return self._take(most)
+                return self._take(most, within)
+        finally:
+            self._release_if_closed()
+
+    def take_lines(self, most_bytes: int, *, sync: bool = False) -> tuple[bytes, int, str | None]:
+        """Return the lines that come next as they stand in the file, without waiting for any.
+
+        They are checked as `next` checks them, but not decoded. Blank lines are left out. `next`
+        and this may take turns.
+
+        Args:
+            most_bytes: How many bytes of lines are returned at the most, 1 or more; one line is
+                returned even if it is longer.
+            sync: Sync the file (`fdatasync`) first, so that the lines survive a power cut, though
+                their append may not have returned yet.
+
+        Returns:
+            Whole lines, each with its newline; how many they are; and the cursor behind the last
+            of them, with which a later follower goes on. `b""`, 0 and `cursor` where nothing is
+            new, or the follower is closed.
+
+        Raises:
+            InvalidRecordError: `most_bytes` is no such number (a `ValueError`).
+            CorruptLineError: As with `next`, behind the lines in front of it.
+            CursorGoneError: Segments were deleted before they were read.
+            OSError: The log cannot be read or synced. No line is passed: the next call returns it.
+
+        Example:
+            >>> from metrics_appender import AppendLog
+            >>> log = AppendLog("events.ndjson")
+            >>> log.append({"n": 0})
+            >>> with log.follow("beginning") as follower:
+            ...     lines, count, cursor = follower.take_lines(65536)
+            >>> lines, count
+            (b'{"n":0}\\n', 1)
+        """
+        check_count("most_bytes", most_bytes)
+        try:
+            with self._mutex:
+                return self._take_lines(most_bytes, sync=sync)
         finally:
             self._release_if_closed()
 
@@ -164,74 +227,91 @@ class Follower:
         try:
             if hasattr(self, "_tail"):
                 self._tail.close()
+            self._gathered.clear()
             self._watcher.close()
         finally:
             self._mutex.release()
 
-    def _take(self, most: int) -> list[Followed]:
-        taken: list[Followed] = []
-        tail = self._tail
-        while len(taken) < most and not self._has_ended():
-            if tail.has_lines:
-                try:
-                    followed = self._next_record()
-                except CorruptLineError:
-                    if taken:  # they are given first: the next call meets the line again
-                        break
-                    tail.advance(len(tail.reader.line()) + 1)
-                    raise
-                if followed is not None:
-                    taken.append(followed)
-            elif taken:  # all that was read is given, or a line behind it is to be read again
-                break
-            elif not tail.read():
-                self._watcher.sleep(self._most_seconds())
+    def _take(self, most: int, within: float) -> list[Followed]:
+        self._gather(most, within)
+        taken, self._gathered = self._gathered[:most], self._gathered[most:]
         if taken:
             self._cursor = taken[-1].cursor
         return taken
+
+    def _gather(self, most: int, within: float) -> None:
+        """Gather a batch of records, behind those that an interrupted call has gathered."""
+        gathered, tail = self._gathered, self._tail
+        until: float | None = None
+        while len(gathered) < most and not self._has_ended():
+            if until is None and gathered:
+                until = time.monotonic() + within
+            try:
+                if tail.has_lines:
+                    if followed := self._lines.next_record(self._wait_for_repair):
+                        gathered.append(followed)
+                else:
+                    rest = None if until is None else until - time.monotonic()
+                    if rest is not None and rest <= 0:
+                        return
+                    if not tail.read():
+                        self._sleep(rest)
+            except Exception as error:
+                if gathered:  # they are given first, and the next call meets the error again
+                    return
+                if isinstance(error, CorruptLineError):
+                    self._lines.pass_line()
+                raise
+
+    def _take_lines(self, most_bytes: int, *, sync: bool) -> tuple[bytes, int, str | None]:
+        if self._gathered:
+            raise RuntimeError("take the rest of the batch first that was interrupted")
+        tail = self._tail
+        is_repaired = False
+
+        def give_up() -> bool:
+            nonlocal is_repaired
+            is_repaired = True
+            return False
+
+        while not (is_repaired or self._has_ended()) and (tail.has_lines or tail.read(most_bytes)):
+            if sync and not tail.sync():
+                continue
+            lines, count = self._lines.take_block(most_bytes, give_up)
+            if count:
+                self._cursor = str(tail.cursor())
+                return lines, count, self._cursor
+        return b"", 0, self._cursor
 
     def _has_ended(self) -> bool:
         if self._stop and self._stop.is_set():
             self._is_closed = True
         return self._is_closed
 
-    def _most_seconds(self) -> float | None:
-        if self._tail.has_writer:
-            return _WRITER_SECONDS
-        return _STOP_SECONDS if self._stop else None
-
-    def _next_record(self) -> Followed | None:
-        """Return what the next line holds, and pass it.
-
-        `None` for a blank line, and a line that is skipped or to be read again. A corrupt line that
-        is raised is not passed.
-        """
-        tail = self._tail
-        line = tail.reader.line()
-        try:
-            record = decode_line(line)
-        except json.JSONDecodeError as error:
-            if is_blank(line):
-                tail.advance(len(line) + 1)
-            elif tail.is_corrupt(line, self._wait_for_repair):
-                self._raise_or_skip(line, error)
-            return None
-        tail.advance(len(line) + 1)
-        return Followed(record, str(tail.cursor()))
+    def _sleep(self, most_seconds: float | None) -> None:
+        limits = (
+            most_seconds,
+            _WRITER_SECONDS if self._tail.has_writer else None,
+            _STOP_SECONDS if self._stop else None,
+        )
+        self._watcher.sleep(min((limit for limit in limits if limit is not None), default=None))
 
     def _wait_for_repair(self) -> bool:
         self._watcher.sleep(_WRITER_SECONDS)
         return False  # all is read again, and whether to go on is asked in between
 
-    def _raise_or_skip(self, line: bytes, error: json.JSONDecodeError) -> None:
-        source, position = self._tail.reader.source, self._tail.reader.position
-        corrupt = CorruptLineError(
-            error.msg, error.doc, error.pos, source.path, self._tail.number(), position.offset
-        )
-        if self._skipped is None:
-            raise corrupt from error
-        self._tail.advance(len(line) + 1)
-        self._skipped.count += 1
-        self._skipped.first = self._skipped.first or corrupt
-        if self._on_error == "skip":
-            logger.warn("1 corrupt line skipped: %s", corrupt)
+
+def check_batch(max_records: Any, within: Any) -> None:
+    """Raise `InvalidRecordError` unless they are what `Follower.batches` takes."""
+    check_count("max_records", max_records)
+    is_number = isinstance(within, int | float) and not isinstance(within, bool)
+    if not (is_number and 0 <= within <= threading.TIMEOUT_MAX):
+        reason = "pass seconds, 0 or more"
+        raise InvalidRecordError((Fault("within", show(within), reason),), outcome="")
+
+
+def check_count(field: str, value: Any) -> None:
+    """Raise `InvalidRecordError` unless it is a whole number above 0."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        reason = "pass a whole number (int) of 1 or more"
+        raise InvalidRecordError((Fault(field, show(value), reason),), outcome="")

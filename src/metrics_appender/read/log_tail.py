@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from .. import logger
 from ..errors import CursorGoneError
+from ..fs import calls
 from ..segment.source import closed_on_error
 from . import next_file, seek
 from .cursor import Cursor
@@ -123,6 +124,15 @@ class LogTail:
         if not is_corrupt:
             reader.forget()
         return is_corrupt
+
+    def sync(self) -> bool:
+        """Sync the current file, and return whether the pending lines are durable by that.
+
+        Where a writer has taken them back before, they are read again.
+        """
+        assert self._file is not None
+        calls.sync_data(self._file.descriptor)
+        return self.reader.is_unchanged()
 
     def close(self) -> None:
         """Close the file."""

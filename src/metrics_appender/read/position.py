@@ -86,8 +86,8 @@ class Position:
         while self._kept - (self._runs[0].end - self._runs[0].begin) >= KEPT_BYTES:
             dropped = self._runs.popleft()
             self._kept -= dropped.end - dropped.begin
-        if self._kept > 4 * KEPT_BYTES and end == len(data):  # a line of many megabytes, say
-            self._keep(data[-KEPT_BYTES:])
+        if self._kept > 4 * KEPT_BYTES:  # a line of many megabytes, say
+            self._keep(data[max(0, end - KEPT_BYTES) : end])
 
     def cursor(self) -> Cursor:
         """Return the cursor of this position."""

@@ -75,20 +75,24 @@ def _iter_records(path: str, on_error: OnError, skipped: SkippedLines | None) ->
     try:
         with contextlib.closing(snapshot.open_all(path)) as sources:
             for source in sources:
-                yield from _records_of(source, skipped, repairs)
+                for records in _record_blocks(source, skipped, repairs):
+                    yield from records
     finally:
         tell(skipped, on_error)
 
 
-def _records_of(source: Source, skipped: SkippedLines | None, repairs: Repairs) -> Iterator[Record]:
+def _record_blocks(
+    source: Source, skipped: SkippedLines | None, repairs: Repairs
+) -> Iterator[Iterable[Record]]:
+    """Yield a file's records, those of one block of lines together."""
     reader = TailReader(source, Position(), is_guarded=not isinstance(source, CompressedFile))
     while _read_on(reader):
         try:
             records = list(map(decode_line, reader.lines()))
         except json.JSONDecodeError:
-            yield from _sound_records(source, _decode_one_by_one(reader, repairs), skipped)
+            yield _sound_records(source, _decode_one_by_one(reader, repairs), skipped)
         else:
-            yield from records
+            yield records
             reader.advance_to_end()
 
 

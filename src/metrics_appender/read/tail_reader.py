@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from .position import Position, Standing
 
 _BLOCK_BYTES: Final = 1 << 18
+_COPIED_BYTES: Final = 1 << 14
+_LAST_BYTES: Final = 1 << 10
 
 
 class Change(NamedTuple):
@@ -35,13 +37,14 @@ class TailReader:
         self.source = source
         self.position = position
         self._is_guarded = is_guarded
-        self._data = b""  # whole lines
-        self._begin = 0  # where in them the position is
+        # The pending lines are `_data[_begin:_end]`.
+        self._data = b""
+        self._begin = self._end = 0
 
     @property
     def has_lines(self) -> bool:
         """Whether a line is pending."""
-        return self._begin < len(self._data)
+        return self._begin < self._end
 
     def read(self, most_bytes: int = 0) -> Change | None:
         """Read the whole lines that come next, if none are pending and there are any.
@@ -69,7 +72,7 @@ class TailReader:
                 position.renew_head(head)
             end = block.rfind(b"\n") + 1
             if end > len(guard):
-                self._data, self._begin = block[len(guard) : end], 0
+                self._keep(block, len(guard), end)
             elif len(block) < len(guard) + step:
                 break  # the end of the file, or of what is whole in it
             step *= 2  # a line longer than the block is read again, whole
@@ -81,33 +84,47 @@ class TailReader:
 
     def lines(self) -> list[bytes]:
         """Return all pending lines, without their newlines."""
-        return self._data[self._begin : -1].split(b"\n") if self.has_lines else []
+        return self._data[self._begin : self._end - 1].split(b"\n") if self.has_lines else []
 
     def block(self, most_bytes: int) -> bytes:
         """Return pending lines as they stand in the file: one, or as many as fit `most_bytes`."""
         begin, limit = self._begin, self._begin + most_bytes
-        if limit >= len(self._data):
-            return self._data[begin:]
+        if limit >= self._end:
+            return self._data[begin : self._end]
         end = self._data.rfind(b"\n", begin, limit) + 1
         return self._data[begin : end or self._data.index(b"\n", limit) + 1]
+
+    def is_unchanged(self) -> bool:
+        """Return whether the last pending bytes stand in the file still; else forget all pending."""
+        count = min(_LAST_BYTES, self._end - self._begin)
+        offset = self.position.offset + (self._end - self._begin) - count
+        if self.source.read_at(count, offset) == self._data[self._end - count : self._end]:
+            return True
+        self.forget()
+        return False
 
     def advance(self, length: int) -> None:
         """Pass pending lines of so many bytes together, their newlines included."""
         end = self._begin + length
         self.position.advance(self._data, self._begin, end)
         self._begin = end
-        if end == len(self._data):
+        if end == self._end:
             self.forget()
 
     def advance_to_end(self) -> None:
         """Pass all pending lines."""
-        self.advance(len(self._data) - self._begin)
+        self.advance(self._end - self._begin)
 
     def forget(self) -> None:
         """Drop what is pending: it is read again."""
-        self._data, self._begin = b"", 0
+        self._data, self._begin, self._end = b"", 0, 0
 
     def restart(self) -> None:
         """Go on at the beginning of the file, which was cut to nothing in place."""
         self.forget()
         self.position = self.position.at_beginning()
+
+    def _keep(self, block: bytes, begin: int, end: int) -> None:
+        if end - begin < _COPIED_BYTES:  # what is kept of many small blocks would be guards mostly
+            block, begin, end = block[begin:end], 0, end - begin
+        self._data, self._begin, self._end = block, begin, end
