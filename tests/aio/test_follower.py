@@ -20,12 +20,13 @@ from followers import NOTIFY, put, shift
 
 from metrics_appender import AppendLog, CorruptLineError, CursorGoneError, InvalidRecordError
 from metrics_appender.aio import AsyncAppendLog, AsyncFollower, AsyncMetricsAppender, threads
+from metrics_appender.fs import calls as fs_calls
 from metrics_appender.read.follower import Follower
 from metrics_appender.read.log_tail import LogTail
 from metrics_appender.segment.source import PlainFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import AsyncIterator, Callable, Coroutine
     from pathlib import Path
 
 FOREVER = 10 * HANG_SECONDS  # of looking: a follower that waits so long is rung, or told by nobody
@@ -250,31 +251,95 @@ def test_a_follower_belongs_to_the_loop_of_its_log(path: str, run: Run) -> None:
 
 
 @pytest.mark.parametrize("notify", NOTIFY)
-def test_a_cancelled_task_leaves_no_thread_and_no_descriptor(
-    path: str, run: Run, notify: bool
-) -> None:
-    """It is over at once, though the follower would look again in ten minutes.
+def test_after_a_cancelled_wait_the_next_call_goes_on(path: str, run: Run, notify: bool) -> None:
+    """No record is lost or doubled, whether it came before the next call or after."""
 
-    Asked again, the follower has ended.
-    """
+    async def main() -> None:
+        async with (
+            AsyncAppendLog(path) as log,
+            log.follow(notify=notify, poll_seconds=0.01) as records,
+        ):
+            for n in range(0, 6, 2):
+                await cancel_the_wait(take(records, 1))
+                await log.append({"n": n})
+                if n == 2:
+                    await reached(lambda: has_returned(records))
+                assert await take(records, 1) == [n]
+                await log.append({"n": n + 1})
+                assert await take(records, 1) == [n + 1]
+
+    run(main())
+
+
+async def cancel_the_wait(call: Coroutine[Any, Any, Any]) -> None:
+    """Cancel a task once a thread waits in its place; it is over at once."""
+    task = asyncio.create_task(call)
+    await is_waiting(task)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+def has_returned(follower: AsyncFollower) -> bool:
+    """Return whether the call that a cancelled task has left is done."""
+    return follower._call is None or follower._call.future.done()
+
+
+@pytest.mark.parametrize("way", ["timeout", "wait_for"])
+def test_a_time_limit_around_the_wait_leaves_the_follower_as_it_is(
+    path: str, run: Run, way: str
+) -> None:
+    """As often as it passes; what comes meanwhile is there afterwards, all of it, in order."""
+
+    async def limited(records: AsyncFollower) -> list[Any]:
+        if way == "wait_for":
+            return [(await asyncio.wait_for(anext(records), 0.001)).record["n"]]
+        async with asyncio.timeout(0.001):
+            return [(await anext(records)).record["n"]]
+
+    async def listen(records: AsyncFollower, count: int) -> tuple[list[Any], int]:
+        found: list[Any] = []
+        limits = 0
+        while len(found) < count:
+            try:
+                found += await limited(records)
+            except TimeoutError:
+                limits += 1
+        return found, limits
+
+    async def write(log: AsyncAppendLog) -> None:
+        for n in range(30):
+            await log.append({"n": n})
+            await asyncio.sleep(0.005)
+            if n == 15:
+                await log.rotate()
+
+    async def main() -> None:
+        async with AsyncAppendLog(path) as log, log.follow(poll_seconds=0.003) as records:
+            (found, limits), _ = await asyncio.gather(listen(records, 30), write(log))
+            assert found == list(range(30))
+            assert limits > 0
+
+    run(main())
+
+
+def test_a_follower_whose_wait_was_cancelled_ends_with_aclose(path: str, run: Run) -> None:
+    """No thread and no descriptor is left, and its cursor goes on."""
     AppendLog(path).append({"n": 0})
-    Follower(path, notify=notify).close()  # what is imported first may keep a descriptor
+    Follower(path).close()  # what is imported first may keep a descriptor
 
     async def main() -> None:
         async with AsyncAppendLog(path) as log:
             await log.read()
             count = descriptors()
-            follower = log.follow("beginning", notify=notify, poll_seconds=FOREVER)
-            task = asyncio.create_task(take(follower, 2))
-            await is_waiting(task)
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-            await reached(lambda: descriptors() == count)
-            assert follower.cursor is not None
+            follower = log.follow("beginning", poll_seconds=FOREVER)
+            await cancel_the_wait(take(follower, 2))
+            assert descriptors() > count
+            await follower.aclose()
+            assert descriptors() == count
             with pytest.raises(StopAsyncIteration):
                 await anext(follower)
-            await follower.aclose()
+            assert follower.cursor is not None
             await log.append({"n": 1})
             async with log.follow(follower.cursor) as following:
                 assert await take(following, 1) == [1]
@@ -283,10 +348,77 @@ def test_a_cancelled_task_leaves_no_thread_and_no_descriptor(
     assert not running_threads()
 
 
-def test_a_task_that_is_cancelled_while_the_files_are_opened_leaves_nothing_open(
+def test_a_follower_that_is_forgotten_after_a_cancelled_wait_leaves_nothing_open(
     path: str, run: Run
 ) -> None:
-    """The opening goes on in its thread, and is undone there."""
+    """Its thread is woken, which would wait for ever."""
+    AppendLog(path).append({"n": 0})
+    Follower(path).close()  # what is imported first may keep a descriptor
+
+    async def main() -> None:
+        log = AsyncAppendLog(path)
+        await log.read()
+        count = descriptors()
+        follower = log.follow(poll_seconds=FOREVER)
+        await cancel_the_wait(take(follower, 1))
+        del follower
+        gc.collect()
+        await reached(lambda: descriptors() == count)
+        await log.aclose()
+
+    run(main())
+
+
+def test_an_error_after_a_cancelled_wait_is_raised_by_the_next_call(path: str, run: Run) -> None:
+    """And by nobody else: no loop reports an exception that was never looked at."""
+    reported: list[Any] = []
+
+    async def main(is_asked: bool) -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: reported.append(context))
+        async with AsyncAppendLog(path) as log:
+            records = log.follow(poll_seconds=0.01)
+            await cancel_the_wait(take(records, 1))
+            put(path, b"bad\n")
+            await reached(lambda: has_returned(records))
+            if is_asked:
+                with pytest.raises(CorruptLineError):
+                    await anext(records)
+                await log.append({"n": 1})
+                assert await take(records, 1) == [1]
+
+    for is_asked in (True, False):
+        run(main(is_asked))
+        gc.collect()
+    assert not reported
+
+
+def test_a_follower_whose_loop_ended_in_a_wait_ends_in_the_next_loop(path: str, run: Run) -> None:
+    """What came meanwhile was lost with the loop; its cursor goes on."""
+    log = AsyncAppendLog(path)
+    follower = log.follow("beginning", poll_seconds=0.01)
+
+    async def first() -> None:
+        await log.append({"n": 0})
+        assert await take(follower, 1) == [0]
+        await cancel_the_wait(take(follower, 1))
+
+    async def second() -> None:
+        with pytest.raises(StopAsyncIteration):
+            await anext(follower)
+        await log.append({"n": 1})
+        assert follower.cursor is not None
+        assert await take(log.follow(follower.cursor), 1) == [1]
+        await log.aclose()
+
+    run(first())
+    run(second())
+
+
+def test_a_task_that_is_cancelled_while_the_files_are_opened_loses_nothing(
+    path: str, run: Run
+) -> None:
+    """The opening goes on in its thread; `async with`, which is not entered then, undoes it."""
     AppendLog(path).append({"n": 0})
     may_open = threading.Event()
     real = LogTail.begin
@@ -295,26 +427,31 @@ def test_a_task_that_is_cancelled_while_the_files_are_opened_leaves_nothing_open
         assert may_open.wait(HANG_SECONDS)
         real(tail, start, last)
 
+    async def cancel_in_opening(call: Coroutine[Any, Any, Any], count: int) -> None:
+        may_open.clear()
+        task = asyncio.create_task(call)
+        await reached(lambda: descriptors() > count)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        may_open.set()
+
     async def main() -> None:
         async with AsyncAppendLog(path) as log:
-            async with (
-                log.follow("beginning") as earlier
-            ):  # so that all is loaded that a follower takes, and it is closed for certain
-                await take(earlier, 1)
+            async with log.follow("beginning") as earlier:
+                await take(earlier, 1)  # so that all is loaded that a follower takes
             gc.collect()
             count = descriptors()
             with mock.patch.object(LogTail, "begin", begin):
                 follower = log.follow("beginning")
-                task = asyncio.create_task(take(follower, 1))
-                await reached(lambda: descriptors() > count)
-                task.cancel()
-                with pytest.raises(asyncio.CancelledError):
-                    await task
-                may_open.set()
+                await cancel_in_opening(take(follower, 1), count)
+                assert await take(follower, 1) == [0]
+                await follower.aclose()
+                follower = log.follow("beginning")
+                await cancel_in_opening(follower.__aenter__(), count)
                 await reached(lambda: descriptors() == count)
-            del task
-            with pytest.raises(StopAsyncIteration):
-                await anext(follower)
+                with pytest.raises(StopAsyncIteration):
+                    await anext(follower)
 
     run(main())
 
@@ -409,6 +546,147 @@ def test_no_thread_to_be_had_is_an_error(
         with pytest.raises(RuntimeError, match="can't start"):
             await anext(follower)
         await follower.aclose()
+
+    run(main())
+
+
+# Batches, and lines as bytes
+
+
+def numbers_of(batch: list[Any]) -> list[Any]:
+    """Return the numbers of a batch's records."""
+    return [followed.record["n"] for followed in batch]
+
+
+def test_batches_come_full_from_a_backlog_and_in_time_from_a_writer(path: str, run: Run) -> None:
+    """Through a rotation, with the cursor of the last record; `anext` may take turns."""
+
+    async def main() -> None:
+        async with AsyncAppendLog(path) as log, log.follow("beginning") as records:
+            await log.append_many({"n": n} for n in range(600))
+            await log.rotate()
+            await log.append_many({"n": n} for n in range(600, 1200))
+            async with asyncio.timeout(HANG_SECONDS):
+                batches = records.batches(400, within=FOREVER)
+                for start in range(0, 1200, 400):
+                    batch = await anext(batches)
+                    assert numbers_of(batch) == list(range(start, start + 400))
+                    assert records.cursor == batch[-1].cursor
+                await log.append_many({"n": n} for n in range(3))
+                assert await take(records, 1) == [0]
+                async for batch in records.batches(9):
+                    assert numbers_of(batch) == [1, 2]
+                    break
+                await log.append({"n": 3})
+                assert numbers_of(await anext(records.batches(2, within=0.01))) == [3]
+
+    run(main())
+
+
+def test_a_corrupt_line_ends_a_batch_and_is_raised_by_the_next_one(path: str, run: Run) -> None:
+    """And the same iterator goes on."""
+    put(path, b'{"n":0}\nbad\n{"n":1}\n')
+
+    async def main() -> None:
+        async with AsyncAppendLog(path) as log, log.follow("beginning") as records:
+            batches = records.batches(within=0)
+            assert numbers_of(await anext(batches)) == [0]
+            with pytest.raises(CorruptLineError):
+                await anext(batches)
+            assert numbers_of(await anext(batches)) == [1]
+            with pytest.raises(InvalidRecordError, match="within"):
+                records.batches(1, -1)
+
+    run(main())
+
+
+def test_a_cancelled_wait_for_a_batch_loses_nothing(path: str, run: Run) -> None:
+    """What it has gathered is in the next one; `aclose` ends a wait without an error."""
+
+    async def main() -> None:
+        log = AsyncAppendLog(path)
+        records = log.follow("beginning", poll_seconds=0.01)
+        for start in range(0, 9, 3):
+            batches = records.batches(3, within=FOREVER)
+            waiting = asyncio.ensure_future(_next(batches))
+            await is_waiting(waiting)
+            await log.append({"n": start})
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            await log.append_many({"n": n} for n in (start + 1, start + 2))
+            async with asyncio.timeout(HANG_SECONDS):
+                assert numbers_of(await anext(batches)) == [start, start + 1, start + 2]
+
+        async def listen() -> list[Any]:
+            return [batch async for batch in records.batches()]
+
+        listening = asyncio.create_task(listen())
+        await is_waiting(listening)
+        await log.aclose()
+        assert await listening == []
+
+    run(main())
+
+
+async def _next(batches: AsyncIterator[Any]) -> Any:
+    return await anext(batches)
+
+
+def test_lines_as_bytes_come_at_once_or_not_at_all(path: str, run: Run) -> None:
+    """As from the follower that blocks; a follower that gives lines gives no records."""
+
+    async def main() -> None:
+        async with AsyncAppendLog(path) as log, log.follow("beginning") as follower:
+            assert (await follower.take_lines(100))[:2] == (b"", 0)
+            await log.append_many({"n": n} for n in range(3))
+            lines, count, cursor = await follower.take_lines(16, sync=True)
+            assert (lines, count, cursor) == (b'{"n":0}\n{"n":1}\n', 2, follower.cursor)
+            assert (await follower.take_lines(1))[0] == b'{"n":2}\n'
+            assert (await follower.take_lines(1))[1] == 0
+            with pytest.raises(RuntimeError, match="gives lines"):
+                await anext(follower)
+            with pytest.raises(InvalidRecordError, match="most_bytes"):
+                await follower.take_lines(0)
+            assert cursor is not None
+            async with log.follow(cursor) as records:
+                assert await take(records, 1) == [2]
+                with pytest.raises(RuntimeError, match="gives records"):
+                    await records.take_lines(1)
+            await follower.aclose()
+            assert (await follower.take_lines(1))[1] == 0
+
+    run(main())
+
+
+@pytest.mark.parametrize("sync", [False, True])
+def test_a_cancelled_take_of_lines_loses_none(
+    path: str, run: Run, sync: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next call returns what the thread has read, synced if it asks for that."""
+    AppendLog(path).append({"n": 0})
+    has_begun, may_end, syncs = threading.Event(), threading.Event(), list[int]()
+    real = Follower.take_lines
+
+    def take_lines(follower: Follower, most_bytes: int, *, sync: bool = False) -> Any:
+        has_begun.set()
+        assert may_end.wait(HANG_SECONDS)
+        return real(follower, most_bytes, sync=sync)
+
+    monkeypatch.setattr(Follower, "take_lines", take_lines)
+    monkeypatch.setattr(fs_calls, "sync_data", syncs.append)
+
+    async def main() -> None:
+        async with AsyncAppendLog(path) as log, log.follow("beginning") as follower:
+            task = asyncio.create_task(follower.take_lines(100))
+            await reached(has_begun.is_set)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            may_end.set()
+            assert (await follower.take_lines(100, sync=sync))[0] == b'{"n":0}\n'
+            assert len(syncs) == sync
+            assert (await follower.take_lines(100, sync=sync))[1] == 0
 
     run(main())
 

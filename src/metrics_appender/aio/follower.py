@@ -1,20 +1,17 @@
-"""AsyncFollower: a log's records as they come, for a task of an event loop.
-
-A thread waits in its place.
-"""
+"""AsyncFollower: a log's records as they come, for a task of an event loop."""
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
+from ..read.follower import check_batch, check_count
 from .threads import LoopThreads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
     from types import TracebackType
     from typing import Self
 
@@ -28,18 +25,27 @@ _T = TypeVar("_T")
 _MOST_AT_ONCE: Final = 512
 
 
+class _Call(NamedTuple):
+    """A call in a thread, and what keeps its result, by the follower, until it is asked for."""
+
+    future: asyncio.Future[Any]
+    keep: Callable[[AsyncFollower, Any], None]
+
+
 class AsyncFollower:
     """Yields `(record, cursor)` as they come, for ever.
 
-    An asynchronous iterator, and a context manager that closes it.
+    An asynchronous iterator, and a context manager that closes it. Where it begins is decided when
+    `async with` enters it, or else when the first record is asked for. One task at a time asks for
+    the next record; others may `aclose()` meanwhile, which ends the iteration.
 
-    Where it begins is settled when `async with` enters it, or else when the first record is asked
-    for. One task at a time asks for the next record; others may `aclose()` meanwhile, which ends
-    the iteration. A task that is cancelled while it waits ends it too, as it would an asynchronous
-    generator: to go on, follow from `cursor`.
+    A time limit (`asyncio.timeout`, `asyncio.wait_for`) or a cancellation ends the wait of a task,
+    not the follower: what the thread finds later is given to the next caller, and no record is lost
+    or doubled. `aclose()` ends the follower.
 
-    While somebody waits it takes a thread of its own, which is gone a second later when nobody
-    does. A follower that is forgotten closes.
+    It gives records (by itself or by `batches`) or lines (`take_lines`), not both in turns. While a
+    record is waited for it takes a thread of its own, which is gone a second after the wait. A
+    follower that is forgotten closes.
     """
 
     def __init__(self, make: Callable[[], Follower], owner: LoopThreads) -> None:
@@ -49,18 +55,25 @@ class AsyncFollower:
         """
         self._make = make
         self._owner = owner
-        # Threads of its own: who waits for ever would take a reader's place for ever. One waits,
-        # and another one ends that.
+        # Threads of its own: a follower that waits for ever would take a reader's thread for ever.
+        # One waits, and another one ends that.
         self._threads = LoopThreads(most=2)
         self._follower: Follower | None = None
-        self._taken: deque[Followed] = deque()
+        self._call: _Call | None = None  # under way, or done and not looked at
+        self._records: deque[Followed] = deque()
+        self._lines: tuple[bytes, int, str | None] | None = None
+        self._are_synced = False
+        self._gives: str | None = None  # "records" or "lines", once it has been asked
         self._cursor: str | None = None
         self._is_waiting = False
         self._is_closed = False
 
     @property
     def cursor(self) -> str | None:
-        """The place behind the last record that was given, or the start, as with the follower that blocks; `None` before it has begun."""
+        """The position behind the last record that was given, or the start.
+
+        As with the follower that blocks; `None` before it has begun.
+        """
         return self._cursor
 
     def __aiter__(self) -> Self:
@@ -70,18 +83,78 @@ class AsyncFollower:
     async def __anext__(self) -> Followed:
         """Return the next record once its line is whole.
 
-        Raise what the follower that blocks raises, and go on as it does.
+        Cancelled, it has taken no record: the next call goes on.
 
-        Raises `RuntimeError` where another task waits for the next record already.
+        Raises:
+            RuntimeError: Another task waits for the next record already, or lines were taken.
+            CorruptLineError: And what else the follower that blocks raises; this one goes on as
+                that does.
         """
-        while not (self._taken or self._is_closed):
-            self._check_turn()
-            await (self._begin() if self._follower is None else self._take(self._follower))
+        if not self._records:  # else it takes no turn of the loop
+            await self._fill(lambda follower: follower.take(_MOST_AT_ONCE))
         if self._is_closed:
             raise StopAsyncIteration
-        followed = self._taken.popleft()
+        followed = self._records.popleft()
         self._cursor = followed.cursor
         return followed
+
+    def batches(
+        self, max_records: int = 512, within: float = 0.02
+    ) -> AsyncIterator[list[Followed]]:
+        """Yield the records in lists, as they come; see `Follower.batches`.
+
+        Args:
+            max_records: How many records are in a batch at the most, 1 or more.
+            within: For how many seconds a record waits for others, 0 or more.
+
+        Returns:
+            An asynchronous iterator of lists, none of them empty. It can be asked on after an
+            error, and after a wait that was cancelled.
+
+        Raises:
+            InvalidRecordError: An argument is none of these (a `ValueError`).
+
+        Example:
+            >>> import asyncio
+            >>> from metrics_appender.aio import AsyncAppendLog
+            >>> async def main():
+            ...     async with AsyncAppendLog("events.ndjson") as log:
+            ...         await log.append_many({"n": n} for n in range(3))
+            ...         async with log.follow("beginning") as records:
+            ...             async for batch in records.batches():
+            ...                 return [record["n"] for record, cursor in batch]
+            >>> asyncio.run(main())
+            [0, 1, 2]
+        """
+        check_batch(max_records, within)
+        return _Batches(self, max_records, within)
+
+    async def take_lines(
+        self, most_bytes: int, *, sync: bool = False
+    ) -> tuple[bytes, int, str | None]:
+        """Return the lines that come next as bytes, without waiting for any.
+
+        The arguments, what is returned and the errors are those of `Follower.take_lines`.
+        Cancelled, it has taken no line: the next call returns what this one has read.
+
+        Raises:
+            RuntimeError: Another call is under way, or records were taken.
+        """
+        check_count("most_bytes", most_bytes)
+        self._choose("lines")
+        while not self._is_closed:
+            if self._lines is None:
+                await self._step(
+                    lambda follower: (follower.take_lines(most_bytes, sync=sync), sync),
+                    AsyncFollower._keep_lines,
+                )
+            elif sync and not self._are_synced:  # a cancelled call has read them
+                await self._step(lambda follower: follower.sync(), AsyncFollower._keep_sync)
+            else:
+                lines, self._lines = self._lines, None
+                self._cursor = lines[2]
+                return lines
+        return b"", 0, self._cursor
 
     async def aclose(self) -> None:
         """End it, and return when everything it had open is closed and no thread is left.
@@ -93,10 +166,14 @@ class AsyncFollower:
         await self._threads.close()
 
     async def __aenter__(self) -> Self:
-        """Settle where it begins, and return the follower itself."""
+        """Find where it begins, and return the follower itself."""
         if self._follower is None and not self._is_closed:
             self._check_turn()
-            await self._begin()
+            try:
+                await self._begin()
+            except asyncio.CancelledError:  # `async with` does not close what it has not entered
+                self._end()
+                raise
         return self
 
     async def __aexit__(
@@ -108,6 +185,46 @@ class AsyncFollower:
         """Close it."""
         await self.aclose()
 
+    def __del__(self) -> None:
+        """Close what was forgotten, and end the wait of its thread."""
+        follower = getattr(self, "_follower", None)
+        if follower is not None:
+            follower.close()
+
+    async def _take_batch(self, most: int, within: float) -> list[Followed]:
+        """Return the next batch of records; none at the end."""
+        await self._fill(lambda follower: follower.take(most, within))
+        if self._is_closed:
+            return []
+        taken = [self._records.popleft() for _ in range(min(most, len(self._records)))]
+        self._cursor = taken[-1].cursor
+        return taken
+
+    async def _fill(self, take: Callable[[Follower], list[Followed]]) -> None:
+        """Return when records are there, or at the end."""
+        self._choose("records")
+        while not (self._records or self._is_closed):
+            await self._step(take, AsyncFollower._keep_records)
+
+    def _choose(self, kind: str) -> None:
+        """Give what was given before: records that were read ahead are lines no more."""
+        if self._gives not in (None, kind):
+            raise RuntimeError(
+                f"this follower gives {self._gives}, which it reads ahead: let {kind} have another"
+            )
+        self._gives = kind
+
+    async def _step(
+        self, function: Callable[[Follower], _T], keep: Callable[[AsyncFollower, _T], None]
+    ) -> None:
+        """Begin, or go one call on."""
+        self._check_turn()
+        follower = self._follower
+        if follower is None:
+            await self._begin()
+        else:
+            await self._run(lambda: function(follower), keep)
+
     def _check_turn(self) -> None:
         self._owner.adopt(asyncio.get_running_loop())
         if self._is_waiting:
@@ -117,7 +234,7 @@ class AsyncFollower:
 
     async def _begin(self) -> None:
         try:
-            self._cursor = await self._run(self._open)
+            await self._run(self._open, AsyncFollower._keep_start)
         except Exception:  # it has no beginning
             self._end()
             raise
@@ -125,45 +242,85 @@ class AsyncFollower:
     def _open(self) -> str | None:
         """In a thread: make the follower that blocks, and return where it begins."""
         follower = self._follower = self._make()
-        if self._is_closed:  # in between; who closed it may not have found the follower yet
+        if self._is_closed:  # meanwhile, and maybe without having found the follower
             follower.close()
         return follower.cursor
 
-    async def _take(self, follower: Follower) -> None:
-        taken = await self._run(functools.partial(follower.take, _MOST_AT_ONCE))
+    async def _run(
+        self, function: Callable[[], _T], keep: Callable[[AsyncFollower, _T], None]
+    ) -> None:
+        """Call a function in a thread, and have what it returns kept.
+
+        Where a cancelled task has left a call, that is waited for instead.
+        """
+        if self._call is None:
+            future = self._threads.submit(function)
+            future.add_done_callback(_note_error)
+            self._call = _Call(future, keep)
+        elif self._call.future.get_loop() is not asyncio.get_running_loop():
+            self._end()  # what the call has returned was lost with its loop
+            return
+        call = self._call
+        self._is_waiting = True
+        try:
+            await asyncio.wait((call.future,))  # which leaves the future alone when cancelled
+        finally:
+            self._is_waiting = False
+        self._call = None
+        call.keep(self, call.future.result())
+
+    def _keep_start(self, cursor: str | None) -> None:
+        self._cursor = cursor
+
+    def _keep_records(self, taken: list[Followed]) -> None:
         if not taken:
             self._end()
         elif not self._is_closed:
-            self._taken.extend(taken)
+            self._records.extend(taken)
 
-    async def _run(self, function: Callable[[], _T]) -> _T:
-        """Call a function in a thread.
+    def _keep_lines(self, taken: tuple[tuple[bytes, int, str | None], bool]) -> None:
+        self._lines, self._are_synced = taken
 
-        Whoever is cancelled meanwhile ends the follower, for what the function returns is lost.
-        """
-        self._is_waiting = True
-        try:
-            return await self._threads.run(function)
-        except Exception:
-            raise
-        except BaseException:
-            self._end()
-            raise
-        finally:
-            self._is_waiting = False
+    def _keep_sync(self, _: None) -> None:
+        self._are_synced = True
 
     def _end(self) -> None:
-        """Have whoever waits in a thread rung awake, and everything closed; wait for neither."""
+        """Have the wait in a thread ended, and everything closed; wait for neither."""
         if self._is_closed:
             return
         self._is_closed = True
-        self._taken.clear()
+        self._records.clear()
+        self._lines = None
         if self._follower is not None:
             try:
                 self._threads.start(self._follower.close)  # closing a file may take its time
             except RuntimeError:  # no thread is to be had
                 self._follower.close()
         self._threads.dismiss()
+
+
+class _Batches:
+    """The records of a follower in lists."""
+
+    def __init__(self, follower: AsyncFollower, max_records: int, within: float) -> None:
+        self._follower = follower
+        self._max_records = max_records
+        self._within = within
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> list[Followed]:
+        batch = await self._follower._take_batch(self._max_records, self._within)  # noqa: SLF001 - one module
+        if not batch:
+            raise StopAsyncIteration
+        return batch
+
+
+def _note_error(future: asyncio.Future[Any]) -> None:
+    """Have a future's error count as seen: a cancelled task may have left it to nobody."""
+    if not future.cancelled():
+        future.exception()
 
 
 class Followers:

@@ -8,6 +8,7 @@ thread is made when none is idle, and is gone a second after it has nothing to d
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
@@ -99,20 +100,24 @@ class LoopThreads:
 
     async def run(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """Call a function in a thread; return what it returns, raise what it raises."""
+        return await self.submit(functools.partial(function, *args, **kwargs))
+
+    def submit(self, function: Callable[[], _T]) -> asyncio.Future[_T]:
+        """Call a function in a thread, and return the future of the running loop for its outcome."""
         loop = asyncio.get_running_loop()
         self.adopt(loop)
         future: asyncio.Future[_T] = loop.create_future()
 
         def job() -> None:
             try:
-                result = function(*args, **kwargs)
+                result = function()
             except BaseException as error:  # noqa: BLE001 - it goes on in the task that waits
                 call_back(loop, _settle, future, future.set_exception, error)
             else:
                 call_back(loop, _settle, future, future.set_result, result)
 
         self.start(job)
-        return await future
+        return future
 
     def dismiss(self) -> None:
         """Let the threads end as soon as they have nothing to do, rather than in a second."""

@@ -191,6 +191,15 @@ class Follower:
         finally:
             self._release_if_closed()
 
+    def sync(self) -> None:
+        """Sync the file of the lines that were given last, as `take_lines` does with `sync`."""
+        try:
+            with self._mutex:
+                if not self._is_closed:
+                    self._tail.sync()
+        finally:
+            self._release_if_closed()
+
     def close(self) -> None:
         """End it, from any thread, and close what is open; closing again does nothing."""
         self._is_closed = True
