@@ -118,6 +118,19 @@ def test_without_the_library_or_a_watch_it_polls_unless_told_that_it_must_not(pa
             FileWatcher(path, poll_seconds=None, notify=True)
 
 
+@pytest.mark.parametrize("notify", NOTIFY)
+def test_no_descriptor_left_is_an_error_that_names_the_log(path: str, notify: bool) -> None:
+    """And what was opened before is closed."""
+    count = len(os.listdir("/proc/self/fd"))
+    with (
+        mock.patch("os.pipe", side_effect=OSError(errno.EMFILE, "Too many open files")),
+        pytest.raises(OSError, match="Too many open files") as caught,
+    ):
+        FileWatcher(path, poll_seconds=None, notify=notify)
+    assert caught.value.filename == path
+    assert len(os.listdir("/proc/self/fd")) == count
+
+
 @LINUX
 def test_an_idle_sleeper_uses_no_processor(path: str) -> None:
     """A second of sleep takes less than a fiftieth of one."""

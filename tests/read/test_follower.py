@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -218,6 +220,18 @@ def test_a_forgotten_follower_leaves_nothing_open(path: str, log: AppendLog) -> 
     assert len(os.listdir("/proc/self/fd")) > count
     del follower
     assert len(os.listdir("/proc/self/fd")) == count
+
+
+def test_a_follower_is_loaded_with_the_log_and_not_with_the_package() -> None:
+    """Where no descriptor is left, `follow` fails for the log's file and not for a module's."""
+    program = """
+import sys, metrics_appender
+before = "metrics_appender.read.follower" in sys.modules
+metrics_appender.AppendLog("any.ndjson")
+print(before, "metrics_appender.read.follower" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+    assert done.stdout == b"False True\n"
 
 
 def open_files(path: str) -> list[str]:

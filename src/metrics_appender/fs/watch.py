@@ -39,6 +39,7 @@ class FileWatcher:
 
     def __init__(self, path: str, *, poll_seconds: float | None, notify: bool | None) -> None:
         """Watch the directory, where that can be."""
+        self._path = path
         self._notifier = (
             _open_notifier(path, is_required=notify is True) if notify is not False else None
         )
@@ -46,7 +47,12 @@ class FileWatcher:
         self._poll_seconds = usual if poll_seconds is None else poll_seconds
         self._watch: Watch | None = None
         self._read_end = self._write_end = -1
-        self._open_pipe()
+        try:
+            self._open_pipe()
+        except BaseException:
+            if self._notifier:
+                self._notifier.close()
+            raise
         fork.register(self)
 
     def reset_after_fork(self) -> None:
@@ -112,7 +118,11 @@ class FileWatcher:
         # Held so that nothing is written to a descriptor that is another file's by now. A signal
         # handler may be inside.
         self._mutex = threading.RLock()
-        self._read_end, self._write_end = os.pipe()
+        try:
+            self._read_end, self._write_end = os.pipe()
+        except OSError as error:  # no descriptor is left: say for which file
+            error.filename = self._path
+            raise
         os.set_blocking(self._write_end, False)
         self._poll = select.poll()
         self._poll.register(self._read_end, select.POLLIN)
