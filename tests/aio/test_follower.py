@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
     from pathlib import Path
 
-FOREVER = 10 * HANG_SECONDS  # of looking: a follower that waits so long is rung, or told by nobody
+FOREVER = 10 * HANG_SECONDS  # of sleep: a follower that waits so long has to be woken
 
 
 async def take(follower: AsyncFollower, count: int) -> list[Any]:
@@ -66,7 +66,7 @@ def _name_of_frame(thread: threading.Thread) -> str:
 def test_each_record_comes_once_and_in_order_under_a_writer_and_rotation(
     path: str, run: Run, notify: bool
 ) -> None:
-    """Renamed, or sealed by the library, while tasks write and two followers read, one of them from cursors."""
+    """Renamed or sealed, while tasks write and two followers read, one of them from cursors."""
     count = 600
 
     async def write(log: AsyncAppendLog, rotate: Callable[[], Any]) -> None:
@@ -691,7 +691,7 @@ def test_a_cancelled_take_of_lines_loses_none(
     run(main())
 
 
-# Who is not kept waiting
+# What is not kept waiting
 
 
 def test_the_loop_goes_on_while_the_disk_is_slow(path: str, run: Run) -> None:
@@ -735,7 +735,7 @@ def test_the_loop_goes_on_while_the_disk_is_slow(path: str, run: Run) -> None:
 def test_followers_that_wait_starve_no_reader_and_no_writer(
     path: str, tmp_path: Path, run: Run
 ) -> None:
-    """More of them than a log has threads for its readers, each told of the record that comes."""
+    """More of them than a log has threads for its readers, and each gets the record that comes."""
     count = threads._MOST_THREADS + 6
     name = "s_performance.json"
 
@@ -773,8 +773,8 @@ def test_no_thread_is_taken_while_nobody_waits(path: str, run: Run) -> None:
 # Cursors by name, and the typed face
 
 
-def test_both_doors_keep_cursors_by_name(tmp_path: Path, run: Run, slow: SlowDisk) -> None:
-    """The same as those of the doors that block; the loop goes on while one is stored."""
+def test_both_faces_keep_cursors_by_name(tmp_path: Path, run: Run, slow: SlowDisk) -> None:
+    """The same as those of the faces that block; the loop goes on while one is stored."""
     name = "s_performance.json"
 
     async def main() -> None:

@@ -24,7 +24,7 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's notific
 
 
 def is_woken_by(watcher: FileWatcher, act: Callable[[], object]) -> bool:
-    """Whether a sleeper that would sleep for an hour wakes."""
+    """Return whether a sleeper that would sleep for an hour wakes."""
     sleeper = threading.Thread(target=watcher.sleep, daemon=True)
     sleeper.start()
     act()
@@ -101,7 +101,7 @@ def test_a_wake_lasts_and_after_the_end_does_nothing(path: str, notify: bool) ->
 
 
 @LINUX
-def test_without_the_library_or_a_watch_it_polls_unless_told_that_it_must_not(path: str) -> None:
+def test_without_the_library_or_a_watch_it_polls_unless_it_must_not(path: str) -> None:
     """The library is not there; the kernel has no instance left."""
     with mock.patch.dict(sys.modules, {"asyncinotify": None}):
         watcher = FileWatcher(path, poll_seconds=0.001, notify=None)

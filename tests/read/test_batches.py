@@ -45,7 +45,7 @@ def test_a_backlog_comes_in_full_batches(path: str, log: AppendLog) -> None:
 
 
 @pytest.mark.parametrize("notify", [None, False])
-def test_a_record_waits_for_those_behind_it_as_long_as_it_is_told(
+def test_a_record_waits_for_those_behind_it_as_long_as_it_may(
     path: str, log: AppendLog, notify: bool | None
 ) -> None:
     """A batch is given when it is full, or its time is over, whatever comes later."""

@@ -1,4 +1,4 @@
-"""Reading where the system fails, at any of its calls: it is told, and no file stays open."""
+"""Reading where the system fails, at any of its calls: an error says so, and no file stays open."""
 
 from __future__ import annotations
 
@@ -40,7 +40,10 @@ def open_files() -> list[str]:
 
 
 def lay_out(path: str) -> str:
-    """Make a log of compressed segments, a plain one, files that others rotated away and an active one; return a cursor in the first."""
+    """Make a log of compressed segments, a plain one, rotated files and an active one.
+
+    Return a cursor in the first.
+    """
     log = AppendLog(path, rotation=Rotation(max_bytes=1, compress="gzip"))
     for number in range(4):
         log.append({"n": number})
@@ -112,7 +115,7 @@ def test_segments_that_cannot_be_unpacked_leave_no_file_open(path: str) -> None:
         assert open_files() == before, name
 
 
-def test_a_hole_in_the_log_is_told_and_leaves_no_file_open(path: str) -> None:
+def test_a_hole_in_the_log_is_an_error_and_leaves_no_file_open(path: str) -> None:
     """As often as the follower is asked to go on."""
     log = AppendLog(path)
     log.append({"n": 0})

@@ -194,7 +194,7 @@ def test_a_line_that_comes_between_the_last_look_and_the_rename_is_not_missed(
 def test_a_late_write_to_the_old_file_does_not_make_it_the_newest(
     path: str, log: AppendLog
 ) -> None:
-    """Which file came next is told by the names.
+    """The names say which file came next.
 
     The times would have the follower pass over one.
     """
@@ -282,7 +282,7 @@ def test_a_compressed_file_is_unpacked_once_while_nothing_comes(path: str, log: 
         ("shutil.copyfileobj", errno.ENOSPC),
     ],
 )
-def test_a_compressed_file_that_there_is_no_room_to_unpack_is_told(
+def test_a_compressed_file_that_there_is_no_room_to_unpack_is_an_error(
     path: str, log: AppendLog, failing: str, code: int
 ) -> None:
     """And nothing stays open."""
@@ -400,10 +400,10 @@ def test_what_others_rotated_away_before_the_log_was_sealed_is_not_followed(
         assert take(follower, 5) == [1, 2, 3, 4, 5]
 
 
-def test_a_segment_that_cannot_be_unpacked_is_told_and_not_left_open(
+def test_a_segment_that_cannot_be_unpacked_is_an_error_and_not_left_open(
     path: str, log: AppendLog
 ) -> None:
-    """By whoever looks for a cursor in it."""
+    """For every cursor that is looked for in it."""
     fill(log, 0, 1)
     with Follower(path, "beginning") as follower:
         cursor = next(follower).cursor
@@ -498,7 +498,7 @@ def test_a_cursor_whose_file_is_gone_says_how_to_go_on(path: str, log: AppendLog
     assert rest(path, "end") == []
 
 
-def test_a_cut_file_without_a_copy_is_followed_from_its_beginning_and_told(
+def test_a_cut_file_without_a_copy_is_followed_from_its_beginning_and_logged(
     path: str, log: AppendLog, wait: Waiting, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The copy went elsewhere: what may be lost is logged; a stored cursor is gone."""
@@ -514,7 +514,7 @@ def test_a_cut_file_without_a_copy_is_followed_from_its_beginning_and_told(
 
 
 def test_a_cut_file_is_read_on_in_its_copy(path: str, log: AppendLog) -> None:
-    """What was written behind the place of the follower, and copied before the cut, is not lost."""
+    """What was written behind its position, and copied before the cut, is not lost."""
     fill(log, 0, 6)
     with Follower(path, "beginning", notify=False, poll_seconds=0.01) as follower:
         assert take(follower, 2) == [0, 1]
@@ -622,7 +622,7 @@ def test_a_cursor_of_before_a_repair_holds_wherever_the_file_is(
 ) -> None:
     """Compression gives the file another inode, and some file systems have no generations.
 
-    Its place and the spaces tell.
+    Its position and the spaces say which it is.
     """
     if not has_generation:
         monkeypatch.setattr(fs_calls, "generation_of", lambda _: 0)
@@ -651,7 +651,7 @@ def test_a_follower_goes_through_sealed_and_compressed_segments(path: str) -> No
         assert rest(path, followed[number].cursor) == list(range(number + 1, 60))
 
 
-def test_segments_that_were_deleted_before_they_were_read_are_told(path: str) -> None:
+def test_segments_that_were_deleted_before_they_were_read_are_an_error(path: str) -> None:
     """A live follower raises; a stored cursor is gone.
 
     One that is registered keeps its segments.

@@ -73,7 +73,7 @@ def test_a_directory_that_is_not_there_yet_is_waited_for(tmp_path: Path, wait: W
 
 @NOTIFIED
 def test_half_a_line_is_not_there_yet(path: str, wait: Waiting, notify: bool) -> None:
-    """It is given once, when its newline has come, whether it began before or after the follower."""
+    """It is given once, when its newline has come; it may have begun before the follower."""
     put(path, b'{"n":0}\n{"n"')
     with Listening(path, "end", notify=notify) as listening:
         put(path, b":1")
@@ -86,7 +86,7 @@ def test_half_a_line_is_not_there_yet(path: str, wait: Waiting, notify: bool) ->
 def test_a_first_line_that_is_half_there_is_followed_from_its_beginning(
     path: str, log: AppendLog
 ) -> None:
-    """Whether it is ended after the follower began, or put aside because its writer died."""
+    """Whether it is ended after the follower began, or cut away because its writer died."""
     put(path, b'{"n"')
     with Follower(path, "end") as one, Follower(path, "end") as other:
         put(path, b":0}\n")
@@ -171,7 +171,7 @@ def test_stop_ends_a_follower_that_waits(path: str, log: AppendLog, notify: bool
 def test_close_ends_a_follower_that_waits_in_another_thread(
     path: str, log: AppendLog, notify: bool
 ) -> None:
-    """With a `poll_seconds` beyond all patience: it is rung, not polled."""
+    """With a `poll_seconds` that is far too long: it is woken."""
     log.append({"n": 0})
     listening = Listening(path, notify=notify, poll_seconds=2 * SECONDS)
     listening.end()
@@ -182,7 +182,7 @@ def test_close_ends_a_follower_that_waits_in_another_thread(
 
 
 class _LockWithGuest:
-    """A lock, and a function that is called once by another thread, just before the lock is let go."""
+    """A lock, and a function that another thread calls once, just before the release."""
 
     def __init__(self, lock: Any, guest: Callable[[], object]) -> None:
         self.acquire, self.release = lock.acquire, lock.release
@@ -202,7 +202,7 @@ class _LockWithGuest:
 def test_a_follower_that_is_closed_while_a_thread_leaves_it_keeps_nothing_open(
     path: str, log: AppendLog
 ) -> None:
-    """Who closes it finds the thread inside, which has everything but to let go."""
+    """The thread inside has only the mutex left to release when the other one closes."""
     log.append({"n": 0})
     follower = Follower(path, "beginning")
     with mock.patch.object(follower, "_mutex", _LockWithGuest(follower._mutex, follower.close)):
@@ -256,7 +256,7 @@ def test_a_corrupt_line_is_raised_once_and_the_next_record_can_be_asked_for(path
 
 
 def test_records_in_front_of_a_corrupt_line_are_given_first(path: str) -> None:
-    """Also where one stood at the same place of the file before."""
+    """Also where a corrupt line stood at the same offset of the file before."""
     lines = b'{"n":0}\n{"n":1}\nbad\n{"n":2}\n'
     put(path, lines)
     with Follower(path, "beginning", notify=False, poll_seconds=0.01) as follower:
@@ -385,7 +385,7 @@ def test_a_wrong_argument_is_named(path: str, log: AppendLog, name: str, value: 
     assert len(os.listdir("/proc/self/fd")) == count
 
 
-def test_both_doors_follow_and_keep_cursors_by_name(tmp_path: Path) -> None:
+def test_both_faces_follow_and_keep_cursors_by_name(tmp_path: Path) -> None:
     """The typed face with the file's name first."""
     metrics = MetricsAppender(tmp_path)
     name = "s_performance.json"
@@ -445,7 +445,10 @@ def test_a_longer_line_may_come_in_place_of_one_that_is_taken_back(
 
 
 def follow_while(path: str, *states: bytes) -> list[int]:
-    """Follow from the beginning, while the file takes one state after the other whenever the follower sleeps; return the numbers."""
+    """Follow from the beginning, and return the numbers.
+
+    The file takes one state after the other whenever the follower sleeps.
+    """
     steps = iter(states[1:])
 
     def sleep(*_: Any) -> None:
@@ -473,7 +476,7 @@ def test_a_line_that_a_repair_is_overwriting_is_waited_for(path: str) -> None:
 def test_a_repair_of_what_was_given_already_gives_nothing_twice(
     path: str, numbers: tuple[int, ...], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whichever lines it puts aside, the first, the last or all.
+    """Whichever lines it quarantines, the first, the last or all.
 
     Whenever the follower looks.
     """

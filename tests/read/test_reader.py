@@ -110,7 +110,7 @@ def test_every_prefix_with_every_small_block_reads_the_same(path: str) -> None:
 def test_a_newline_at_the_boundary_of_a_real_block_ends_a_line(
     path: str, block: int, shift: int
 ) -> None:
-    """The byte before, at and behind a boundary may be the newline, counted from either end of the file."""
+    """The byte before, at and behind a boundary may be the newline, from either end."""
     filler = b'{"text":"%s"}\n'
     first = filler % (b"a" * (block + shift - len(filler) + 2))
     assert len(first) == block + shift
@@ -221,7 +221,7 @@ def test_a_limit_may_be_any_whole_number(path: str) -> None:
 def test_a_whole_line_that_is_no_object_is_named_by_its_place(
     path: str, bad: bytes, position: int
 ) -> None:
-    """File, line number and byte offset are told, forwards.
+    """File, line number and byte offset are in the error, forwards.
 
     Backwards with whatever limit reaches it.
     """
@@ -270,7 +270,7 @@ def test_a_corrupt_line_before_the_last_records_stays_out_of_sight_beside_blank_
 
 
 def test_a_corrupt_line_is_a_json_decode_error_that_survives_pickling(tmp_path: Path) -> None:
-    """Callers who catch `json.JSONDecodeError` get it, with the line as its document, in other processes too."""
+    """`except json.JSONDecodeError` catches it, the line is its document, in any process."""
     write(str(tmp_path / "any.json"), b'{"n":1}\n{"n":]}\n')
     with pytest.raises(json.JSONDecodeError) as caught:
         MetricsAppender(tmp_path).read_metrics("any.json")
@@ -367,7 +367,7 @@ def read_while(path: str, change: Callable[[], None], limit: int | None) -> list
 
 
 @pytest.mark.parametrize("limit", [None, 1, 3, 10])
-def test_a_tail_that_is_mended_under_the_reader_costs_no_whole_line(
+def test_a_tail_that_is_recovered_under_the_reader_costs_no_whole_line(
     path: str, limit: int | None
 ) -> None:
     """A torn tail is cut away, and another line takes its place, between two reads.
@@ -429,7 +429,7 @@ def test_a_repair_under_the_reader_neither_doubles_nor_hides_a_record(
 ) -> None:
     """Whatever it has passed by then.
 
-    Glued objects, which are split, or a line that is put aside.
+    Glued objects, which are split, or a line that is quarantined.
     """
     lines = [encode_line({"n": number}) for number in range(30)]
     write(
@@ -447,7 +447,7 @@ def test_a_repair_under_the_reader_neither_doubles_nor_hides_a_record(
 
 
 @pytest.mark.parametrize("count", [0, 1, 40])
-def test_a_file_that_is_cut_under_the_reader_is_read_from_its_beginning_and_told(
+def test_a_file_that_is_cut_under_the_reader_is_read_from_its_beginning_and_logged(
     path: str, count: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What stands in it then is read, however much that is; what may be lost is logged."""
@@ -463,7 +463,7 @@ def test_a_file_that_is_cut_under_the_reader_is_read_from_its_beginning_and_told
 
 
 def test_the_records_before_a_corrupt_line_are_given_first(tmp_path: Path) -> None:
-    """Whoever iterates gets all that is good up to the bad line."""
+    """An iteration gives all that is good up to the bad line."""
     path = tmp_path / "file"
     path.write_bytes(b'{"n":1}\n{"n":2}\nbad\n{"n":4}\n')
     records = reader.iter_records(str(path))

@@ -149,12 +149,12 @@ def test_storing_in_a_signal_handler_in_the_middle_of_storing_is_refused(
     log.save_cursor("name", cursor)
 
 
-def test_an_exception_at_the_door_of_the_release_leaves_no_file_open(
+def test_an_exception_at_the_entry_of_the_release_leaves_no_file_open(
     log: AppendLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Python looks for signals when a function is entered.
 
-    Whoever stores next is not kept waiting.
+    The next call does not wait for it.
     """
     log.append({"n": 0})
     with log.follow("beginning", notify=False) as records:

@@ -98,7 +98,7 @@ def test_a_call_returns_as_many_lines_as_fit_and_one_at_least(
 
 
 def test_a_call_may_return_more_than_a_usual_block(path: str, log: AppendLog) -> None:
-    """As much as it is told."""
+    """As much as is asked for."""
     log.append_many({"n": n, "text": "x" * 1000} for n in range(2000))
     with Follower(path, "beginning") as follower:
         assert follower.take_lines(1 << 24)[:2] == (Path(path).read_bytes(), 2000)
@@ -183,7 +183,7 @@ def test_lines_come_through_segments(path: str, compress: Any) -> None:
         assert rest_of(path, cursor) == found[length:]
 
 
-def test_segments_that_were_deleted_before_they_were_read_are_told(
+def test_segments_that_were_deleted_before_they_were_read_are_an_error(
     path: str, log: AppendLog
 ) -> None:
     """As by `next`, at every call."""
@@ -213,7 +213,7 @@ def test_it_takes_turns_with_next(path: str, log: AppendLog) -> None:
 def test_a_line_that_is_taken_back_and_another_in_its_place_are_each_what_was_there(
     path: str,
 ) -> None:
-    """What stands at the place when it is asked again comes once."""
+    """What stands there when it is asked again comes once."""
     put(path, lines_of(0, 1, 2))
     with Follower(path, "beginning", notify=False) as follower:
         assert follower.take_lines(MOST)[0] == lines_of(0, 1, 2)
@@ -363,7 +363,7 @@ def is_object(line: bytes) -> bool:
 
 
 @given(st.lists(LINE, min_size=1, max_size=6))
-def test_what_is_told_quickly_to_be_objects_are_objects(lines: list[bytes]) -> None:
+def test_what_the_quick_look_takes_for_objects_are_objects(lines: list[bytes]) -> None:
     """Whatever stands in the lines."""
     block = b"".join(lines)
     if are_objects(block):
@@ -371,9 +371,10 @@ def test_what_is_told_quickly_to_be_objects_are_objects(lines: list[bytes]) -> N
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_plain_lines_are_told_quickly(count: int) -> None:
-    """The rule for what the library writes."""
-    line = encode_line({"text": 'Zoë \n \\ "', "numbers": [1, 2.5, -3, None, True], "in": {"": {}}})
+def test_the_quick_look_takes_plain_lines(count: int) -> None:
+    """All that the library writes usually."""
+    text = 'Zoë \n \\ "'
+    line = encode_line({"text": text, "numbers": [1, 2.5, -3, None, True], "in": {"": {}}})
     assert are_objects(line * count)
 
 

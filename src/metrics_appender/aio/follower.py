@@ -11,7 +11,7 @@ from ..read.follower import check_batch, check_count
 from .threads import LoopThreads
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from types import TracebackType
     from typing import Self
 
@@ -127,7 +127,7 @@ class AsyncFollower:
             [0, 1, 2]
         """
         check_batch(max_records, within)
-        return _Batches(self, max_records, within)
+        return _Batches(self._take_batch, max_records, within)
 
     async def take_lines(
         self, most_bytes: int, *, sync: bool = False
@@ -229,7 +229,8 @@ class AsyncFollower:
         self._owner.adopt(asyncio.get_running_loop())
         if self._is_waiting:
             raise RuntimeError(
-                "another task waits for the next record of this follower: let each task have its own"
+                "another task waits for the next record of this follower: "
+                "let each task have its own"
             )
 
     async def _begin(self) -> None:
@@ -302,8 +303,13 @@ class AsyncFollower:
 class _Batches:
     """The records of a follower in lists."""
 
-    def __init__(self, follower: AsyncFollower, max_records: int, within: float) -> None:
-        self._follower = follower
+    def __init__(
+        self,
+        take: Callable[[int, float], Awaitable[list[Followed]]],
+        max_records: int,
+        within: float,
+    ) -> None:
+        self._take = take
         self._max_records = max_records
         self._within = within
 
@@ -311,7 +317,7 @@ class _Batches:
         return self
 
     async def __anext__(self) -> list[Followed]:
-        batch = await self._follower._take_batch(self._max_records, self._within)  # noqa: SLF001 - one module
+        batch = await self._take(self._max_records, self._within)
         if not batch:
             raise StopAsyncIteration
         return batch

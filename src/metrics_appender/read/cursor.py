@@ -1,4 +1,4 @@
-"""A cursor: a place behind a record of a log, as a small text that can be stored.
+"""A cursor: a position behind a record of a log, as a small text that can be stored.
 
 It says where (the start of its file in the log's stream of bytes, and the offset within the file),
 in which file (inode number and generation), and behind what (checksums of bytes in front of it). No
@@ -22,8 +22,8 @@ HEAD_BYTES: Final = 4096
 TAIL_BYTES: Final = 1024
 # What is left of the shortest record, "{}", and of its newline.
 _BLANKED: Final = (b"   ", b"  \n")
-# How a line ends, its newline put aside with a bad line behind it or not, and where spaces stand
-# that are left of bad lines.
+# How a line ends, its newline blanked with a bad line behind it or not, and where spaces stand that
+# are left of bad lines.
 _ENDS: Final = (b" ", b"\n")
 _TRACES: Final = (b"\n ", b" \n")
 _FORM: Final = re.compile(
@@ -33,22 +33,17 @@ _FORM: Final = re.compile(
 
 
 class Reads(Protocol):
-    """Reads bytes of one file.
-
-    `(length, offset)`, fewer than asked for only where the file ends.
-    """
+    """Reads bytes of one file at an offset."""
 
     def __call__(self, length: int, offset: int, /) -> bytes:
-        """Read."""
+        """Return `length` bytes from `offset` on; fewer only where the file ends."""
 
 
 class Cursor(NamedTuple):
     """The parts of a cursor's text.
 
-    `line` is the checksum of the record in front of it, `content` that of more.
-
-    `content` covers the file's first 4096 bytes and the last 1024 in front of the cursor, as far as
-    there are so many.
+    `line` is the checksum of the record in front of it; `content` that of the file's first 4096
+    bytes and of the last 1024 in front of the cursor, as far as there are so many.
     """
 
     start: int
@@ -60,9 +55,9 @@ class Cursor(NamedTuple):
 
     @classmethod
     def parse(cls, text: Any, field: str) -> Self:
-        """Return the parts, or raise `InvalidRecordError`, naming the field.
+        """Return the parts of a text.
 
-        For a text that is no cursor of this library.
+        Raises `InvalidRecordError`, which names `field`, for what is no cursor of this library.
         """
         found = _FORM.fullmatch(text) if isinstance(text, str) else None
         if not found:
@@ -76,16 +71,16 @@ class Cursor(NamedTuple):
 
     def __str__(self) -> str:
         """Return the text, with the version of its form in front."""
-        return f"1.{self.start}.{self.offset}.{self.inode:x}.{self.generation:x}.{self.line}.{self.content}"
+        file = f"{self.inode:x}.{self.generation:x}"
+        return f"1.{self.start}.{self.offset}.{file}.{self.line}.{self.content}"
 
     def matches(self, read_at: Reads, *, is_certain: bool, is_likely: bool = False) -> bool:
-        """Whether a file holds in front of the cursor what stood there when it was made.
+        """Return whether a file holds in front of the cursor what stood there when it was made.
 
         `is_certain`: more than the content says that it is this file, so the record in front is
         enough, or the spaces that a repair has left of it. For then a repair, which blanks a bad
-        line and leaves all others in their place, is no reason to refuse. `is_likely`: something
-        says so that could be wrong, so the record is enough only beside the spaces that a repair
-        has left of others.
+        line and moves no other, is no reason to refuse. `is_likely`: something says so that could
+        be wrong, so the record is enough only beside the spaces that a repair has left of others.
         """
         tail = read_at(min(self.offset, TAIL_BYTES), max(0, self.offset - TAIL_BYTES))
         if len(tail) < min(self.offset, TAIL_BYTES):
@@ -106,10 +101,7 @@ class Cursor(NamedTuple):
 
 
 def _has_traces(head: bytes, tail: bytes) -> bool:
-    """Whether spaces stand where a repair leaves them.
-
-    In front of a line, or behind it, its newline among them.
-    """
+    """Return whether spaces stand where a repair leaves them: around a line or a newline."""
     return any(trace in part for part in (b"\n" + head, tail + b"\n") for trace in _TRACES)
 
 

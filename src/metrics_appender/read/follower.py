@@ -35,9 +35,9 @@ class Follower:
     """Yields the records of the log at `path` as they come, for ever.
 
     An iterator, and a context manager that closes it. Where it begins is decided when it is made.
-    `next` waits for a record. One thread at a time is in it; `close` may be called from any, and
-    ends the wait. What a follower has given was whole in the file; it is durable when its append
-    has returned.
+    `next` waits for a record, `batches` gives many at once, `take_lines` their bytes, without
+    waiting. One thread at a time is in it; `close` may be called from any, and ends the wait. What
+    a follower has given was whole in the file; it is durable when its append has returned.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class Follower:
         raise StopIteration
 
     def batches(self, max_records: int = 512, within: float = 0.02) -> Iterator[list[Followed]]:
-        """Yield the records in lists, as they come: what pays where handling one costs a round trip.
+        """Yield the records in lists, as they come, for consumers that pay by the call.
 
         A batch is ended by its `max_records`-th record, or `within` seconds after its first one,
         when all that is there is in it. Order, errors and end are those of `next`, and the two may

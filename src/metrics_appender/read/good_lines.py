@@ -1,4 +1,4 @@
-"""The good lines of a log that come next, as records or as bytes; corrupt ones raised or skipped."""
+"""The good lines of a log that come next, as records or bytes; corrupt ones raised or skipped."""
 
 from __future__ import annotations
 

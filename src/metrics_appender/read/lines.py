@@ -57,11 +57,11 @@ def with_offsets(start: int, lines: list[bytes]) -> Iterator[tuple[int, bytes]]:
 def line_number(source: Source, offset: int) -> int:
     """Return the number, from 1, of the line that begins at this offset."""
     number = 1
-    place = 0
-    while place < offset:
-        piece = source.read_at(min(_LARGEST_STEP_BYTES, offset - place), place)
+    read = 0
+    while read < offset:
+        piece = source.read_at(min(_LARGEST_STEP_BYTES, offset - read), read)
         if not piece:
             break
         number += piece.count(b"\n")
-        place += len(piece)
+        read += len(piece)
     return number

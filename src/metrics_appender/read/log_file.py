@@ -1,7 +1,4 @@
-"""One file of a log, open for reading.
-
-The active one, a sealed segment, or one that another program rotated away.
-"""
+"""One file of a log, open for reading: active, sealed, or rotated away by another program."""
 
 from __future__ import annotations
 
@@ -33,9 +30,9 @@ class LogFile:
     """An open file of whole lines that starts at `start` in the log's stream.
 
     `descriptor` is that of the file on the disk, `inode` and `generation` its own; `mtime_ns` is
-    when it was last written to before it was opened. With `is_final`, nobody writes to it any more,
-    by what it is; with `is_sealed` because it is a segment, whose name says which stretch of the
-    stream it holds.
+    when it was last written to before it was opened. With `is_final`, it is of a kind that is never
+    written to any more; with `is_sealed`, because it is a segment, whose name says which range of
+    the stream it holds.
     """
 
     def __init__(
@@ -57,9 +54,9 @@ class LogFile:
         return self.start + self.source.size
 
     def begin_of_last_lines(self, count: int) -> tuple[int, int]:
-        """Return the offset where its last whole lines begin, `count` of them at the most.
+        """Return the offset where its last whole lines begin, and how many they are.
 
-        How many they are.
+        `count` of them at the most.
         """
         offset, lines = last_lines(self.source, count)
         return offset, len(lines)
@@ -69,7 +66,7 @@ class LogFile:
         return self.mtime_ns if self.is_final else calls.stat_open(self.descriptor).st_mtime_ns
 
     def has_name(self, path: str) -> bool:
-        """Whether this is the file that has the name now."""
+        """Return whether this is the file that has the name now."""
         try:
             named = calls.stat_followed(path)  # a reader may come through a link
         except FileNotFoundError:
@@ -77,53 +74,53 @@ class LogFile:
         return (named.st_dev, named.st_ino) == (self.device, self.inode)
 
     def is_same(self, other: Rotated | LogFile) -> bool:
-        """Whether another is this very file.
+        """Return whether another is this very file.
 
-        Certain, for the number of an open file is not given out again.
+        Certain, for the inode number of an open file is not given out again.
         """
         return (other.device, other.inode) == (self.device, self.inode)
 
     def has_bytes_of(self, other: LogFile) -> bool:
-        """Whether it begins and ends with the same bytes, at the same places."""
+        """Return whether it is as long and begins and ends with the same bytes."""
         size = self.source.size
-        places = (0, max(0, size - _COMPARED_BYTES))
+        offsets = (0, max(0, size - _COMPARED_BYTES))
         return size == other.source.size and all(
-            self.source.read_at(_COMPARED_BYTES, place)
-            == other.source.read_at(_COMPARED_BYTES, place)
-            for place in places
+            self.source.read_at(_COMPARED_BYTES, offset)
+            == other.source.read_at(_COMPARED_BYTES, offset)
+            for offset in offsets
         )
 
     def has_writer(self) -> bool:
-        """Whether somebody may be in the middle of a write, though the file has lost its name."""
+        """Return whether a writer may be in mid-line, though the file has lost its name."""
         return not self.is_final and not lock.is_free(self.descriptor)
 
     def is_of(self, cursor: Cursor) -> bool:
-        """Whether number and generation are those of the cursor's file."""
+        """Return whether inode number and generation are those of the cursor's file."""
         return (cursor.inode, cursor.generation) == (self.inode, self.generation)
 
     def holds(self, cursor: Cursor) -> bool:
-        """Whether it holds what stood in front of the cursor when that was made; see `Cursor.matches`.
+        """Return whether it holds what stood in front of the cursor; see `Cursor.matches`.
 
-        A number by itself makes nothing certain, for it is given out again; nor does the stretch of
-        a segment, for a file may have been removed, and another one sealed in its place. Either
-        makes it likely.
+        An inode number by itself makes nothing certain, for it is given out again; nor does the
+        range of a segment, for a file may have been removed, and another one sealed in its stead.
+        Either makes it likely.
         """
-        is_of, is_in_its_place = self.is_of(cursor), self.is_sealed and self.start == cursor.start
+        is_of, has_its_start = self.is_of(cursor), self.is_sealed and self.start == cursor.start
         return cursor.matches(
             self.source.read_at,
             is_certain=is_of and self.generation != 0,
-            is_likely=is_of or is_in_its_place,
+            is_likely=is_of or has_its_start,
         )
 
     def has_content_of(self, cursor: Cursor) -> bool:
-        """Whether it holds that by its bytes alone, whichever file it is.
+        """Return whether it holds that by its bytes alone, whichever file it is.
 
         None are in front of the beginning.
         """
         return cursor.offset == 0 or cursor.matches(self.source.read_at, is_certain=False)
 
     def is_repaired_from(self, copy: LogFile, offset: int) -> bool:
-        """Whether a copy that was made of this file differs from it, in front of an offset, by no more than a repair has changed."""
+        """Return whether it is its copy in front of an offset, but for what a repair changes."""
         begin = max(0, offset - KEPT_BYTES)
         return is_repaired(
             copy.source.read_at(offset - begin, begin), self.source.read_at(offset - begin, begin)
@@ -135,7 +132,7 @@ class LogFile:
 
 
 def open_active(path: str) -> LogFile | None:
-    """Open the file that has the name, with its place in the stream; `None` if there is none."""
+    """Open the file that has the name, with its start in the stream; `None` if there is none."""
     active = snapshot.open_active(path)
     if active is None:
         return None
@@ -192,7 +189,10 @@ def _open_temporary(path: str) -> IO[bytes]:
     try:
         return tempfile.TemporaryFile()
     except FileNotFoundError as error:  # which would say of the log's file that it is gone
-        reason = "no temporary directory, into which it would have to be unpacked, can be written to; set TMPDIR to one"
+        reason = (
+            "no temporary directory, into which it would have to be unpacked, can be written to; "
+            "set TMPDIR to one"
+        )
         raise NotADirectoryError(errno.ENOTDIR, reason, path) from error
 
 

@@ -203,7 +203,7 @@ class LogTail:
         return self._begin_again() if is_replaced else self._has_copy
 
     def _go_to_copy(self, passed: Cursor, since_ns: int) -> bool:
-        """Go on in the copy that was made of the file before it was cut in place, if there is one."""
+        """Go on in the copy of the file of before it was cut in place, if there is one."""
         copy = self._open_copy(passed, since_ns) if self._has_copy else None
         if copy is None:
             return False
@@ -223,7 +223,8 @@ class LogTail:
         if not has_line(reader.source.read_at, 0):
             return False
         logger.warn(
-            "%s was cut to nothing in place, and no copy is beside it: what was written behind byte %d before that is not followed",
+            "%s was cut to nothing in place, and no copy is beside it: "
+            "what was written behind byte %d before that is not followed",
             self._path,
             reader.position.offset,
         )

@@ -1,4 +1,4 @@
-"""Which file of a log comes after the current one, whatever has been renamed or deleted meanwhile."""
+"""Which file of a log comes after the current one, whatever was renamed or deleted meanwhile."""
 
 from __future__ import annotations
 
@@ -97,7 +97,10 @@ def _sealed_after(path: str, current: LogFile, cursor: Cursor) -> LogFile | None
         if segment.start == end or is_in_its_position:
             return open_sealed(segment)
         if segment.start > end:
-            reason = f"the segments from {end} to {segment.start} of its stream were deleted before they were read"
+            reason = (
+                f"the segments from {end} to {segment.start} of its stream "
+                "were deleted before they were read"
+            )
             raise CursorGoneError(path, str(cursor), reason)
     return None
 

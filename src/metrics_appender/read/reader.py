@@ -1,4 +1,4 @@
-"""A log to its records, backwards or forwards, through its sealed segments as if they were one file.
+"""A log to its records, backwards or forwards, through its segments as if they were one file.
 
 No lock is taken, and no writer waits. Bytes behind the last newline of a file are no record yet. A
 whole line that is no JSON object is raised, or skipped and reported; a line of nothing but spaces
@@ -21,7 +21,7 @@ from ..segment.source import CompressedFile
 from .lines import is_blank, last_lines, line_number, with_offsets
 from .position import Position
 from .repair_mark import Repairs
-from .skipped import SkippedLines, collector, tell
+from .skipped import SkippedLines, collector, report
 from .tail_reader import TailReader
 
 if TYPE_CHECKING:
@@ -36,10 +36,7 @@ _REPAIR_SECONDS: Final = 0.002  # how often a line is looked at that is being re
 
 
 class _Corrupt(NamedTuple):
-    """A whole line that is no JSON object.
-
-    Where it begins in its file, and what the decoder said.
-    """
+    """A whole line that is no JSON object: its offset in the file, and the decoder's error."""
 
     offset: int
     error: json.JSONDecodeError
@@ -48,11 +45,9 @@ class _Corrupt(NamedTuple):
 def read_last(path: str, limit: int | None, on_error: OnError = "raise") -> list[Record]:
     """Return the last `limit` records of a log, oldest first, all of them for `None`.
 
-    `[]` if it is not there.
-
-    The cost grows with the limit, not with the log. Raises `InvalidRecordError` (a `ValueError`)
-    for a negative limit, `CorruptLineError` for a whole line that is no object, unless `on_error`
-    says to skip it.
+    `[]` if it is not there. The cost grows with the limit, not with the log. Raises
+    `InvalidRecordError` (a `ValueError`) for a negative limit, `CorruptLineError` for a whole line
+    that is no object, unless `on_error` says to skip it.
     """
     if limit is None:
         return list(iter_records(path, on_error))
@@ -61,7 +56,7 @@ def read_last(path: str, limit: int | None, on_error: OnError = "raise") -> list
     records: list[Record] | None = None if limit else []
     while records is None:
         records = _read_backwards(path, limit, skipped)
-    tell(skipped, on_error)
+    report(skipped, on_error)
     return records
 
 
@@ -78,7 +73,7 @@ def _iter_records(path: str, on_error: OnError, skipped: SkippedLines | None) ->
                 for records in _record_blocks(source, skipped, repairs):
                     yield from records
     finally:
-        tell(skipped, on_error)
+        report(skipped, on_error)
 
 
 def _record_blocks(
@@ -107,7 +102,8 @@ def _read_on(reader: TailReader) -> bool:
             return False
         if change.standing == "replaced":
             logger.warn(
-                "%s was cut to nothing in place: what was written behind byte %d before that is not read",
+                "%s was cut to nothing in place: "
+                "what was written behind byte %d before that is not read",
                 reader.source.path,
                 reader.position.offset,
             )
@@ -156,10 +152,7 @@ def _checked_limit(limit: Any) -> int:
 
 
 def _read_backwards(path: str, limit: int, skipped: SkippedLines | None) -> list[Record] | None:
-    """Return the last records.
-
-    `None` when the active file was sealed before it was known what is before it.
-    """
+    """Return the last records; `None` when the active file was sealed before all was found."""
     found = _Backwards(limit, are_skipped=skipped is not None)
     with snapshot.open_if_there(path) or contextlib.nullcontext() as active:
         if active is not None:
@@ -179,10 +172,7 @@ def _read_backwards(path: str, limit: int, skipped: SkippedLines | None) -> list
 
 
 class _Backwards:
-    """The last records, gathered file by file from the newest on.
-
-    `missing` is how many there are still to find.
-    """
+    """The last records, gathered file by file from the newest on; `missing` are still to find."""
 
     def __init__(self, limit: int, *, are_skipped: bool) -> None:
         self.missing = limit
@@ -209,7 +199,7 @@ class _Backwards:
                 records = list(
                     _sound_records(source, items, skipped if self._are_skipped else None)
                 )
-                self._skipped.add(skipped, are_earlier=True)
+                self._skipped.add(skipped, is_in_front=True)
                 break
             count *= 2
         self._parts.append(records)
@@ -218,7 +208,7 @@ class _Backwards:
     def _last_items(self, items: list[Record | _Corrupt]) -> tuple[list[Record | _Corrupt], bool]:
         """Return the last items that hold as many records as are missing, and whether they do.
 
-        Corrupt ones count unless skipped.
+        Corrupt lines count unless they are skipped.
         """
         missing = self.missing
         first = len(items)
@@ -230,7 +220,7 @@ class _Backwards:
     def finish(self, skipped: SkippedLines | None) -> list[Record]:
         """Return the records, oldest first, and count what was skipped among them."""
         if skipped is not None:
-            skipped.add(self._skipped, are_earlier=False)
+            skipped.add(self._skipped, is_in_front=False)
         return [record for part in reversed(self._parts) for record in part]
 
 

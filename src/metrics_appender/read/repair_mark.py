@@ -1,4 +1,4 @@
-"""The mark on a line that a repair is overwriting, and how a corrupt line is told from such a line.
+"""The mark on a line that a repair is overwriting, by which it is not taken for a corrupt line.
 
 The mark is durable before the line is touched, so that a line which was half overwritten when the
 power went is no record; it is gone when the line is as it shall be. A reader takes no lock that

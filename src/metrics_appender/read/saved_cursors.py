@@ -1,9 +1,8 @@
-"""Cursors that are stored by name beside their log.
+"""Cursors that are stored by name beside their log: a follower goes on there after a restart.
 
-That a follower goes on after a restart, and retention knows who is how far.
-
-One small file a name: written beside, synced, then renamed into place, so that a crash at any point
-leaves the old cursor or the new one. Who stores under one name at once is put in a row by a lock.
+And retention deletes nothing that one of them needs. One small file a name: written beside, synced,
+then renamed into place, so that a crash at any point leaves the old cursor or the new one. A lock
+puts those in a row that are stored under one name at once.
 """
 
 from __future__ import annotations
@@ -30,18 +29,16 @@ _NOT_SURE: Final = "the cursor that is stored may be the one before"
 
 
 class _Mine(threading.local):
-    """What the thread is in the middle of."""
+    """The files of the cursors whose lock the thread holds or waits for."""
 
-    saved: frozenset[str] = frozenset()  # the cursors whose lock it holds or waits for
+    saved: frozenset[str] = frozenset()
 
 
 _mine: Final = _Mine()
 
 
 def save_cursor(path: str, name: str, cursor: str) -> None:
-    """Store a cursor of the log at `path`, in place of what has the name.
-
-    Durable when this returns.
+    """Store a cursor of the log at `path` durably, in place of what has the name.
 
     Raises `InvalidRecordError` for a name that cannot be a file's, or a text that is no cursor;
     `OSError` when the disk fails, or (EDEADLK) in a signal handler whose own thread is in the
@@ -53,7 +50,8 @@ def save_cursor(path: str, name: str, cursor: str) -> None:
     if target in before:
         raise OSError(
             errno.EDEADLK,
-            "save_cursor called by a signal handler in the middle of one of the same thread and name",
+            "save_cursor called by a signal handler "
+            "in the middle of one of the same thread and name",
             target,
         )
     try:
@@ -103,12 +101,11 @@ def list_cursors(path: str) -> dict[str, str]:
 
 
 def first_unread(path: str) -> int | None:
-    """Return the place in the log's stream from which on the stored cursors need what is there.
+    """Return the position in the log's stream from which on the stored cursors need what is there.
 
-    `None` when there are none.
-
-    It is where the file of the last of them begins: by that file the cursor is found again. Where
-    one cannot be read it may be the very first place, and that is told.
+    `None` when there are none. It is where the file of the last of them begins: by that file the
+    cursor is found again. Where one cannot be read it may be the very first position, and that is
+    logged.
     """
     try:
         return min(

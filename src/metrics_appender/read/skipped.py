@@ -1,4 +1,4 @@
-"""Damage that a reader passes over: how much, and where the first of it is."""
+"""Corrupt lines that a reader skips: how many, and where the first of them is."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ if TYPE_CHECKING:
 
 
 class SkippedLines:
-    """Counts the corrupt lines that a reading skipped; pass one as `on_error`.
+    """Counts the corrupt lines that a reading skips; pass one as `on_error`.
 
+    It is filled while the reading goes on, and may be used for several.
+
+    Attributes:
+        count: How many whole lines were no JSON object.
+        first: The error of the first of them, which names its file, line number and byte offset.
+
+    Example:
         >>> skipped = SkippedLines()
         >>> records = AppendLog("events.ndjson").read(on_error=skipped)
         >>> skipped.count, skipped.first
         (0, None)
-
-    `count` is how many whole lines were no JSON object, `first` the error of the first of them,
-    which names its file, line number and byte offset. It is filled while the reading goes on, and
-    may be used for several.
     """
 
     def __init__(self) -> None:
@@ -29,13 +32,10 @@ class SkippedLines:
         self.count = 0
         self.first: CorruptLineError | None = None
 
-    def add(self, other: SkippedLines, *, are_earlier: bool) -> None:
-        """Count what another one has collected.
-
-        `are_earlier` where it stands before what was counted here.
-        """
+    def add(self, other: SkippedLines, *, is_in_front: bool) -> None:
+        """Count what another one has collected, in front of what was counted here or behind it."""
         self.count += other.count
-        if other.first is not None and (self.first is None or are_earlier):
+        if other.first is not None and (self.first is None or is_in_front):
             self.first = other.first
 
     def __repr__(self) -> str:
@@ -47,7 +47,7 @@ OnError = Literal["raise", "skip"] | SkippedLines
 
 
 def collector(on_error: OnError) -> SkippedLines | None:
-    """Return what collects the lines that are skipped, `None` where the first one is to be raised.
+    """Return what counts the lines that are skipped, `None` where the first one is to be raised.
 
     Raises `InvalidRecordError` for what is no way to treat an error.
     """
@@ -62,8 +62,8 @@ def collector(on_error: OnError) -> SkippedLines | None:
     )
 
 
-def tell(skipped: SkippedLines | None, on_error: Any) -> None:
-    """Log what was skipped, once for a reading, unless the caller collects it."""
+def report(skipped: SkippedLines | None, on_error: Any) -> None:
+    """Log what was skipped, once for a reading, unless the caller counts it."""
     if on_error == "skip" and skipped is not None and skipped.first is not None:
         lines = "1 corrupt line" if skipped.count == 1 else f"{skipped.count} corrupt lines"
         logger.warn("%s skipped, the first: %s", lines, skipped.first)

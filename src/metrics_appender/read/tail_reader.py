@@ -95,7 +95,7 @@ class TailReader:
         return self._data[begin : end or self._data.index(b"\n", limit) + 1]
 
     def is_unchanged(self) -> bool:
-        """Return whether the last pending bytes stand in the file still; else forget all pending."""
+        """Return whether the last pending bytes stand in the file still; else forget them all."""
         count = min(_LAST_BYTES, self._end - self._begin)
         offset = self.position.offset + (self._end - self._begin) - count
         if self.source.read_at(count, offset) == self._data[self._end - count : self._end]:
