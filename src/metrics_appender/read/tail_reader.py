@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from .position import Position, Standing
 
 _BLOCK_BYTES: Final = 1 << 18
-_COPIED_BYTES: Final = 1 << 14
+_LARGEST_BLOCK_BYTES: Final = 1 << 24  # pread(2) needs a buffer of what is asked for
+_COPIED_BYTES: Final = 1 << 14  # of a block that is smaller, a copy is kept, without the guard
 _LAST_BYTES: Final = 1 << 10
 
 
@@ -50,10 +51,11 @@ class TailReader:
         """Read the whole lines that come next, if none are pending and there are any.
 
         Reads `most_bytes` or, where that is more, a block of the usual size; more than that only
-        for a line that is longer. Returns what happened to the bytes that were read before, where
-        they are not the same any more: then nothing is pending.
+        for a line that is longer, and fewer where so many would be a burden. Returns what happened
+        to the bytes that were read before, where they are not the same any more: then nothing is
+        pending.
         """
-        step = max(most_bytes, _BLOCK_BYTES)
+        step = min(max(most_bytes, _BLOCK_BYTES), _LARGEST_BLOCK_BYTES)
         while not self.has_lines:
             # The bytes that were passed last are read again, for they may be another's by now, and
             # the head first: where the guard still stands behind that, the head is of the same
@@ -125,6 +127,6 @@ class TailReader:
         self.position = self.position.at_beginning()
 
     def _keep(self, block: bytes, begin: int, end: int) -> None:
-        if end - begin < _COPIED_BYTES:  # what is kept of many small blocks would be guards mostly
+        if end - begin < _COPIED_BYTES:
             block, begin, end = block[begin:end], 0, end - begin
         self._data, self._begin, self._end = block, begin, end
