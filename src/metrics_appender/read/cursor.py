@@ -71,8 +71,8 @@ class Cursor(NamedTuple):
 
     def __str__(self) -> str:
         """Return the text, with the version of its form in front."""
-        file = f"{self.inode:x}.{self.generation:x}"
-        return f"1.{self.start}.{self.offset}.{file}.{self.line}.{self.content}"
+        start, offset, inode, generation, line, content = self
+        return f"1.{start}.{offset}.{inode:x}.{generation:x}.{line}.{content}"
 
     def matches(self, read_at: Reads, *, is_certain: bool, is_likely: bool = False) -> bool:
         """Return whether a file holds in front of the cursor what stood there when it was made.

@@ -148,9 +148,16 @@ class Follower:
         """
         try:
             with self._mutex:
-                return self._take(most, within)
+                self._gather(most, within)
+                taken, self._gathered = self._gathered, []
+                if len(taken) > most:  # an interrupted call has gathered more
+                    taken, self._gathered = taken[:most], taken[most:]
+                if taken:
+                    self._cursor = taken[-1].cursor
+                return taken
         finally:
-            self._release_if_closed()
+            if self._is_closed:  # looked at when the mutex is free: a later `close` takes that
+                self._release()
 
     def take_lines(self, most_bytes: int, *, sync: bool = False) -> tuple[bytes, int, str | None]:
         """Return the lines that come next as they stand in the file, without waiting for any.
@@ -189,7 +196,8 @@ class Follower:
             with self._mutex:
                 return self._take_lines(most_bytes, sync=sync)
         finally:
-            self._release_if_closed()
+            if self._is_closed:
+                self._release()
 
     def sync(self) -> None:
         """Sync the file of the lines that were given last, as `take_lines` does with `sync`."""
@@ -198,7 +206,8 @@ class Follower:
                 if not self._is_closed:
                     self._tail.sync()
         finally:
-            self._release_if_closed()
+            if self._is_closed:
+                self._release()
 
     def close(self) -> None:
         """End it, from any thread, and close what is open; closing again does nothing."""
@@ -224,11 +233,6 @@ class Follower:
         if hasattr(self, "_watcher"):
             self.close()
 
-    def _release_if_closed(self) -> None:
-        # Looked at when the mutex is free again: a `close` that comes later takes that.
-        if self._is_closed:
-            self._release()
-
     def _release(self) -> None:
         """Close what is open, unless a thread is inside, which sees to it when it leaves."""
         if not self._mutex.acquire(blocking=False):
@@ -241,13 +245,6 @@ class Follower:
         finally:
             self._mutex.release()
 
-    def _take(self, most: int, within: float) -> list[Followed]:
-        self._gather(most, within)
-        taken, self._gathered = self._gathered[:most], self._gathered[most:]
-        if taken:
-            self._cursor = taken[-1].cursor
-        return taken
-
     def _gather(self, most: int, within: float) -> None:
         """Gather a batch of records, behind those that an interrupted call has gathered."""
         gathered, tail = self._gathered, self._tail
@@ -257,8 +254,7 @@ class Follower:
                 until = time.monotonic() + within
             try:
                 if tail.has_lines:
-                    if followed := self._lines.next_record(self._wait_for_repair):
-                        gathered.append(followed)
+                    self._lines.take_records(gathered, most, self._wait_for_repair)
                 else:
                     rest = None if until is None else until - time.monotonic()
                     if rest is not None and rest <= 0:

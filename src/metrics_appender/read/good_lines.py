@@ -36,21 +36,22 @@ class GoodLines:
         self._on_error = on_error
         self._skipped = collector(on_error)
 
-    def next_record(self, wait: Callable[[], bool]) -> Followed | None:
-        """Return what the next pending line holds, and pass it.
+    def take_records(self, records: list[Followed], most: int, wait: Callable[[], bool]) -> None:
+        """Add pending records up to `most` of them in all, and pass their lines.
 
-        `None` for a blank line, and a line that is skipped or to be read again; see `Repairs` for
-        `wait`. Raises `CorruptLineError`, and has not passed the line then.
+        Fewer where no more are pending, or some are to be read again; see `Repairs` for `wait`.
+        Raises `CorruptLineError`, and has not passed the line then.
         """
-        tail = self._tail
-        line = tail.reader.line()
-        try:
-            record = decode_line(line)
-        except json.JSONDecodeError as error:
-            self._pass_bad(line, error, wait)
-            return None
-        tail.advance(len(line) + 1)
-        return Followed(record, str(tail.cursor()))
+        tail, reader = self._tail, self._tail.reader
+        while reader.has_lines and len(records) < most:
+            line = reader.line()
+            try:
+                record = decode_line(line)
+            except json.JSONDecodeError as error:
+                self._pass_bad(line, error, wait)
+            else:
+                tail.advance(len(line) + 1)
+                records.append(Followed(record, str(reader.position.cursor())))
 
     def pass_line(self) -> None:
         """Pass the next pending line, whatever it is."""

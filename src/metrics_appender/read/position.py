@@ -83,11 +83,16 @@ class Position:
         else:
             last = _Run(data, begin, end)
             self._runs.append(last)
+        if self._kept > 2 * KEPT_BYTES:
+            self._trim()
+
+    def _trim(self) -> None:
+        """Drop the bytes in front of the last that may be taken back."""
         while self._kept - (self._runs[0].end - self._runs[0].begin) >= KEPT_BYTES:
             dropped = self._runs.popleft()
             self._kept -= dropped.end - dropped.begin
         if self._kept > 4 * KEPT_BYTES:  # a line of many megabytes, say
-            self._keep(data[max(0, end - KEPT_BYTES) : end])
+            self._keep(self._passed(KEPT_BYTES))
 
     def cursor(self) -> Cursor:
         """Return the cursor of this position."""
