@@ -40,7 +40,7 @@ class Attempt(Enum):
 
     LOCKED = "locked"
     BUSY = "another open file holds the lock"
-    REPLACED = "the file that was locked has lost its name; it is closed again"
+    REPLACED = "what was locked has lost the name, and is closed again"
 
 
 @functools.cache
@@ -58,7 +58,6 @@ class FileLock:
     """
 
     def __init__(self, path: str) -> None:
-        """Name the file; nothing is opened yet."""
         self.path = path
         self.fd = -1
         self.size = 0
@@ -79,8 +78,10 @@ class FileLock:
             attempt = self.attempt(how)
             if attempt is not Attempt.REPLACED:
                 return attempt is Attempt.LOCKED
-        reason = f"replaced {_MOST_TRIES} times while it was being locked"
-        raise OSError(errno.ESTALE, f"{os.strerror(errno.ESTALE)}: {reason}", self.path)
+        reason = (
+            f"{os.strerror(errno.ESTALE)}: replaced {_MOST_TRIES} times while it was being locked"
+        )
+        raise OSError(errno.ESTALE, reason, self.path)
 
     def attempt(self, how: int) -> Attempt:
         """Lock the file that is open, or opened now, and check that it still has the name."""
@@ -96,10 +97,8 @@ class FileLock:
             named = calls.stat_named(self.path)
         except FileNotFoundError:
             named = _NO_FILE
-        inode = named[ST_INO]
-        if inode == opened[ST_INO] and named[ST_DEV] == opened[ST_DEV]:
-            self.inode = inode
-            self.size = named[ST_SIZE]
+        self.inode, self.size = named[ST_INO], named[ST_SIZE]
+        if self.inode == opened[ST_INO] and named[ST_DEV] == opened[ST_DEV]:
             return Attempt.LOCKED
         self.release()
         return Attempt.REPLACED
@@ -123,8 +122,7 @@ class FileLock:
 
     def error_of_child(self) -> OSError:
         """Return what to raise in a child that a signal handler forked in the middle of an append."""
-        reason = "forked in the middle of an append; the parent goes on with it"
-        return OSError(errno.EBADF, reason, self.path)
+        return OSError(errno.EBADF, "forked in mid-append; the parent goes on with it", self.path)
 
     def is_for_named_file(self) -> bool:
         """Return whether the open file has the name; another thread may ask while this one waits."""

@@ -44,7 +44,6 @@ _POLL_SECONDS: Final = 0.001
 
 
 _A = TypeVar("_A")
-_T = TypeVar("_T")
 
 
 class GroupCommit:
@@ -135,19 +134,22 @@ class GroupCommit:
             raise
         return pending.result
 
-    def _as_leader(self, work: Callable[[FileLock, _A], _T], argument: _A) -> _T:
+    def _as_leader(self, work: Callable[[FileLock, _A], bool], argument: _A) -> bool:
         """Do the work as the only leader, then release the lock and wake the next leader.
+
+        Returns what the work does: whether the lock was to be had, so that it is another's turn.
 
         This is the one frame for leading, and the one place for this rule: a signal's exception may
         come at the first step of a function, before the function has done anything, so what has to
         happen is done once more where it was interrupted.
         """
         lock = self._lock
+        is_over = True
         try:
             with self._lead:
                 try:
                     self._leader = threading.get_ident()
-                    return work(lock, argument)
+                    is_over = work(lock, argument)
                 finally:
                     try:
                         lock.release()
@@ -157,12 +159,13 @@ class GroupCommit:
                     finally:
                         self._leader = None
         finally:
-            if self._queue and not self._waiter.is_active:
+            if is_over and self._queue:
                 try:
                     self._queue.wake_first()
                 except BaseException:
                     self._queue.wake_first()
                     raise
+        return is_over
 
     def _append_alone(self, lock: FileLock, line: bytes) -> bool:
         """Write the line, unless another open file holds the lock; whether that was done."""
@@ -259,25 +262,26 @@ class GroupCommit:
             return
         self._as_leader(self._commit, pending)
 
-    def _commit(self, lock: FileLock, own: PendingAppend) -> None:
+    def _commit(self, lock: FileLock, own: PendingAppend) -> bool:
         """Commit a batch as the leader, or have the waiter called where the lock is busy."""
         if own.state is not State.QUEUED:
-            return
+            return True
         if self._waiter.goes_first or not self._acquire(
             lock, seals=self._queue.seals_first() if own.may_lead else own.seals
         ):
-            self._call_waiter(lock, own)
-            return
+            return self._call_waiter(lock, own)
         batch = self._queue.take_batch() if own.may_lead else self._queue.take(own)
         if batch:
             commit_batch(self._path, self._write, lock, batch)
             self._delay.expect(batch)
             own.wake_next()
+        return True
 
-    def _call_waiter(self, lock: FileLock, _: PendingAppend) -> None:
+    def _call_waiter(self, lock: FileLock, _: PendingAppend) -> bool:
         """Have the waiter wait for the lock; while leading, so that a signal handler can tell."""
         if self._timeout_seconds != 0:
             self._waiter.call(lock.file_id())
+        return False
 
     def _serve(self, lock: FileLock) -> PendingAppend | None:
         """In the waiter's thread, which got the lock: commit a batch; return whom to wake."""

@@ -142,7 +142,8 @@ class LockWaiter:
         The callers then wait for the right file, with another thread.
         """
         waiting = self._waiting
-        if waiting is not None and waiting.is_blocked and not waiting.lock.is_for_named_file():
+        fd = -1 if waiting is None else waiting.lock.fd
+        if waiting and fd >= 0 and not waiting.lock.is_for_named_file() and fd == waiting.lock.fd:
             self._abandon(waiting)
             self._step_aside()
 
