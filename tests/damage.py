@@ -8,7 +8,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from metrics_appender.records.metrics import PromotionEvent, RollbackEvent, encode_event
+from metrics_appender.records.metric_lines import encode_event
+from metrics_appender.records.metrics import PromotionEvent, RollbackEvent
 
 SUFFIX = "_promotion_log.json"
 
@@ -37,10 +38,10 @@ def event(number: int, text: str = "", *, is_compact: bool = True) -> bytes:
             "reason": "",
             "automated_checks": {"a": [1, {"b": text}]},
         }
-        line = encode_event(PromotionEvent, SUFFIX, fields, "promo", f"{number:08x}")
+        _, line = encode_event(PromotionEvent, fields, f"{number:08x}")
     else:
         fields |= {"trigger_reason": "", "trigger_metric": "m", "automated": True}
-        line = encode_event(RollbackEvent, SUFFIX, fields, "rollback", f"{number:08x}")
+        _, line = encode_event(RollbackEvent, fields, f"{number:08x}")
     return line[:-1] if is_compact else json.dumps(json.loads(line)).encode()
 
 

@@ -361,7 +361,7 @@ def test_more_skills_than_an_appender_remembers_are_all_written(
     metrics: MetricsAppender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The memory per file is bounded without any effect, and `close()` closes all files."""
-    monkeypatch.setattr(appender, "_MOST_LOGS", 3)
+    monkeypatch.setattr(appender, "_MOST_WRITERS", 3)
     for round_number in ("1", "2"):
         for skill in range(7):
             metrics.append_performance_metric(f"s{skill}", round_number, 1, "a")

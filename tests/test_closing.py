@@ -75,7 +75,7 @@ def test_the_cleaning_of_a_log_that_is_not_remembered_any_more_is_waited_for(
     tmp_path: Path, kept_up: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Closing waits for it however many files came between, blocking or asynchronous."""
-    monkeypatch.setattr(appender, "_MOST_LOGS", 2)
+    monkeypatch.setattr(appender, "_MOST_WRITERS", 2)
     monkeypatch.setattr(aio.appender, "_MOST_FILES", 2)
     with MetricsAppender(tmp_path / "sync", durability="os", rotation=ROTATION) as metrics:
         for skill in ("a", "a", "b", "c", "d", "e"):

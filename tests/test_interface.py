@@ -13,6 +13,7 @@ import pytest
 from metrics_appender import AppendLog, MetricsAppender, Rotation
 from metrics_appender.aio import AsyncAppendLog, AsyncMetricsAppender
 from metrics_appender.read.skipped import OnError
+from metrics_appender.records import metric_lines
 
 
 class Contract(Protocol):
@@ -130,6 +131,22 @@ def test_the_type_checker_takes_an_appender_for_the_contract(tmp_path: Path) -> 
     """The assignment is checked by mypy, over the whole interface at once."""
     contract: Contract = MetricsAppender(tmp_path)
     assert contract.read_metrics("none.json") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "make_line"),
+    [
+        ("append_performance_metric", metric_lines.performance_line),
+        ("append_outcome_metric", metric_lines.outcome_line),
+        ("append_fidelity_metric", metric_lines.fidelity_line),
+        ("append_promotion_event", metric_lines.promotion_line),
+        ("append_rollback_event", metric_lines.rollback_line),
+    ],
+)
+def test_a_line_is_made_of_the_parameters_of_its_method(name: str, make_line: Any) -> None:
+    """Defaults too, which the type checker does not compare."""
+    _, *expected = inspect.signature(getattr(MetricsAppender, name)).parameters.values()
+    assert list(inspect.signature(make_line).parameters.values()) == expected
 
 
 class Log(AppendLog):

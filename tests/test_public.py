@@ -67,6 +67,11 @@ def test_a_star_import_gives_the_public_names() -> None:
     assert sorted(names) == metrics_appender.__all__
 
 
+def test_dir_shows_the_public_names_only() -> None:
+    """What completion in a shell offers: neither modules nor private names."""
+    assert dir(metrics_appender) == metrics_appender.__all__
+
+
 def test_importing_the_package_stays_light() -> None:
     """A new interpreter that imports it has loaded no extra, no file lock and no asyncio."""
     loaded = f"[name for name in {HEAVY} if name in sys.modules]"

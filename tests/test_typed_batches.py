@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from metrics_appender import InvalidRecordError, MetricsAppender, appender
-from metrics_appender.aio import AsyncMetricsAppender, turns
+from metrics_appender.aio import AsyncMetricsAppender, batches
 from metrics_appender.fs import calls as fs_calls
 from metrics_appender.records.metrics import (
     FidelityMetric,
@@ -209,8 +209,8 @@ def test_where_the_first_records_are_acknowledged_the_error_does_not_deny_it(
 ) -> None:
     """The error tells of acknowledged records, for a late fault and for a file that fails later."""
     monkeypatch.setattr(appender, "CHUNK_BYTES", 1)
-    monkeypatch.setattr(turns, "CHUNK_BYTES", 1)
-    monkeypatch.setattr(turns, "_TURN_BYTES", 1)
+    monkeypatch.setattr(batches, "CHUNK_BYTES", 1)
+    monkeypatch.setattr(batches, "_TURN_BYTES", 1)
     runs = f"{SKILL}_performance.json"
     with pytest.raises(InvalidRecordError, match="nothing more was written") as wrong:
         append(map(run, [1, 2, 3, 4, -1]))

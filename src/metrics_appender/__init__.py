@@ -1,7 +1,4 @@
-"""Append metrics to NDJSON files from many processes at once.
-
-Whole, in order, on disk when the call returns.
-"""
+"""Append metrics to NDJSON files from many processes: whole, in order, on disk on return."""
 
 from .append_log import AppendLog
 from .appender import MetricsAppender
@@ -40,3 +37,8 @@ __all__ = [
     "check_filesystem",
     "repair",
 ]
+
+
+def __dir__() -> list[str]:
+    """Return the public names only, as `__all__` lists them."""
+    return __all__

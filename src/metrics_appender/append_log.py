@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import functools
-import importlib
-import math
-import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from .errors import Fault, InvalidRecordError, show
+from .log_options import DEFAULT_LOCK_TIMEOUT, check_options
 from .outcome import note_partly_written
+from .records.batches import encode_blocks
 from .records.naming import absolute_path
-from .records.ndjson import encode_blocks, encode_line
-from .write.durability import Durability, check_durability
-from .write.log_writer import LogWriter, check_rotation
+from .records.ndjson import encode_line
+from .write.durability import Durability
+from .write.log_writer import LogWriter
 
 if TYPE_CHECKING:
     import os
@@ -30,11 +29,7 @@ __all__ = [
     "DEFAULT_LOCK_TIMEOUT",
     "AppendLog",
     "Durability",
-    "check_durability",
     "check_line",
-    "check_lock_timeout",
-    "check_rotation",
-    "import_the_rest",
     "join_lines",
     "note_acknowledged",
     "open_writer",
@@ -45,15 +40,6 @@ _LINE_REMEDY: Final = (
     "pass one line as bytes, not blank, with a newline at its end only, and no NUL"
 )
 
-DEFAULT_LOCK_TIMEOUT: Final = 30.0
-_NEEDED_LATER: Final = (
-    "portalocker.portalocker",
-    "metrics_appender.read.follower",
-    "metrics_appender.read.reader",
-    "metrics_appender.read.saved_cursors",
-    "metrics_appender.segment.sealing",
-)
-_NEEDED_TO_ROTATE: Final = ("ctypes", "filelock", "metrics_appender.segment.cleaner")
 # So much of an `append_many` is all or nothing.
 CHUNK_BYTES: Final = 16 << 20
 
@@ -92,10 +78,7 @@ class AppendLog:
         rotation: Rotation | None = None,
     ) -> None:
         """Name the file; nothing is opened before the first append or read."""
-        check_durability(durability)
-        check_lock_timeout(lock_timeout)
-        check_rotation(rotation)
-        import_the_rest(is_rotating=rotation is not None)
+        check_options(durability, lock_timeout, rotation)
         self._path = absolute_path("path", path)
         self._durability: Durability = durability
         self._lock_timeout = lock_timeout
@@ -415,19 +398,6 @@ class AppendLog:
         return f"AppendLog({self._path!r}, durability={self._durability!r}, lock_timeout={self._lock_timeout!r}{shown})"
 
 
-@functools.cache
-def import_the_rest(*, is_rotating: bool) -> None:
-    """Import what a log's methods need.
-
-    With the first log, which `import metrics_appender` does not wait for.
-
-    Not when a method is called: a child that another thread forks meanwhile would find the module's
-    lock held, for ever.
-    """
-    for module in (*_NEEDED_LATER, *(_NEEDED_TO_ROTATE if is_rotating else ())):
-        importlib.import_module(module)
-
-
 def check_line(line: bytes) -> None:
     """Raise `InvalidRecordError` unless it is bytes that end in a newline, their only one, not blank, and without a NUL."""
     # A NUL would be taken for what a power cut leaves.
@@ -494,29 +464,3 @@ def open_writer(
 def writer_of(log: AppendLog) -> LogWriter:
     """Return the writing end of a log."""
     return log._writer  # noqa: SLF001 - of this module
-
-
-def check_lock_timeout(lock_timeout: Any) -> None:
-    """Raise `InvalidRecordError` unless it is seconds of 0 or more, or `None`."""
-    if lock_timeout is None:
-        return
-    if (
-        isinstance(lock_timeout, bool)
-        or not isinstance(lock_timeout, int | float)
-        or not _is_span(lock_timeout)
-    ):
-        raise InvalidRecordError(
-            (
-                Fault(
-                    "lock_timeout",
-                    show(lock_timeout),
-                    "pass seconds of 0 or more, or None to wait for ever",
-                ),
-            )
-        )
-
-
-def _is_span(seconds: float) -> bool:
-    return (
-        0 <= seconds <= sys.float_info.max or seconds == math.inf
-    )  # not an int that no float can hold

@@ -20,8 +20,8 @@ import pytest
 from event_loops import HANG_SECONDS, Run, SlowDisk, numbers, reached, threads
 
 from metrics_appender import AppendLog, ClosedError, InvalidRecordError, LockTimeoutError
-from metrics_appender.aio import AsyncAppendLog, append_log, group_commit, turns
-from metrics_appender.aio.chunks import iterate_in_chunks
+from metrics_appender.aio import AsyncAppendLog, append_log, batches, group_commit
+from metrics_appender.aio.batches import iterate_in_threads
 from metrics_appender.aio.threads import LoopThreads
 from metrics_appender.fs import calls as fs_calls
 
@@ -84,7 +84,7 @@ def test_a_write_takes_only_so_many_bytes(
 
     Two lines of sixty bytes fill a write of a hundred.
     """
-    monkeypatch.setattr(group_commit, "_WRITE_BYTES", 100)
+    monkeypatch.setattr(group_commit, "_BATCH_BYTES", 100)
     slow.may_end.set()
 
     async def main() -> None:
@@ -226,7 +226,7 @@ def test_lines_that_go_together_keep_their_own_deadlines(path: str) -> None:
 
     async def main() -> None:
         threads = LoopThreads()
-        lines = group_commit.Gathering(File(), 1.0, threads)
+        lines = group_commit.AsyncGroupCommit(File(), 1.0, threads)
         start = time.monotonic()
         first = lines.add(b"1")
         await reached(lambda: handed)
@@ -586,8 +586,8 @@ def test_where_the_first_records_are_acknowledged_the_error_does_not_deny_it(
     path: str, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Text and note are those of the blocking door."""
-    monkeypatch.setattr(turns, "CHUNK_BYTES", 1)
-    monkeypatch.setattr(turns, "_TURN_BYTES", 1)
+    monkeypatch.setattr(batches, "CHUNK_BYTES", 1)
+    monkeypatch.setattr(batches, "_TURN_BYTES", 1)
     monkeypatch.setattr(append_log, "_BLOCK_BYTES", 1)
 
     async def main() -> None:
@@ -693,7 +693,7 @@ def test_an_iterator_is_closed_in_a_thread(run: Run) -> None:
 
     async def main() -> None:
         threads = LoopThreads()
-        async with contextlib.aclosing(iterate_in_chunks(items(), threads)) as found:
+        async with contextlib.aclosing(iterate_in_threads(items(), threads)) as found:
             assert await anext(found) == 0
         await threads.close()
 
@@ -705,7 +705,7 @@ def test_a_short_deadline_is_watched_for_what_one_write_left_over(
     path: str, run: Run, slow: SlowDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Lines that come in one turn but do not go in one write: the second has its deadline too."""
-    monkeypatch.setattr(group_commit, "_WRITE_BYTES", 1)
+    monkeypatch.setattr(group_commit, "_BATCH_BYTES", 1)
 
     async def main() -> None:
         async with AsyncAppendLog(path, lock_timeout=0.05) as log:
@@ -751,7 +751,7 @@ class Stop(SystemExit):
     """What a handler of SIGTERM raises."""
 
 
-@pytest.mark.parametrize("where", ["_take", "_start", "_tell_all", "_watch_deadlines"])
+@pytest.mark.parametrize("where", ["_next_batch", "_start_write", "_set_results", "_set_timer"])
 def test_what_a_signal_handler_raises_in_the_loop_lets_it_end(
     path: str, wait: Waiting, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
@@ -767,7 +767,7 @@ def test_what_a_signal_handler_raises_in_the_loop_lets_it_end(
     async def main() -> None:
         async with AsyncAppendLog(path) as log:
             await log.append({"n": 0})
-            monkeypatch.setattr(group_commit.Gathering, where, stop)
+            monkeypatch.setattr(group_commit.AsyncGroupCommit, where, stop)
             await asyncio.gather(log.append({"n": 1}), log.append({"n": 2}))
 
     with pytest.raises(Stop):

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from metrics_appender import InvalidRecordError, MetricsAppender
-from metrics_appender.records.metrics import iso_utc
+from metrics_appender.records.instants import iso_utc
 
 if TYPE_CHECKING:
     from pathlib import Path

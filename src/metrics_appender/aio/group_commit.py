@@ -1,9 +1,9 @@
-"""Lines of one event loop that gather while a write is under way, and are the next one.
+"""Group commit for the tasks of one event loop: lines queue while a batch is being written.
 
-One write is under way for each file, in a thread; whoever comes meanwhile waits in the loop. When
-the write is over, its callers are told by one call into the loop, and all who have come by then,
-those just told among them, go together: one lock, one write, one sync. (Group commit, see
-`group_commit`, which does the same for threads.)
+One batch of a file is being written at a time, in a thread; lines that come meanwhile queue in the
+loop. When the batch is done, one call into the loop completes its callers, and everything queued by
+then, those callers' next lines included, becomes the next batch: one lock, one write, one sync.
+`write.group_commit` does the same for threads.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from .threads import LoopThreads, call_back
 if TYPE_CHECKING:
     import asyncio
 
-# One write takes what waits up to about so many bytes; the rest is for the next.
-_WRITE_BYTES: Final = 1 << 20
+# One batch takes about so many bytes of the queue at most; the rest is for the next.
+_BATCH_BYTES: Final = 1 << 20
 # Errors that may be one long line's alone: a shorter one may still have room.
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _is_done: Final = methodcaller("done")  # of the event loop's own futures, whatever loop it is
 
 
-class File(Protocol):
+class Writer(Protocol):
     """What lines are written to, in a thread: a `LogWriter`, or what stands for one."""
 
     @property
@@ -48,19 +48,14 @@ class File(Protocol):
         """Append joined lines, all or nothing, as `LogWriter.append` does."""
 
     def close(self) -> None:
-        """Leave nothing behind, when what goes on in the background is done.
-
-        No append is under way.
-        """
+        """Return when nothing goes on in the background; no append is under way."""
 
 
 class _Batch:
-    """Lines in the order of their calls, who waits for each.
+    """Lines in the order of their calls, each with its caller's future and its deadline.
 
-    When that one stops waiting for it to be written.
-
-    Three lists rather than one of threes: so many objects less to make, and for the garbage
-    collector to look at.
+    Three lists rather than one of triples: fewer objects to make, and for the garbage collector to
+    look at.
     """
 
     __slots__ = ("deadlines", "futures", "lines")
@@ -80,60 +75,57 @@ class _Batch:
             self.futures + other.futures, self.lines + other.lines, self.deadlines + other.deadlines
         )
 
-    def even_out(self) -> None:
-        """Drop what is not in all three of the lists."""
+    def drop_incomplete(self) -> None:
+        """Drop the end of the lists that are longer than the shortest."""
         count = min(len(self.futures), len(self.lines), len(self.deadlines))
         del self.futures[count:], self.lines[count:], self.deadlines[count:]
 
     def without_cancelled(self) -> _Batch:
-        """Return those for which somebody still waits."""
-        places = [place for place, future in enumerate(self.futures) if not future.done()]
+        """Return the lines whose callers still wait."""
+        kept = [index for index, future in enumerate(self.futures) if not future.done()]
         return _Batch(
-            [self.futures[place] for place in places],
-            [self.lines[place] for place in places],
-            [self.deadlines[place] for place in places],
+            [self.futures[index] for index in kept],
+            [self.lines[index] for index in kept],
+            [self.deadlines[index] for index in kept],
         )
 
-    def count_late(self, now: float) -> int:
-        """Return how many, the first ones, wait no longer at an instant (`time.monotonic`)."""
+    def count_expired(self, now: float) -> int:
+        """Return how many of the first lines have a deadline before `now` (`time.monotonic`)."""
         return bisect.bisect_right(self.deadlines, now)
 
     def count_within(self, size: int) -> int:
-        """Return how many, the first ones, hold so many bytes, or a little more."""
+        """Return how many of the first lines hold `size` bytes, or a little more."""
         return bisect.bisect_left(list(itertools.accumulate(map(len, self.lines))), size) + 1
 
 
-class Gathering:
-    """The lines that wait to be appended to a file, in a thread.
+class AsyncGroupCommit:
+    """The queue of one file's lines, and the batch of them that is being written.
 
     `lock_timeout` (seconds, `None` for ever) counts for each line from its own call on.
     """
 
-    def __init__(self, file: File, lock_timeout: float | None, threads: LoopThreads) -> None:
+    def __init__(self, writer: Writer, lock_timeout: float | None, threads: LoopThreads) -> None:
         """Begin with no lines."""
-        self._file = file
-        self._path = file.path
+        self._writer = writer
+        self._path = writer.path
         self._lock_timeout = lock_timeout
-        self._patience = math.inf if lock_timeout is None else lock_timeout
+        self._timeout_seconds = math.inf if lock_timeout is None else lock_timeout
         self._threads = threads
         self._is_closed = False
-        self._begin(None)
+        self._begin_in(None)
 
-    def _begin(self, loop: asyncio.AbstractEventLoop | None) -> None:
-        """Begin in a loop, the first or one that follows it (in a forked child too).
-
-        Nobody waits, and no write is under way.
-        """
+    def _begin_in(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        """Begin in a loop: nothing queued in an earlier loop, or before a fork, is gone on with."""
         self._loop = loop
-        self._waiting = _Batch([], [], [])
-        self._is_under_way = False
+        self._queue = _Batch([], [], [])
+        self._is_writing = False
         self._timer: asyncio.TimerHandle | None = None
         self._ends: list[asyncio.Future[None]] = []
 
     @property
-    def is_under_way(self) -> bool:
-        """Whether any line waits or is being written, or the upkeep of segments goes on."""
-        return self._is_under_way or self._file.is_cleaning
+    def is_busy(self) -> bool:
+        """Whether a line is queued or being written, or segments are being cleaned."""
+        return self._is_writing or self._writer.is_cleaning
 
     @property
     def is_closed(self) -> bool:
@@ -141,10 +133,10 @@ class Gathering:
         return self._is_closed
 
     def add(self, line: bytes) -> asyncio.Future[None]:
-        """Return what is done when the line is durable, or has the error with which it is not.
+        """Queue a line; return what is done when the line is durable or has failed.
 
-        Cancelled while the line waits, the line is never written; while it is being written, it may
-        be.
+        Cancelled while the line is queued, the line is never written; cancelled while it is being
+        written, it may be.
         """
         loop = get_running_loop()
         if loop is not self._loop:
@@ -152,41 +144,33 @@ class Gathering:
         if self._is_closed:
             raise ClosedError(self._path)
         future: asyncio.Future[None] = loop.create_future()
-        waiting = self._waiting
+        queue = self._queue
         try:
-            waiting.futures.append(future)
-            waiting.lines.append(line)
-            waiting.deadlines.append(monotonic() + self._patience)
+            queue.futures.append(future)
+            queue.lines.append(line)
+            queue.deadlines.append(monotonic() + self._timeout_seconds)
         except BaseException:  # a signal handler's: each line keeps its own future
-            waiting.even_out()
+            queue.drop_incomplete()
             raise
-        if not self._is_under_way:
-            loop.call_soon(
-                self._go
-            )  # not at once: whoever is about to run in this turn of the loop comes along
-            self._is_under_way = True
+        if not self._is_writing:
+            # Not at once: the tasks that run before it add their lines to the batch.
+            loop.call_soon(self._write_next)
+            self._is_writing = True
         elif self._timer is None:
-            self._watch_deadlines()
+            self._set_timer()
         return future
-
-    def _adopt(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._threads.adopt(loop)
-        self._begin(loop)
 
     def refuse(self) -> None:
         """Refuse lines from now on."""
         self._is_closed = True
 
     async def close(self) -> None:
-        """Refuse lines from now on.
-
-        Return when those that wait are durable or their callers have their errors.
-        """
+        """Refuse lines from now on; return when every queued line is durable or has failed."""
         loop = get_running_loop()
         if loop is not self._loop:
             self._adopt(loop)
         self.refuse()
-        while self._is_under_way:
+        while self._is_writing:
             end: asyncio.Future[None] = loop.create_future()
             self._ends.append(end)
             await end
@@ -194,39 +178,49 @@ class Gathering:
             self._timer.cancel()
             self._timer = None
 
-    def close_file(self) -> None:
-        """In a thread, when this is closed: wait for the upkeep of segments."""
-        self._file.close()
+    def close_writer(self) -> None:
+        """In a thread, when this is closed: return when the cleaning of segments is done."""
+        self._writer.close()
 
-    def _go(self) -> None:
-        """Have written what waits; when nothing does, tell those who wait for that."""
+    def _adopt(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._threads.adopt(loop)
+        self._begin_in(loop)
+
+    def _write_next(self) -> None:
+        """Have the next batch written; when nothing is queued, complete the calls of `close`."""
         batch: _Batch | None = None
         try:
-            batch = self._take()
-            self._start(batch)
+            batch = self._next_batch()
+            self._start_write(batch)
         except BaseException:
-            self._break_off(batch)
+            self._abort(batch)
             raise
 
-    def _start(self, batch: _Batch) -> None:
-        if batch.lines:
-            try:
-                self._threads.start(functools.partial(self._write, batch, get_running_loop()))
-                self._watch_deadlines()
-            except RuntimeError as error:  # no thread, and none can be made
-                self._settle(
-                    batch, [explain(OSError(errno.EAGAIN, str(error)), self._path, NOTHING_WRITTEN)]
-                )
+    def _next_batch(self) -> _Batch:
+        """Take the next batch from the queue, without the lines of cancelled callers."""
+        batch, self._queue = self._queue, _Batch([], [], [])
+        if any(map(_is_done, batch.futures)):
+            batch = batch.without_cancelled()
+        if sum(map(len, batch.lines)) > _BATCH_BYTES:
+            count = batch.count_within(_BATCH_BYTES)
+            batch, self._queue = batch[:count], batch[count:]
+        return batch
+
+    def _start_write(self, batch: _Batch) -> None:
+        if not batch.lines:
+            self._end()
             return
-        self._end()
+        try:
+            self._threads.start(functools.partial(self._write, batch, get_running_loop()))
+            self._set_timer()
+        except RuntimeError as error:  # no thread, and none can be made
+            failure = OSError(errno.EAGAIN, str(error))
+            self._complete(batch, [explain(failure, self._path, NOTHING_WRITTEN)])
 
-    def _break_off(self, batch: _Batch | None) -> None:
-        """After a signal handler's exception in the loop.
-
-        Whoever waits gets an error, for nobody goes on with what was under way.
-        """
-        waiting, self._waiting = self._waiting, _Batch([], [], [])
-        for future in (*(batch.futures if batch else ()), *waiting.futures):
+    def _abort(self, batch: _Batch | None) -> None:
+        """Fail every caller after a signal handler's exception in the loop, which ends the work."""
+        queue, self._queue = self._queue, _Batch([], [], [])
+        for future in (*(batch.futures if batch else ()), *queue.futures):
             if not future.done():
                 error = OSError(
                     errno.EINTR, "the appends of the event loop were interrupted by a signal"
@@ -235,70 +229,54 @@ class Gathering:
         self._end()
 
     def _end(self) -> None:
-        self._is_under_way = False
+        self._is_writing = False
         ends, self._ends = self._ends, []
         for end in ends:
             if not end.done():
                 end.set_result(None)
 
-    def _take(self) -> _Batch:
-        """Return those whose lines go next, without those who were cancelled."""
-        batch, self._waiting = self._waiting, _Batch([], [], [])
-        if any(map(_is_done, batch.futures)):
-            batch = batch.without_cancelled()
-        if sum(map(len, batch.lines)) > _WRITE_BYTES:
-            count = batch.count_within(_WRITE_BYTES)
-            batch, self._waiting = batch[:count], batch[count:]
-        return batch
-
     def _write(self, batch: _Batch, loop: asyncio.AbstractEventLoop) -> None:
-        """In a thread.
-
-        Write, and tell the loop of each line's error, of one that concerns all, or of none.
-        """
+        """In a thread: write a batch, and pass the loop an error for each line, for all, or none."""
         errors: list[BaseException | None] = []
         try:
-            self._write_together(batch)
+            self._append(batch)
         except BaseException as error:  # noqa: BLE001 - it goes on in the tasks that wait
             errors = [error]
-            if (
-                len(batch.lines) > 1
-                and isinstance(error, OSError)
-                and error.errno in _NO_ROOM
-                and _is_nothing_written(error)
-            ):
-                errors = [
-                    self._error_of(batch[place : place + 1]) for place in range(len(batch.lines))
-                ]
-        call_back(loop, self._settle, batch, errors)
+            if len(batch.lines) > 1 and self._has_no_room(error):
+                indexes = range(len(batch.lines))
+                errors = [self._error_of(batch[index : index + 1]) for index in indexes]
+        call_back(loop, self._complete, batch, errors)
 
-    def _write_together(self, batch: _Batch) -> None:
-        # The first to come is the first whose time is over. With a timeout of 0 or none, every
-        # write has it to itself.
+    def _append(self, batch: _Batch) -> None:
+        # The deadline of the first line is the earliest. With a timeout of 0 or none, the writer's
+        # own applies: each batch tries once, or waits for ever.
         deadline = batch.deadlines[0] if self._lock_timeout else None
-        self._file.append(b"".join(batch.lines), deadline)
+        self._writer.append(b"".join(batch.lines), deadline)
+
+    def _has_no_room(self, error: BaseException) -> bool:
+        """Return whether nothing was written for want of room, so that a shorter line may fit."""
+        is_full = isinstance(error, OSError) and error.errno in _NO_ROOM
+        return is_full and outcomes_of(error).get(self._path) == NOTHING_WRITTEN
 
     def _error_of(self, batch: _Batch) -> BaseException | None:
         try:
-            self._write_together(batch)
+            self._append(batch)
         except BaseException as error:  # noqa: BLE001 - as above
             return error
         return None
 
-    def _settle(self, batch: _Batch, errors: list[BaseException | None]) -> None:
-        """In the loop.
-
-        Tell the callers, then go on with who has come meanwhile, and with who comes by being told.
-        """
+    def _complete(self, batch: _Batch, errors: list[BaseException | None]) -> None:
+        """In the loop: complete the callers of a batch, then have the next one written."""
         try:
-            self._tell_all(batch, errors)
+            self._set_results(batch, errors)
             if self._loop is not None:
-                self._loop.call_soon(self._go)
+                # Not at once: the callers that have just been completed may append again first.
+                self._loop.call_soon(self._write_next)
         except BaseException:
-            self._break_off(batch)
+            self._abort(batch)
             raise
 
-    def _tell_all(self, batch: _Batch, errors: list[BaseException | None]) -> None:
+    def _set_results(self, batch: _Batch, errors: list[BaseException | None]) -> None:
         if not errors:
             for future in batch.futures:
                 try:
@@ -306,52 +284,42 @@ class Gathering:
                 except InvalidStateError:
                     pass  # its caller was cancelled
         elif len(errors) == 1 and isinstance(errors[0], LockTimeoutError):
-            self._settle_in_time(batch)
+            self._requeue_unexpired(batch)
         else:
             if len(errors) == 1:
                 errors *= len(batch.futures)
             for future, error in zip(batch.futures, errors, strict=True):
-                self._tell(future, error)
+                self._set_result(future, error)
 
-    def _settle_in_time(self, batch: _Batch) -> None:
-        """After a lock that did not come and a write that was not.
-
-        Whoever has time left waits on.
-        """
-        count = batch.count_late(monotonic())
-        self._waiting = batch[count:] + self._waiting
+    def _requeue_unexpired(self, batch: _Batch) -> None:
+        """After a lock timeout: queue the lines again whose own deadline has not passed."""
+        count = batch.count_expired(monotonic())
+        self._queue = batch[count:] + self._queue
         for future in batch.futures[:count]:
-            self._time_out(future)
+            self._expire(future)
 
-    def _watch_deadlines(self) -> None:
-        """See to it that nobody waits beyond the deadline behind a write that is itself kept waiting.
+    def _set_timer(self) -> None:
+        """Have lines expire that are queued behind a write that takes longer than their timeout.
 
         A timeout of 0 has no use for that: each write tries once.
         """
-        deadlines = self._waiting.deadlines
-        if (
-            self._timer is None
-            and deadlines
-            and self._loop is not None
-            and 0 < self._patience < math.inf
-        ):
-            self._timer = self._loop.call_later(deadlines[0] - monotonic(), self._look_at_deadlines)
+        deadlines = self._queue.deadlines
+        has_deadlines = 0 < self._timeout_seconds < math.inf
+        if self._timer is None and deadlines and self._loop is not None and has_deadlines:
+            self._timer = self._loop.call_later(deadlines[0] - monotonic(), self._expire_queued)
 
-    def _look_at_deadlines(self) -> None:
-        count = self._waiting.count_late(monotonic())
-        late, self._waiting = self._waiting[:count], self._waiting[count:]
-        for future in late.futures:
-            self._time_out(future)
+    def _expire_queued(self) -> None:
+        count = self._queue.count_expired(monotonic())
+        expired, self._queue = self._queue[:count], self._queue[count:]
+        for future in expired.futures:
+            self._expire(future)
         self._timer = None
-        self._watch_deadlines()
+        self._set_timer()
 
-    def _tell(self, future: asyncio.Future[None], error: BaseException | None) -> None:
-        """Give one caller its outcome.
-
-        An error object of its own, for a traceback belongs to one task.
-        """
+    def _set_result(self, future: asyncio.Future[None], error: BaseException | None) -> None:
+        """Complete one caller, with an error object of its own: a traceback belongs to one task."""
         if isinstance(error, LockTimeoutError):
-            self._time_out(future)
+            self._expire(future)
         elif future.done():
             pass  # its caller was cancelled
         elif error is None:
@@ -361,12 +329,7 @@ class Gathering:
                 copy_for_another_caller(error) if isinstance(error, OSError) else copy.copy(error)
             )
 
-    def _time_out(self, future: asyncio.Future[None]) -> None:
+    def _expire(self, future: asyncio.Future[None]) -> None:
         if not future.done():
-            future.set_exception(
-                explain(LockTimeoutError(self._path, self._patience), self._path, NOTHING_WRITTEN)
-            )
-
-
-def _is_nothing_written(error: OSError) -> bool:
-    return NOTHING_WRITTEN in outcomes_of(error).values()
+            error = LockTimeoutError(self._path, self._timeout_seconds)
+            future.set_exception(explain(error, self._path, NOTHING_WRITTEN))

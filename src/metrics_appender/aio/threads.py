@@ -1,8 +1,8 @@
-"""The event loop that an appender belongs to, and the threads that block in its place.
+"""The threads that do the blocking work of one event loop.
 
-Not the loop's own executor: its few threads are everybody's, and a file whose lock another process
-keeps would take them away; and an interpreter that ends waits for them, where these are daemons. A
-thread is made when none is idle, and is gone a second after it has nothing to do, or at `close()`.
+Not the loop's own executor: its few threads are shared by all of the program, and appends that wait
+for a lock would occupy them; and an interpreter that ends waits for its threads. These are daemons,
+made when none is idle; each ends when it has had no work for a second, or at `close()`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ import asyncio
 import functools
 import threading
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 from ..fs import fork
+from ..fs.worker import IdleThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,26 +23,11 @@ if TYPE_CHECKING:
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
-_LINGER_SECONDS: Final = 1.0
 _MOST_THREADS: Final = 64
 
 
-class _Post:
-    """What one thread holds: the job it is to do next, and the bell that calls it."""
-
-    __slots__ = ("bell", "job", "thread")
-
-    def __init__(self, job: Callable[[], None], run: Callable[[_Post], None]) -> None:
-        self.job: Callable[[], None] | None = job
-        self.thread = threading.Thread(
-            target=run, args=(self,), name="metrics-appender-aio", daemon=True
-        )
-        self.bell = threading.Lock()  # held while nobody calls
-        self.bell.acquire()
-
-
 class LoopThreads:
-    """Daemon threads, so many at most, for the blocking work of one event loop.
+    """A bounded pool of daemon threads for the blocking work of one event loop.
 
     The loop is the one that runs at the first use. Another one may follow when that is closed.
     """
@@ -52,11 +39,11 @@ class LoopThreads:
         fork.register(self)
 
     def reset_after_fork(self) -> None:
-        """In a forked child: neither the loop nor the threads are there."""
+        """Forget the loop and the threads, which the child does not have."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._mutex = threading.Lock()  # never held over a system call
-        self._posts: set[_Post] = set()
-        self._idle: list[_Post] = []
+        self._workers: dict[IdleThread, threading.Thread | None] = {}  # with the thread of each
+        self._idle: list[IdleThread] = []
         self._backlog: deque[Callable[[], None]] = deque()
         self._is_closing = False
         self._ends: list[asyncio.Future[None]] = []
@@ -64,38 +51,33 @@ class LoopThreads:
     def adopt(self, loop: asyncio.AbstractEventLoop) -> None:
         """Belong to the loop that runs.
 
-        Raise `RuntimeError` when this belongs to another that may still run.
+        Raises `RuntimeError` when this belongs to another loop that is not closed.
         """
         if self._loop is not None and self._loop is not loop and not self._loop.is_closed():
             raise RuntimeError(
                 "used in another event loop before, which is not closed; make one for each loop"
             )
         if self._loop is not loop:
-            self._ends = []  # those of a loop that was closed while they were waited for
+            self._ends = []  # of a loop that was closed while `close` waited
             self._is_closing = False
         self._loop = loop
 
     def start(self, job: Callable[[], None]) -> None:
-        """Have a job done, which raises nothing.
+        """Have a job done that raises nothing.
 
         Raises `RuntimeError` when there is no thread and none can be made.
         """
-        with self._mutex:
-            if self._idle:
-                post = self._idle.pop()
-                post.job = job
-                post.bell.release()
-                return
-            if len(self._posts) >= self._most:
-                self._backlog.append(job)
-                return
-        post = _Post(job, self._run)
+        worker: IdleThread | None = None
         try:
-            self._posts.add(post)
-            post.thread.start()
+            with self._mutex:
+                worker = self._take_worker()
+                if worker is None:
+                    self._backlog.append(job)
+                    return
+            worker.run(partial(self._work, worker, job))
         except BaseException:  # out of threads, the interpreter is ending, or a signal handler's
-            if post.thread.ident is None:
-                self._posts.discard(post)
+            if worker is not None:
+                self._workers.pop(worker, None)
             raise
 
     async def run(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
@@ -112,77 +94,84 @@ class LoopThreads:
             try:
                 result = function()
             except BaseException as error:  # noqa: BLE001 - it goes on in the task that waits
-                call_back(loop, _settle, future, future.set_exception, error)
+                call_back(loop, _complete, future, future.set_exception, error)
             else:
-                call_back(loop, _settle, future, future.set_result, result)
+                call_back(loop, _complete, future, future.set_result, result)
 
         self.start(job)
         return future
 
     def dismiss(self) -> None:
-        """Let the threads end as soon as they have nothing to do, rather than in a second."""
+        """Let each thread end as soon as it is idle, rather than a second later."""
         with self._mutex:
             self._is_closing = True
-            idle, self._idle = self._idle, []
-            for post in idle:
-                post.bell.release()
+            idle = list(self._idle)
+        for worker in idle:
+            worker.close()
 
     async def close(self) -> None:
         """Dismiss the threads, and return when they have ended.
 
-        Whatever is started later finds new ones.
+        Jobs that are started later are done by new threads.
         """
-        with self._mutex:
-            posts = list(self._posts)
         self.dismiss()
-        while self._posts:
-            end = asyncio.get_running_loop().create_future()
-            self._ends.append(end)
+        while (end := self._next_end()) is not None:
             await end
         self._is_closing = False
-        for post in posts:
-            post.thread.join()  # it has nothing left to do but to return
+        workers, self._workers, self._idle = self._workers, {}, []
+        for worker, thread in workers.items():
+            worker.close()
+            if thread is not None:
+                thread.join()  # it has nothing left to do but to return
 
-    def _run(self, post: _Post) -> None:
-        while post.job is not None:
-            post.job()
-            post.job = None  # and with it the lines, which nobody needs any more
-            self._rest(post)
-        if self._loop is not None:
-            call_back(self._loop, self._note_end)
+    def _take_worker(self) -> IdleThread | None:
+        """Return an idle worker or a new one, `None` when all are at work."""
+        if self._idle:
+            return self._idle.pop()  # of them, its thread is the least likely to have ended
+        if len(self._workers) >= self._most:
+            return None
+        worker = IdleThread("metrics-appender-aio")
+        self._workers[worker] = None
+        return worker
 
-    def _rest(self, post: _Post) -> None:
-        """Give the thread its next job, or none when it is to end."""
+    def _next_end(self) -> asyncio.Future[None] | None:
+        """Return what is done when a worker has become idle, `None` when all are."""
         with self._mutex:
-            if self._backlog or self._is_closing:
-                self._go_on_or_end(post)
-                return
-            self._idle.append(post)
-        is_called = post.bell.acquire(timeout=_LINGER_SECONDS)
+            if len(self._idle) >= len(self._workers):
+                return None
+            end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._ends.append(end)
+            return end
+
+    def _work(self, worker: IdleThread, job: Callable[[], None]) -> None:
+        """In a thread: do a job, and then the next one, or note that the worker is idle."""
+        job()
         with self._mutex:
-            if post in self._idle:
-                self._idle.remove(post)
-            elif not is_called:
-                post.bell.acquire()  # it was called in the last moment
-            if post.job is None:
-                self._go_on_or_end(post)
+            following = self._backlog.popleft() if self._backlog else None
+            is_ours = worker in self._workers  # not after an error of `start`
+            if following is None and is_ours:
+                self._workers[worker] = threading.current_thread()
+                self._idle.append(worker)
+            is_awaited = bool(self._ends)
+        if following is not None:
+            worker.run(partial(self._work, worker, following))
+            return
+        if self._is_closing or not is_ours:
+            worker.close()
+        if is_awaited and self._loop is not None:
+            call_back(self._loop, self._note_idle)
 
-    def _go_on_or_end(self, post: _Post) -> None:
-        if self._backlog:
-            post.job = self._backlog.popleft()
-        else:
-            self._posts.discard(post)
-
-    def _note_end(self) -> None:
-        ends, self._ends = self._ends, []
+    def _note_idle(self) -> None:
+        with self._mutex:
+            ends, self._ends = self._ends, []
         for end in ends:
-            _settle(end, end.set_result, None)
+            _complete(end, end.set_result, None)
 
 
 def call_back(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *args: Any) -> None:
-    """Have the loop call; from a thread.
+    """Have the loop call a function; from a thread.
 
-    Nothing happens when the loop is closed: nobody waits there any more.
+    Nothing happens when the loop is closed: no task waits there any more.
     """
     try:
         loop.call_soon_threadsafe(callback, *args)
@@ -190,6 +179,6 @@ def call_back(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *a
         pass
 
 
-def _settle(future: asyncio.Future[Any], settle: Callable[[Any], None], outcome: Any) -> None:
+def _complete(future: asyncio.Future[Any], complete: Callable[[Any], None], result: Any) -> None:
     if not future.done():
-        settle(outcome)
+        complete(result)

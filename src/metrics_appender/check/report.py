@@ -6,7 +6,7 @@ from typing import Any, Final, Literal, get_args
 
 import msgspec
 
-from ..records.metrics import iso_utc
+from ..records.instants import iso_utc
 
 FaultKind = Literal["torn_tail", "nul_run", "no_object", "glued", "schema", "duplicate_id"]
 

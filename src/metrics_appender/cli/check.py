@@ -13,7 +13,7 @@ import typer
 from ..append_log import DEFAULT_LOCK_TIMEOUT
 from ..check import check as check_path
 from ..errors import InvalidRecordError
-from ..records.metrics import iso_utc
+from ..records.instants import iso_utc
 from ..records.naming import default_directory
 from ..repair import repair as repair_path
 from .failures import describe

@@ -1,9 +1,7 @@
-"""JSON decoded to whatever depth its text has.
+"""JSON decoded to any depth: without recursion where the recursive decoder overflows the stack.
 
-Where a recursive decoder comes to the end of the stack, without recursion.
-
-How deep a decoder goes depends on who calls it, from how deep in its own stack, and under which
-limit. Whether a line is JSON does not.
+How deep a recursive decoder goes depends on its caller's stack and on the recursion limit. Whether
+a line is JSON must depend on neither.
 """
 
 from __future__ import annotations
@@ -15,30 +13,29 @@ _WHITE_SPACE: Final = frozenset(" \t\n\r")
 
 
 def decode(text: str) -> Any:
-    """Return the value that a text is.
-
-    `json.JSONDecodeError` where it is no JSON, another `ValueError` as in `decode_at`.
-    """
+    """Return the value that a text is; raises as `decode_at` does."""
     try:
         return json.loads(text, parse_constant=_refuse_constant)
     except RecursionError:
-        value, place = _decode_flat(text, 0)
-    place = _skip_space(text, place)
-    if place < len(text):
-        raise json.JSONDecodeError("Extra data", text, place)
+        value, position = _decode_flat(text, 0)
+    position = _skip_space(text, position)
+    if position < len(text):
+        raise json.JSONDecodeError("Extra data", text, position)
     return value
 
 
-def decode_at(text: str, place: int) -> tuple[Any, int]:
-    """Return the value that begins at a place of a text, and where it ends.
+def decode_at(text: str, position: int) -> tuple[Any, int]:
+    """Return the value that begins at a position of a text, and the position where it ends.
 
-    Raises `json.JSONDecodeError` where none does, and another `ValueError` for a constant that only
-    Python takes for JSON, and for an integer of more digits than it converts.
+    Raises:
+        json.JSONDecodeError: no value begins there.
+        ValueError: a constant that only Python takes for JSON, or an integer of more digits than
+            Python converts.
     """
     try:
-        return _DECODER.raw_decode(text, place)
+        return _DECODER.raw_decode(text, position)
     except RecursionError:
-        return _decode_flat(text, place)
+        return _decode_flat(text, position)
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -48,69 +45,66 @@ def _refuse_constant(name: str) -> NoReturn:
 _DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
-def _decode_flat(text: str, place: int) -> tuple[Any, int]:
-    around: list[dict[str, Any] | list[Any]] = []  # what is open at the place, the innermost last
-    keys: list[str] = []  # under which the next value goes into the dicts among them
+def _decode_flat(text: str, position: int) -> tuple[Any, int]:
+    around: list[dict[str, Any] | list[Any]] = []  # the open containers, the innermost last
+    keys: list[str] = []  # one for each open dict: the key of its next value
     while True:
-        value, place, is_open = _begin_value(text, place)
+        value, position, is_open = _begin_value(text, position)
         if is_open:
             around.append(value)
         else:
-            while (
-                around
-            ):  # the value goes into what it stands in, and so does that where it ends here
+            while around:  # add the value to its container; a container that ends is a value too
                 outer = around[-1]
                 if isinstance(outer, dict):
                     outer[keys.pop()] = value
                 else:
                     outer.append(value)
-                place = _skip_space(text, place)
-                if text.startswith(",", place):
+                position = _skip_space(text, position)
+                if text.startswith(",", position):
                     break
-                if not text.startswith("}" if isinstance(outer, dict) else "]", place):
-                    raise json.JSONDecodeError("Expecting ',' delimiter", text, place)
+                if not text.startswith("}" if isinstance(outer, dict) else "]", position):
+                    raise json.JSONDecodeError("Expecting ',' delimiter", text, position)
                 value = around.pop()
-                place += 1
+                position += 1
             else:
-                return value, place
-            place += 1
+                return value, position
+            position += 1
         if isinstance(around[-1], dict):
-            place = _take_key(text, place, keys)
+            position = _take_key(text, position, keys)
 
 
-def _begin_value(text: str, place: int) -> tuple[Any, int, bool]:
-    """Return a value, the place behind what was read of it, and whether it is open.
-
-    A dict or a list that is still to be filled.
-    """
-    place = _skip_space(text, place)
+def _begin_value(text: str, position: int) -> tuple[Any, int, bool]:
+    """Return a value, the position behind what was read, and whether it is an unfilled container."""
+    position = _skip_space(text, position)
     value: Any
-    if text.startswith("{", place):
+    if text.startswith("{", position):
         value, closing = {}, "}"
-    elif text.startswith("[", place):
+    elif text.startswith("[", position):
         value, closing = [], "]"
     else:
-        return *_DECODER.raw_decode(text, place), False
-    place = _skip_space(text, place + 1)
-    if text.startswith(closing, place):
-        return value, place + 1, False
-    return value, place, True
+        return *_DECODER.raw_decode(text, position), False
+    position = _skip_space(text, position + 1)
+    if text.startswith(closing, position):
+        return value, position + 1, False
+    return value, position, True
 
 
-def _take_key(text: str, place: int, keys: list[str]) -> int:
-    """Add the key that stands next, and return the place of its value."""
-    place = _skip_space(text, place)
-    if not text.startswith('"', place):
-        raise json.JSONDecodeError("Expecting property name enclosed in double quotes", text, place)
-    key, place = _DECODER.raw_decode(text, place)
+def _take_key(text: str, position: int, keys: list[str]) -> int:
+    """Add the next key to `keys`, and return the position of its value."""
+    position = _skip_space(text, position)
+    if not text.startswith('"', position):
+        raise json.JSONDecodeError(
+            "Expecting property name enclosed in double quotes", text, position
+        )
+    key, position = _DECODER.raw_decode(text, position)
     keys.append(key)
-    place = _skip_space(text, place)
-    if not text.startswith(":", place):
-        raise json.JSONDecodeError("Expecting ':' delimiter", text, place)
-    return place + 1
+    position = _skip_space(text, position)
+    if not text.startswith(":", position):
+        raise json.JSONDecodeError("Expecting ':' delimiter", text, position)
+    return position + 1
 
 
-def _skip_space(text: str, place: int) -> int:
-    while text[place : place + 1] in _WHITE_SPACE:
-        place += 1
-    return place
+def _skip_space(text: str, position: int) -> int:
+    while text[position : position + 1] in _WHITE_SPACE:
+        position += 1
+    return position

@@ -1,0 +1,78 @@
+"""The options of a log that every public class takes: durability, lock timeout, rotation."""
+
+from __future__ import annotations
+
+import functools
+import math
+import sys
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from .errors import Fault, InvalidRecordError, show
+from .write.durability import Durability, check_durability
+from .write.log_writer import check_rotation
+
+if TYPE_CHECKING:
+    from .segment.rotation import Rotation
+
+DEFAULT_LOCK_TIMEOUT: Final = 30.0
+
+
+class LogOptions(NamedTuple):
+    """The options of a log, checked; the names are those of the parameters."""
+
+    durability: Durability
+    lock_timeout: float | None
+    rotation: Rotation | None
+
+    def __str__(self) -> str:
+        """Show them as the keyword arguments of a call; `rotation` only where there is one."""
+        shown = f"durability={self.durability!r}, lock_timeout={self.lock_timeout!r}"
+        return shown if self.rotation is None else f"{shown}, rotation={self.rotation!r}"
+
+
+def check_options(
+    durability: Durability, lock_timeout: float | None, rotation: Rotation | None
+) -> LogOptions:
+    """Return the options, and import what the methods of a log with them need.
+
+    Raises `InvalidRecordError` for an option of a wrong type or value.
+    """
+    check_durability(durability)
+    _check_lock_timeout(lock_timeout)
+    check_rotation(rotation)
+    _import_the_rest(is_rotating=rotation is not None)
+    return LogOptions(durability, lock_timeout, rotation)
+
+
+def _check_lock_timeout(lock_timeout: Any) -> None:
+    if lock_timeout is None:
+        return
+    is_number = isinstance(lock_timeout, int | float) and not isinstance(lock_timeout, bool)
+    if not is_number or not _is_duration(lock_timeout):
+        remedy = "pass seconds of 0 or more, or None to wait for ever"
+        raise InvalidRecordError((Fault("lock_timeout", show(lock_timeout), remedy),))
+
+
+def _is_duration(seconds: float) -> bool:
+    # An int may be larger than any float, and then cannot be added to a time.
+    return 0 <= seconds <= sys.float_info.max or seconds == math.inf
+
+
+@functools.cache
+def _import_the_rest(*, is_rotating: bool) -> None:
+    """Import what `import metrics_appender` leaves out and a log's methods need.
+
+    Not in the method itself: a child forked meanwhile by another thread would find the import lock
+    of the module held for ever.
+    """
+    import portalocker.portalocker  # noqa: F401 - imported for the methods to find
+
+    from .read import reader, saved_cursors  # noqa: F401 - as above
+    from .segment import sealing  # noqa: F401 - as above
+
+    if is_rotating:
+        import ctypes  # noqa: F401 - as above
+
+        import filelock  # noqa: F401 - as above
+
+        from .segment import cleaner  # noqa: F401 - as above
