@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import unicodedata
 from typing import TYPE_CHECKING, Any, Final
@@ -25,7 +24,6 @@ _LONGEST_NAME_BYTES: Final = 255
 _SEPARATORS: Final = frozenset("/\\")
 
 
-@functools.lru_cache(maxsize=1024)  # every append asks for it
 def file_name(skill_name: str, suffix: str) -> str:
     """Return the name of a skill's file; `skill_name` is a `str` itself, of no subclass.
 
