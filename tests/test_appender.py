@@ -255,7 +255,7 @@ def test_an_os_error_keeps_its_kind_and_says_that_nothing_was_written(
     )
 
 
-def test_a_directory_that_cannot_be_made_is_told_with_what_became_of_the_record(
+def test_a_directory_that_cannot_be_made_is_reported_with_what_became_of_the_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The constructor raises it, and so does an append that finds the directory missing."""
@@ -318,11 +318,11 @@ def test_an_appender_survives_pickling(tmp_path: Path, monkeypatch: pytest.Monke
     data = pickle.dumps(metrics)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    for number, twin in enumerate(
+    for number, made in enumerate(
         [pickle.loads(data), copy.copy(metrics), copy.deepcopy(metrics)], start=1
     ):
-        assert repr(twin) == repr(metrics)
-        twin.append_performance_metric("s", str(number), 1, "a")
+        assert repr(made) == repr(metrics)
+        made.append_performance_metric("s", str(number), 1, "a")
     assert [
         record["execution_id"] for record in metrics.read_metrics("s_performance.json")
     ] == list("0123")

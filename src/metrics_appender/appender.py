@@ -108,9 +108,9 @@ class MetricsAppender:
                 character, and the file's name has 255 bytes at most.
             execution_id: which execution it was.
             execution_time_ms: how long it took, in milliseconds, 0 or more.
-            agent: who executed the skill.
+            agent: the agent that executed the skill.
             exception_occurred: whether the execution failed.
-            exception_type: with which exception.
+            exception_type: the exception's type, if there was one.
             memory_usage_mb: how much memory it used, in megabytes, 0 or more.
             timestamp: seconds since the epoch; the time of the call, if not given.
 
@@ -164,7 +164,7 @@ class MetricsAppender:
             correct: whether the decision was right.
             confidence: how sure it was, from 0 to 1.
             reasoning: why it decided so.
-            agent: who executed the skill.
+            agent: the agent that executed the skill.
             timestamp: seconds since the epoch; the time of the call, if not given.
 
         Raises:
@@ -174,7 +174,7 @@ class MetricsAppender:
         Example:
             >>> metrics = MetricsAppender("metrics")
             >>> metrics.append_outcome_metric(
-            ...     "YouTube Live Chat", "run-1", "reply", "reply", True, 0.9, "asked by name", "qwen"
+            ...     "YouTube Live Chat", "run-1", "reply", "reply", True, 0.9, "named", "qwen"
             ... )
         """
         self._append(
@@ -213,7 +213,7 @@ class MetricsAppender:
             patterns_followed: how many patterns it followed, 0 or more.
             patterns_missed: how many patterns it missed, 0 or more.
             patterns_detail: whether it followed each pattern, by the pattern's name.
-            agent: who executed the skill.
+            agent: the agent that executed the skill.
             timestamp: seconds since the epoch; the time of the call, if not given.
 
         Raises:
@@ -222,8 +222,9 @@ class MetricsAppender:
 
         Example:
             >>> metrics = MetricsAppender("metrics")
+            >>> followed = {"greets": True, "thanks": False}
             >>> metrics.append_fidelity_metric(
-            ...     "YouTube Live Chat", "run-1", 0.5, 1, 1, {"greets": True, "thanks": False}, "gemma"
+            ...     "YouTube Live Chat", "run-1", 0.5, 1, 1, followed, "gemma"
             ... )
         """
         self._append(
@@ -258,7 +259,7 @@ class MetricsAppender:
             skill_name: the skill, as of `append_performance_metric`.
             from_state: the state before.
             to_state: the state after.
-            approver: who approved it.
+            approver: the person or program that approved it.
             approval_ticket: the ticket of the approval.
             reason: why.
             automated_checks: what the automated checks found. It holds what JSON can, and
@@ -390,7 +391,7 @@ class MetricsAppender:
         Args:
             filename: the file's name, such as `"YouTube Live Chat_performance.json"`.
             limit: how many records at most, 0 or more; all of them without it.
-            on_error: what is done about a whole line that is no JSON object, as of `AppendLog.read`:
+            on_error: what happens at a whole line that is no JSON object, as of `AppendLog.read`:
                 `"raise"`, `"skip"`, or a `SkippedLines()` that collects them.
 
         Returns:
@@ -472,7 +473,7 @@ class MetricsAppender:
         Args:
             filename: the file's name. The file need not exist yet.
             start: `"end"`, `"beginning"`, or a cursor that came with a record.
-            poll_seconds: the seconds between two looks at the file.
+            poll_seconds: the seconds between two reads of the file.
             stop: a `threading.Event` that ends it.
             on_error: as of `read_metrics`.
             notify: whether the kernel is asked to wake it. All but the name are those of

@@ -67,7 +67,7 @@ def _import_the_rest(*, is_rotating: bool) -> None:
     """
     import portalocker.portalocker  # noqa: F401 - imported for the methods to find
 
-    from .read import reader, saved_cursors  # noqa: F401 - as above
+    from .read import follower, reader, saved_cursors  # noqa: F401 - as above
     from .segment import sealing  # noqa: F401 - as above
 
     if is_rotating:

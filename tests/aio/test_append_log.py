@@ -54,7 +54,7 @@ def test_a_thousand_tasks_share_writes(path: str, run: Run, slow: SlowDisk) -> N
     assert numbers(path) == list(range(2000))
 
 
-def test_tasks_that_append_again_when_they_are_told_go_together_again(
+def test_tasks_that_append_again_when_they_are_completed_go_together_again(
     path: str, run: Run, slow: SlowDisk
 ) -> None:
     """Ten tasks of ten appends each: ten syncs, and each task's lines in its order."""
@@ -80,7 +80,7 @@ def test_tasks_that_append_again_when_they_are_told_go_together_again(
 def test_a_write_takes_only_so_many_bytes(
     path: str, run: Run, slow: SlowDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What waits beyond that is for the next ones.
+    """What is queued beyond that is for the next ones.
 
     Two lines of sixty bytes fill a write of a hundred.
     """
@@ -100,7 +100,7 @@ def test_a_write_takes_only_so_many_bytes(
 def test_the_loop_goes_on_while_another_holds_the_lock(
     path: str, run: Run, hold: Hold, durability: Any
 ) -> None:
-    """It is the loop itself that lets go of the lock: blocked, it never would."""
+    """The loop itself releases the lock: blocked, it never would."""
 
     async def main() -> None:
         async with AsyncAppendLog(path, durability=durability, lock_timeout=HANG_SECONDS) as log:
@@ -117,7 +117,7 @@ def test_the_loop_goes_on_while_another_holds_the_lock(
 
 
 def test_the_loop_goes_on_while_the_disk_is_slow(path: str, run: Run, slow: SlowDisk) -> None:
-    """It is the loop itself that lets the sync end."""
+    """The loop itself lets the sync end."""
 
     async def main() -> None:
         async with AsyncAppendLog(path) as log:
@@ -183,7 +183,7 @@ def test_a_line_behind_a_write_that_does_not_end_is_withdrawn_at_its_own_deadlin
 def test_a_line_with_time_left_waits_on_when_the_one_before_has_timed_out(
     path: str, hold: Hold
 ) -> None:
-    """Every line has its timeout to itself, whoever it was handed over with."""
+    """Every line has a timeout of its own, whichever lines are in its batch."""
 
     async def main() -> None:
         async with AsyncAppendLog(path, lock_timeout=2) as log:
@@ -201,7 +201,7 @@ def test_a_line_with_time_left_waits_on_when_the_one_before_has_timed_out(
 
 
 def test_lines_that_go_together_keep_their_own_deadlines(path: str) -> None:
-    """The first one's is the write's; whoever has time left then goes again, with what is left."""
+    """The earliest is the batch's; lines with time left then are queued again, with what is left."""
     handed: list[tuple[bytes, float]] = []
     may_end = threading.Event()
 
@@ -337,7 +337,7 @@ def test_a_full_disk_fails_just_those_whose_lines_have_no_room(
     ("durability", "outcome"),
     [("fsync", "nothing was written"), ("group", "the line may be in the file")],
 )
-def test_a_failing_disk_fails_all_who_went_together(
+def test_a_failing_disk_fails_all_lines_of_a_batch(
     path: str, run: Run, monkeypatch: pytest.MonkeyPatch, durability: Any, outcome: str
 ) -> None:
     """Each has an error object of its own, which says what became of the line.
@@ -437,7 +437,7 @@ def test_aclose_finishes_what_is_under_way_refuses_more_and_leaves_no_thread(
     run(main())
 
 
-def test_aclose_gives_whoever_waits_for_a_lock_their_errors(
+def test_aclose_gives_tasks_that_wait_for_a_lock_their_errors(
     path: str, run: Run, hold: Hold
 ) -> None:
     """It waits as long as they do, and no longer."""
@@ -525,14 +525,14 @@ def test_a_forked_child_appends_in_a_loop_of_its_own(path: str, slow: SlowDisk) 
 
 
 def test_a_pickled_log_is_made_anew(path: str, run: Run) -> None:
-    """By its arguments; its twin appends to the same file."""
+    """By its arguments; the copy appends to the same file."""
 
     async def main() -> None:
         log = AsyncAppendLog(path, durability="os", lock_timeout=None)
         await log.append({"n": 1})
-        async with pickle.loads(pickle.dumps(log)) as twin:
-            assert repr(twin) == repr(log)
-            await twin.append({"n": 2})
+        async with pickle.loads(pickle.dumps(log)) as made:
+            assert repr(made) == repr(log)
+            await made.append({"n": 2})
         await log.aclose()
 
     run(main())
@@ -585,7 +585,7 @@ def test_many_records_are_written_as_they_were_when_they_were_yielded(path: str,
 def test_where_the_first_records_are_acknowledged_the_error_does_not_deny_it(
     path: str, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Text and note are those of the blocking door."""
+    """Text and note are those of `AppendLog`."""
     monkeypatch.setattr(batches, "CHUNK_BYTES", 1)
     monkeypatch.setattr(batches, "_TURN_BYTES", 1)
     monkeypatch.setattr(append_log, "_BLOCK_BYTES", 1)
@@ -757,7 +757,7 @@ def test_what_a_signal_handler_raises_in_the_loop_lets_it_end(
 ) -> None:
     """`sys.exit()` on SIGTERM.
 
-    Nobody waits for ever for what is not gone on with, neither an append nor `aclose()`.
+    Neither an append nor `aclose()` waits for ever for work that was interrupted.
     """
 
     def stop(*_: object) -> None:

@@ -61,7 +61,7 @@ def _no_thread_of_another_test(wait: Waiting) -> None:
 
 
 def test_every_typed_method_is_a_coroutine_of_the_same_parameters_and_docstring() -> None:
-    """None is missing, and whoever looks at one sees what the other shows."""
+    """None is missing, and help() shows the same for both."""
     assert set(CALLS) == {
         name
         for name in dir(MetricsAppender)
@@ -101,7 +101,7 @@ def test_the_type_checker_knows_the_parameters(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
-def test_both_doors_write_the_same_lines_to_the_same_files(tmp_path: Path) -> None:
+def test_both_appenders_write_the_same_lines_to_the_same_files(tmp_path: Path) -> None:
     """Byte for byte, but for the ids of events."""
 
     async def main() -> None:
@@ -118,9 +118,9 @@ def test_both_doors_write_the_same_lines_to_the_same_files(tmp_path: Path) -> No
         ours, theirs = (
             [
                 json.loads(line)
-                for line in (tmp_path / door / name).read_text(encoding="utf-8").splitlines()
+                for line in (tmp_path / kind / name).read_text(encoding="utf-8").splitlines()
             ]
-            for door in ("async", "sync")
+            for kind in ("async", "sync")
         )
         for record in ours + theirs:
             record.pop("event_id", None)
@@ -192,7 +192,7 @@ def test_a_file_whose_lock_is_held_keeps_no_other_file_waiting(tmp_path: Path, h
 def test_the_directory_is_made_by_the_first_append_and_again_when_it_is_removed(
     tmp_path: Path,
 ) -> None:
-    """Nothing is made by naming it; a cleaner who takes it is nobody's error.
+    """Nothing is made by naming it; its removal by another program is no error.
 
     One that cannot be made is.
     """
@@ -219,7 +219,7 @@ def test_the_directory_is_made_by_the_first_append_and_again_when_it_is_removed(
     asyncio.run(main())
 
 
-def test_names_and_options_are_checked_as_by_the_other_door(tmp_path: Path) -> None:
+def test_names_and_options_are_checked_as_by_the_other_appender(tmp_path: Path) -> None:
     """Before anything is made, opened or read."""
 
     async def main() -> None:

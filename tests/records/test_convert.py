@@ -242,7 +242,7 @@ def test_text_subclasses_are_keys() -> None:
 
 
 def test_all_faults_of_a_record_are_named() -> None:
-    """Each by its place, in one error."""
+    """Each by its path, in one error."""
     record: dict[Any, Any] = {"a": math.nan, "b": {"c": [b"x", 1, {2}]}, 3: 4}
     with pytest.raises(InvalidRecordError) as caught:
         encode_line(record)

@@ -90,7 +90,7 @@ def test_timestamp_iso_is_the_instant_as_datetime_writes_it(timestamp: float) ->
 def test_the_two_timestamps_of_a_record_are_one_instant(
     metrics: MetricsAppender, kind: Kind
 ) -> None:
-    """`timestamp` is the float that was passed, `timestamp_iso` the same instant in UTC with its offset."""
+    """`timestamp` is the float that was passed, `timestamp_iso` the same instant in UTC."""
     for timestamp in (0, 1760970309, INSTANT, np.float64(INSTANT), 1760970309.9999999):
         record = append_and_read(metrics, kind, timestamp=timestamp)
         assert record["timestamp"] == timestamp

@@ -279,7 +279,7 @@ def test_a_count_of_more_digits_than_a_reader_converts_is_refused(metrics: Metri
 
 
 def test_numpy_spans_and_instants_are_no_numbers(metrics: MetricsAppender) -> None:
-    """A span in nanoseconds must not be taken for milliseconds or seconds, nor "not a time" for `None`."""
+    """A span in nanoseconds is neither milliseconds nor seconds, and "not a time" is not `None`."""
     spans = [np.timedelta64(1, unit) for unit in ("ns", "ms", "Y")]
     for value in [*spans, np.datetime64(1, "ns"), np.datetime64("NaT", "us")]:
         for kind, field in [*COUNT_FIELDS, *NUMBER_FIELDS]:
@@ -481,13 +481,13 @@ def test_every_wrong_field_is_named_in_one_error(
     assert_refused(metrics, kind, *wrong, **wrong)
 
 
-def test_wrong_values_in_automated_checks_are_named_by_their_place_beside_other_fields(
+def test_wrong_values_in_automated_checks_are_named_by_their_path_beside_other_fields(
     metrics: MetricsAppender,
 ) -> None:
-    """A nested fault is told with the path to it, together with the faults of other fields."""
+    """A nested fault is reported with the path to it, together with the faults of other fields."""
     checks = {"ok": 1, "tests": [{"loss": math.nan}, {"raw": b"x"}]}
-    places = ["automated_checks.tests[0].loss", "automated_checks.tests[1].raw", "approver"]
-    assert_refused(metrics, PROMOTION, *places, automated_checks=checks, approver=None)
+    paths = ["automated_checks.tests[0].loss", "automated_checks.tests[1].raw", "approver"]
+    assert_refused(metrics, PROMOTION, *paths, automated_checks=checks, approver=None)
 
 
 AT_THE_END = """
@@ -499,7 +499,7 @@ class Last:
         self.metrics = metrics
 
     def __del__(self, os=os, sys=sys, InvalidRecordError=InvalidRecordError):
-        self.metrics.append_performance_metric("s", "mended", 1.0, "a")
+        self.metrics.append_performance_metric("s", "made plain", 1.0, "a")
         self.metrics.append_promotion_event("s", "f", "t", "p", "k", "r", {"tests": True})
         self.metrics.append_rollback_event("s", "f", "t", "r", "m")
         try:
@@ -514,7 +514,7 @@ builtins.last = Last(metrics)
 
 
 def test_all_kinds_are_checked_while_the_interpreter_ends(metrics: MetricsAppender) -> None:
-    """What is mended and what is refused too, when the modules have been emptied already."""
+    """What is made plain and what is refused too, when the modules have been emptied already."""
     done = subprocess.run(
         [sys.executable, "-c", AT_THE_END, str(metrics.metrics_dir)],
         check=True,

@@ -1,4 +1,4 @@
-"""Names: which are fit for a file, and which directory holds the files when none is told."""
+"""Names: which a file can have, and which directory holds the files where none is named."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ class Markup(str):
 
 
 def test_a_subclass_of_text_names_what_its_characters_name(tmp_path: Path) -> None:
-    """Directories, skills, files and cursors, through every door, whatever it makes of what it is joined to."""
+    """Directories, skills, files and cursors, in every class, however it joins to other texts."""
     directory = tmp_path / "R&D's"
     name = "Q&A_performance.json"
     skill, filename, cursor_name = Markup("Q&A"), Markup(name), Markup("&here")
@@ -263,7 +263,7 @@ def test_the_environment_variable_comes_first(
 def test_a_relative_path_in_the_environment_is_below_the_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The directory is settled when the appender is made.
+    """The directory is determined when the appender is made.
 
     A later change of directory does not move it.
     """
@@ -278,7 +278,7 @@ def test_a_relative_path_in_the_environment_is_below_the_working_directory(
 def test_the_engines_folder_is_used_where_it_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_empty: bool
 ) -> None:
-    """Without the variable, or with an empty one, `modules/infrastructure/wre_core` has the metrics below it."""
+    """Without the variable, or with an empty one, the metrics are below `wre_core`."""
     (tmp_path / "modules/infrastructure/wre_core").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("METRICS_APPENDER_DIR", raising=False)

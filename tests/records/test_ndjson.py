@@ -68,7 +68,7 @@ def test_a_log_reads_the_objects_that_were_appended(
 
 
 def test_letters_are_written_as_they_are() -> None:
-    r"""UTF-8 without any `\uXXXX` for letters of any script, signs and emoji, in keys and in values."""
+    r"""UTF-8 without any `\uXXXX` for letters, signs and emoji, in keys and in values."""
     text = "Zoë наука 技能 مهارة 👩‍👩‍👧 \u2028 \u2029 \ufeff \x7f \x85"
     line = encode_line({text: text})
     assert b"\\u" not in line
@@ -151,7 +151,7 @@ def test_what_is_too_deep_for_the_encoder_alone_is_refused_all_the_same(
 def test_a_line_is_decoded_from_wherever_in_the_stack() -> None:
     """What this library has written, and what it would not write.
 
-    Whether it is JSON does not depend on who reads it.
+    Whether it is JSON does not depend on its reader.
     """
     for depth in (300, 5000):
         line = b'{"in":' * depth + b"{}" + b"}" * depth
@@ -229,5 +229,5 @@ def test_a_line_that_is_no_object_in_utf8_is_a_decode_error(line: bytes) -> None
     ],
 )
 def test_json_that_other_writers_wrote_is_read(line: bytes, expected: dict[str, Any]) -> None:
-    """Blanks, escapes and large numbers are JSON, also where this library would write them otherwise."""
+    """Blanks, escapes and large numbers are JSON, also where this library writes them otherwise."""
     assert decode_line(line) == expected

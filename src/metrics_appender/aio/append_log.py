@@ -44,8 +44,8 @@ class AsyncAppendLog:
     pickled to, use it in a loop of their own.
 
     **Cancelling** a task whose line is queued behind others takes the line back: it is never
-    written. Cancelled while its line is being written, or waits for the file's lock, the line may be
-    in the file, whole. No lock is left held either way.
+    written. Cancelled while its line is being written, or waits for the file's lock, the line may
+    be in the file, whole. No lock is left held either way.
 
     Args:
         path: the file, made by the first append (its directory has to exist).
@@ -262,7 +262,7 @@ class AsyncAppendLog:
 
         Args:
             limit: how many records at most, 0 or more; all of them without it.
-            on_error: what is done about a whole line that is no JSON object, as of `AppendLog.read`:
+            on_error: what happens at a whole line that is no JSON object, as of `AppendLog.read`:
                 `"raise"`, `"skip"`, or a `SkippedLines()` that collects them.
 
         Returns:
@@ -297,7 +297,8 @@ class AsyncAppendLog:
         Example:
             >>> import asyncio
             >>> async def main():
-            ...     return [record async for record in AsyncAppendLog("events.ndjson").iter_records()]
+            ...     log = AsyncAppendLog("events.ndjson")
+            ...     return [record async for record in log.iter_records()]
             >>> asyncio.run(main())
             []
         """
@@ -339,7 +340,7 @@ class AsyncAppendLog:
             start: `"end"`, `"beginning"`, or a cursor that came with a record. The end is where the
                 file ends when `async with` is entered, or without it when the first record is asked
                 for.
-            poll_seconds: the seconds between two looks at the file.
+            poll_seconds: the seconds between two reads of the file.
             stop: a `threading.Event` that ends it.
             on_error: as of `read`.
             notify: whether the kernel is asked to wake it. All are those of `AppendLog.follow`.

@@ -96,8 +96,8 @@ class AsyncMetricsAppender:
         >>> import asyncio
         >>> async def main():
         ...     async with AsyncMetricsAppender("metrics") as metrics:
-        ...         await metrics.append_performance_metric("YouTube Live Chat", "run-1", 25, "qwen")
-        ...         return await metrics.read_metrics("YouTube Live Chat_performance.json")
+        ...         await metrics.append_performance_metric("Live Chat", "run-1", 25, "qwen")
+        ...         return await metrics.read_metrics("Live Chat_performance.json")
         >>> asyncio.run(main())[0]["execution_time_ms"]
         25
     """
@@ -189,7 +189,7 @@ class AsyncMetricsAppender:
         Args:
             filename: the file's name, such as `"YouTube Live Chat_performance.json"`.
             limit: how many records at most, 0 or more; all of them without it.
-            on_error: what is done about a whole line that is no JSON object, as of
+            on_error: what happens at a whole line that is no JSON object, as of
                 `MetricsAppender.read_metrics`.
 
         Returns:
@@ -274,7 +274,7 @@ class AsyncMetricsAppender:
         Args:
             filename: the file's name. The file need not exist yet.
             start: `"end"`, `"beginning"`, or a cursor that came with a record.
-            poll_seconds: the seconds between two looks at the file.
+            poll_seconds: the seconds between two reads of the file.
             stop: a `threading.Event` that ends it.
             on_error: as of `read_metrics`.
             notify: whether the kernel is asked to wake it. All but the name are those of

@@ -55,7 +55,7 @@ class _Batch:
     """Lines in the order of their calls, each with its caller's future and its deadline.
 
     Three lists rather than one of triples: fewer objects to make, and for the garbage collector to
-    look at.
+    traverse.
     """
 
     __slots__ = ("deadlines", "futures", "lines")
@@ -236,7 +236,7 @@ class AsyncGroupCommit:
                 end.set_result(None)
 
     def _write(self, batch: _Batch, loop: asyncio.AbstractEventLoop) -> None:
-        """In a thread: write a batch, and pass the loop an error for each line, for all, or none."""
+        """In a thread: write a batch, and give the loop an error for each line, for all, or none."""
         errors: list[BaseException | None] = []
         try:
             self._append(batch)

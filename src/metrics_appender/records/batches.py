@@ -60,7 +60,7 @@ def encode_each(records: Iterable[_T], encode: Callable[[_T], _U], start: int = 
 def batched(
     items: Iterable[_T], most_bytes: int, size_of: Callable[[_T], int]
 ) -> Iterator[list[_T]]:
-    """Yield consecutive items in lists of up to `most_bytes` bytes, or of one item that is larger."""
+    """Yield consecutive items in lists of up to `most_bytes` bytes, or of one larger item."""
     batch: list[_T] = []
     total = 0
     for item in items:
@@ -115,7 +115,7 @@ def _encode_one_by_one(records: Iterable[Mapping[str, Any]], most_bytes: int) ->
 
 
 def _add_plain_line(record: Any, lines: bytearray) -> bool:
-    """Add the line of a plain dict and return true; for any other record, leave `lines` as it was."""
+    """Add the line of a plain dict and return true; leave `lines` as it was for another record."""
     size = len(lines)
     try:
         if type(record) is dict and is_plain_object(record):

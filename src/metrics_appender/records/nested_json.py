@@ -74,7 +74,7 @@ def _decode_flat(text: str, position: int) -> tuple[Any, int]:
 
 
 def _begin_value(text: str, position: int) -> tuple[Any, int, bool]:
-    """Return a value, the position behind what was read, and whether it is an unfilled container."""
+    """Return a value, the position behind what was read, and whether it is to be filled."""
     position = _skip_space(text, position)
     value: Any
     if text.startswith("{", position):
