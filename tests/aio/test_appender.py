@@ -21,7 +21,6 @@ import pytest
 import metrics_appender.aio
 from metrics_appender import ClosedError, InvalidRecordError, MetricsAppender
 from metrics_appender.aio import AsyncMetricsAppender, appender
-from metrics_appender.aio.threads import LoopThreads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -274,42 +273,6 @@ def test_a_pickled_appender_is_made_anew(tmp_path: Path) -> None:
     """By its arguments."""
     metrics = AsyncMetricsAppender(tmp_path, durability="os", lock_timeout=None)
     assert repr(pickle.loads(pickle.dumps(metrics))) == repr(metrics)
-
-
-def test_jobs_beyond_the_most_threads_wait_their_turn() -> None:
-    """One thread does them all, in their order, and is gone at the end."""
-    done: list[int] = []
-
-    async def main() -> None:
-        threads = LoopThreads(most=1)
-        await asyncio.gather(*(threads.run(done.append, n) for n in range(20)))
-        with pytest.raises(ZeroDivisionError):
-            await threads.run(lambda: 1 // 0)
-        await threads.close()
-        assert await threads.run(threading.active_count) == threading.active_count()
-        await threads.close()
-
-    before = threading.active_count()
-    asyncio.run(main())
-    assert done == list(range(20))
-    assert threading.active_count() == before
-
-
-def test_threads_at_work_are_waited_for_and_the_loop_goes_on() -> None:
-    """It is the loop that lets the job end, while the threads are being closed."""
-    may_end = threading.Event()
-
-    async def main() -> None:
-        threads = LoopThreads()
-        job = asyncio.create_task(threads.run(may_end.wait, HANG_SECONDS))
-        await asyncio.sleep(0)
-        closing = asyncio.create_task(threads.close())
-        await asyncio.sleep(0)
-        may_end.set()
-        assert await job
-        await closing
-
-    asyncio.run(main())
 
 
 def test_writes_that_wait_for_locks_keep_no_reader_waiting(tmp_path: Path, hold: Hold) -> None:
