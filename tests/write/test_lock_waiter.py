@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from metrics_appender.fs.lock import TRY, FileLock
-from metrics_appender.write.commit_queue import PendingAppend
+from metrics_appender.write.commit_queue import CommitQueue, PendingAppend
 from metrics_appender.write.lock_waiter import LockWaiter
 
 if TYPE_CHECKING:
@@ -27,13 +27,10 @@ class Work:
     def __init__(self, path: str) -> None:
         """Begin with nothing to do."""
         self.path = path
-        self.pieces = 0
         self.served = 0
-        self.stepped_aside = 0
         self.caller = PendingAppend(b"")
-        self.waiter = LockWaiter(
-            path, serve=self.serve, has_work=lambda: self.pieces, step_aside=self.step_aside
-        )
+        self.queue = CommitQueue()
+        self.waiter = LockWaiter(path, self.queue, self.serve)
 
     def serve(self, lock: FileLock) -> PendingAppend:
         """Do one piece."""
@@ -41,19 +38,16 @@ class Work:
         assert not other.acquire(TRY)
         other.release()
         assert lock.is_held
-        self.served += bool(self.pieces)
-        self.pieces = max(0, self.pieces - 1)
+        if self.queue:
+            self.queue.popleft()
+            self.served += 1
         return self.caller
-
-    def step_aside(self) -> None:
-        """Count."""
-        self.stepped_aside += 1
 
     def call(self) -> bool:
         """Call the waiter as a caller does that found the lock taken."""
         lock = FileLock(self.path)
         assert not lock.acquire(TRY)
-        self.pieces += 1
+        self.queue.append(PendingAppend(b""))
         is_called = self.waiter.call(lock.file_id())
         lock.release()
         return is_called
@@ -137,7 +131,8 @@ def test_it_steps_aside_when_the_lock_cannot_be_asked_for(
         waiting = work.waiter._waiting
         assert waiting is not None
         waiting.lock.path = path + "/gone/file"
-    wait.until(lambda: work.stepped_aside and not work.waiter.is_active)
+    wait.until(lambda: not work.waiter.is_active)
+    assert work.queue[0].wakeup.acquire(blocking=False)
     assert work.served == 0
 
 
@@ -151,7 +146,6 @@ def test_an_idle_thread_is_not_taken_for_one_that_waits_for_a_rotated_file(
     assert waiting is not None
     work.waiter.abandon_if_rotated()
     assert work.waiter._waiting is waiting
-    assert not work.stepped_aside
 
 
 def test_an_abandoned_thread_serves_nobody(path: str, hold: Hold, wait: Waiting) -> None:
@@ -164,7 +158,7 @@ def test_an_abandoned_thread_serves_nobody(path: str, hold: Hold, wait: Waiting)
         wait.until(lambda: old.is_blocked)
         os.rename(path, path + ".1")
         work.waiter.abandon_if_rotated()
-        assert work.stepped_aside == 1
+        assert work.queue[0].wakeup.acquire(blocking=False)
         with hold(path):
             work.call()
             assert work.waiter._waiting is not old

@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 _LOOK_AROUND_SECONDS: Final = 1.0
 _POLL_SECONDS: Final = 0.001
 
-
 _A = TypeVar("_A")
 
 
@@ -57,24 +56,18 @@ class GroupCommit:
         level: Level,
         seal: Seal | None = None,
     ) -> None:
-        """Name the file, and say what to do under its lock and how to wait for that."""
         self._path = path
         self._write = write
-        self._timeout_seconds = timeout_seconds
-        self._longest_nap = _LOOK_AROUND_SECONDS
-        if timeout_seconds:
-            self._longest_nap = min(_LOOK_AROUND_SECONDS, timeout_seconds / LOOKS_IN_A_TIMEOUT)
+        self._timeout_seconds = math.inf if timeout_seconds is None else timeout_seconds
+        part = self._timeout_seconds / LOOKS_IN_A_TIMEOUT
+        self._longest_nap = min(_LOOK_AROUND_SECONDS, part or _LOOK_AROUND_SECONDS)
         self._level = level.within(timeout_seconds)
         self._seal = seal
         self._queue = CommitQueue()
         self._delay = CommitDelay(self._level.commit_delay)
         self._lock = FileLock(path)
         self._waiter = LockWaiter(
-            path,
-            serve=self._serve,
-            has_work=self._queue.__len__,
-            step_aside=self._queue.wake_first,
-            keeps_queue=self._level.keeps_queue,
+            path, self._queue, self._serve, keeps_queue=self._level.keeps_queue
         )
         self._forks = 0
         self.reset_after_fork()
@@ -117,9 +110,7 @@ class GroupCommit:
                 raise
         self._submit(PendingAppend(line), deadline, is_busy=is_busy)
 
-    def run_exclusive(
-        self, task: Callable[[FileLock], Any], deadline: float | None = None, *, seals: bool = False
-    ) -> Any:
+    def run_exclusive(self, task: Callable[[FileLock], Any], *, seals: bool = False) -> Any:
         """Run a task under the file's lock, in its turn among the appends; return what it returns.
 
         It runs in the thread that leads, and what it raises is raised here. It must not append to
@@ -127,7 +118,7 @@ class GroupCommit:
         """
         pending = PendingAppend(b"", task, seals=seals)
         try:
-            self._submit(pending, deadline, is_busy=False)
+            self._submit(pending, None, is_busy=False)
         except OSError as error:
             if is_system_failure(error, self._path):
                 explain(error, self._path, NOTHING_WRITTEN)
@@ -221,7 +212,7 @@ class GroupCommit:
         """Wait until the append is done; withdraw it when the deadline passes before that."""
         timeout = self._timeout_seconds
         if deadline is None:
-            deadline = time.monotonic() + (math.inf if timeout is None else timeout)
+            deadline = time.monotonic() + timeout
         forks = self._forks
         while True:
             if forks != self._forks:  # a signal handler forked here, and this is the child
@@ -231,7 +222,7 @@ class GroupCommit:
                 return
             remaining = deadline - time.monotonic()
             if remaining <= 0 and self._queue.withdraw(pending):
-                error = LockTimeoutError(self._path, timeout or 0.0)
+                error = LockTimeoutError(self._path, timeout)
                 raise explain(error, self._path, NOTHING_WRITTEN)
             is_led = self._waiter.is_active or self._lead.locked()
             nap = self._longest_nap if is_led else max(_POLL_SECONDS, self._level.commit_delay)

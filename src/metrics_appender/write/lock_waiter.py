@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..fs.lock import FileId
-    from .commit_queue import PendingAppend
+    from .commit_queue import CommitQueue, PendingAppend
 
 # A thread that is blocked in flock(2) cannot be cancelled: it ends when it gets the lock. Where the
 # holder of a file stands still, every caller that gives up would leave one behind, with an open
@@ -65,26 +65,22 @@ def _are_many_abandoned(file: FileId) -> bool:
 class LockWaiter:
     """Gets the lock of the file at `path` when called, and calls `serve` with it.
 
-    It goes on for as long as `has_work()`, and wakes the caller that `serve`
-    returns, which wakes the next. `step_aside` is called when the thread gives up, so that the callers try for
-    themselves.
+    It goes on for as long as anything is queued, and wakes the caller that `serve` returns, which
+    wakes the next.
     """
 
     def __init__(
         self,
         path: str,
-        *,
+        queue: CommitQueue,
         serve: Callable[[FileLock], PendingAppend | None],
-        has_work: Callable[[], int],
-        step_aside: Callable[[], object],
+        *,
         keeps_queue: bool = False,
     ) -> None:
-        """Take what to do with the lock; no thread is made yet."""
         self._path = path
-        self._keeps_queue = keeps_queue
+        self._queue = queue
         self._serve = serve
-        self._has_work = has_work
-        self._step_aside = step_aside
+        self._keeps_queue = keeps_queue
         self.reset_after_fork()
         fork.register(self)
 
@@ -145,14 +141,14 @@ class LockWaiter:
         fd = -1 if waiting is None else waiting.lock.fd
         if waiting and fd >= 0 and not waiting.lock.is_for_named_file() and fd == waiting.lock.fd:
             self._abandon(waiting)
-            self._step_aside()
+            self._queue.wake_first()
 
     def close(self) -> None:
         """Let an idle thread end now rather than in a second, and one that is blocked when it can."""
         waiting = self._waiting
         if waiting is not None:
             self._abandon(waiting)
-            self._step_aside()
+            self._queue.wake_first()
             if not waiting.is_blocked:  # a thread that blocks right now is not waited for
                 waiting.thread.join(_IDLE_END_SECONDS)
 
@@ -179,7 +175,7 @@ class LockWaiter:
             except Exception:  # noqa: BLE001 - the callers try for themselves, and get the error
                 # The lock could not even be asked for.
                 self._abandon(waiting)
-                self._step_aside()
+                self._queue.wake_first()
             finally:
                 waiting.is_blocked = False
                 _release_quietly(lock)
@@ -204,7 +200,7 @@ class LockWaiter:
             # Looked at once more after it is said that nobody is called: a caller that queued its
             # line in between relies on this thread.
             self._is_called = False
-            self._is_called = bool(self._has_work())
+            self._is_called = bool(self._queue)
             return self._is_called
 
 
