@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any, Final
 
-from .errors import Fault, InvalidRecordError, show
+from .errors import Fault, InvalidRecordError, PositionError, show
 from .log_options import DEFAULT_LOCK_TIMEOUT, check_options
 from .outcome import note_partly_written
 from .records.batches import encode_blocks
 from .records.naming import absolute_path
 from .records.ndjson import encode_line
+from .segment.segments import base_of_active
 from .write.durability import Durability
 from .write.log_writer import LogWriter
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from .fs.lock import FileLock
     from .read.follower import Follower, Stop
     from .read.skipped import OnError
     from .segment.rotation import Rotation
@@ -164,11 +166,18 @@ class AppendLog:
         """
         from .read.reader import read_last
 
-        def is_true() -> bool:
-            last = read_last(self._path, 1)
-            return bool(condition(last[0] if last else None))
+        line = encode_line(record)
+        batch = self._writer.batch
 
-        return self._writer.append_if(encode_line(record), is_true)
+        def task(lock: FileLock) -> bool:
+            batch.recover(lock)
+            last = read_last(self._path, 1)
+            if not condition(last[0] if last else None):
+                return False
+            batch.write(lock, (line,))
+            return True
+
+        return bool(self._writer.run_exclusive(task, seals=True))
 
     def append_block(self, block: bytes, *, at: int) -> None:
         """Append whole lines that belong at one position of the log's stream, all or nothing.
@@ -200,7 +209,16 @@ class AppendLog:
         """
         check_block(block)
         check_position(at)
-        self._writer.append_at(block, at)
+        batch = self._writer.batch
+
+        def task(lock: FileLock) -> None:
+            end = base_of_active(self._path) + batch.recover(lock)
+            if end != at:
+                raise PositionError(self._path, at, end)
+            if block:
+                batch.write(lock, (block,))
+
+        self._writer.run_exclusive(task, seals=True)
 
     @property
     def end(self) -> int:

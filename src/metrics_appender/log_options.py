@@ -5,14 +5,11 @@ from __future__ import annotations
 import functools
 import math
 import sys
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from .errors import Fault, InvalidRecordError, show
+from .segment.rotation import Rotation
 from .write.durability import Durability, check_durability
-from .write.log_writer import check_rotation
-
-if TYPE_CHECKING:
-    from .segment.rotation import Rotation
 
 DEFAULT_LOCK_TIMEOUT: Final = 30.0
 
@@ -39,7 +36,7 @@ def check_options(
     """
     check_durability(durability)
     _check_lock_timeout(lock_timeout)
-    check_rotation(rotation)
+    _check_rotation(rotation)
     _import_the_rest(is_rotating=rotation is not None)
     return LogOptions(durability, lock_timeout, rotation)
 
@@ -51,6 +48,12 @@ def _check_lock_timeout(lock_timeout: Any) -> None:
     if not is_number or not _is_duration(lock_timeout):
         remedy = "pass seconds of 0 or more, or None to wait for ever"
         raise InvalidRecordError((Fault("lock_timeout", show(lock_timeout), remedy),))
+
+
+def _check_rotation(rotation: Any) -> None:
+    if rotation is not None and not isinstance(rotation, Rotation):
+        remedy = "pass a Rotation(…), or None for a file that is never sealed"
+        raise InvalidRecordError((Fault("rotation", show(rotation), remedy),))
 
 
 def _is_duration(seconds: float) -> bool:

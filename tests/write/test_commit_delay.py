@@ -58,13 +58,11 @@ class Passes:
         self.append(*TOGETHER)
         first.result(HANG_SECONDS / 2)
 
-    def _write(
-        self, lock: FileLock, block: bytes, lines: Sequence[bytes] = (), /
-    ) -> Sequence[OSError | None]:
+    def _write(self, lock: FileLock, lines: Sequence[bytes]) -> Sequence[OSError | None]:
         if self._is_meeting:
             self._wait.until(lambda: self.count_queued() == 3)
             self._is_meeting = False
-        self.lines.append(block.count(b"\n"))
+        self.lines.append(len(lines))
         return ()
 
     def count_queued(self) -> int:

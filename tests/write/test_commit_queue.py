@@ -35,12 +35,10 @@ class Batch:
         self.queue.extend(self.callers)
         self.meanwhile: Callable[[], object] = list
 
-    def write(
-        self, lock: FileLock, block: bytes, lines: Sequence[bytes] = (), /
-    ) -> Sequence[OSError | None]:
+    def write(self, lock: FileLock, lines: Sequence[bytes]) -> Sequence[OSError | None]:
         """Write nothing."""
         assert lock.is_held
-        assert block == b"".join(lines) or not lines
+        assert lines
         self.meanwhile()
         return ()
 

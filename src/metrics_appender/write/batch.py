@@ -27,10 +27,7 @@ class BatchWriter:
     `note_torn` is told how many torn bytes were quarantined. Not called twice at once.
     """
 
-    __slots__ = ("_end", "_inode", "_is_syncing", "_level", "_note_torn", "_path")
-
     def __init__(self, path: str, level: Level, note_torn: Callable[[int], object]) -> None:
-        """Name the file; nothing is done yet."""
         self._path = path
         self._level = level
         self._note_torn = note_torn
@@ -39,10 +36,8 @@ class BatchWriter:
         self._end = self._inode = -1
         self._is_syncing = False
 
-    def write(
-        self, lock: FileLock, block: bytes, lines: Sequence[bytes] = (), /
-    ) -> Sequence[OSError | None]:
-        """Recover the tail, write the block, sync it; see `commit_queue.Write`.
+    def write(self, lock: FileLock, lines: Sequence[bytes]) -> Sequence[OSError | None]:
+        """Recover the tail, write the lines at once, sync them; see `commit_queue.Write`.
 
         With the durability "group" the lock is released before the sync: others write meanwhile,
         and their sync and this one become one flush of the file system's journal.
@@ -56,6 +51,7 @@ class BatchWriter:
         # `lock.fd`, each time: a signal handler may fork in between, and then it is -1 in the child.
         try:
             try:
+                block = lines[0] if len(lines) == 1 else b"".join(lines)
                 written = len(block)
                 # All of it, in the ordinary case.
                 begun = calls.write(lock.fd, block) if written <= _PIECE_BYTES else 0
@@ -125,7 +121,7 @@ class BatchWriter:
         Returns each line's error, and how many bytes are written. Raises the failure itself where
         it was one line's, or a signal handler's.
         """
-        if not lines or not is_system_failure(failure, self._path):
+        if len(lines) == 1 or not is_system_failure(failure, self._path):
             raise failure
         self._cut_back(lock, end, failure)
         errors: list[OSError | None] = []

@@ -10,7 +10,7 @@ import errno
 import threading
 from collections import deque
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from ..outcome import (
     MAY_BE_WRITTEN,
@@ -27,23 +27,13 @@ if TYPE_CHECKING:
 
     from ..fs.lock import FileLock
 
+    # Writes lines to the locked file, durably. Returns each line's error, or nothing when all are
+    # well; raises what concerns them all, with none of them in the file.
+    Write = Callable[[FileLock, Sequence[bytes]], Sequence[OSError | None]]
+
 # A batch joins lines up to so many bytes, as far as recovery looks back for what a power cut left.
 # A longer line is a batch of its own.
 _BATCH_BYTES: Final = LOOK_BACK_BYTES
-
-
-class Write(Protocol):
-    """Steps 4 to 6 of an append, for a batch: recover, write, sync."""
-
-    def __call__(
-        self, lock: FileLock, block: bytes, lines: Sequence[bytes] = (), /
-    ) -> Sequence[OSError | None]:
-        """Write the block to the locked file, durably.
-
-        `lines` are what is joined in the block, where that is more than one line. Returns each
-        line's error, or nothing when all are well. Raises what concerns them all, with none of them
-        in the file.
-        """
 
 
 class State(Enum):
@@ -188,11 +178,8 @@ def _write_batch(write: Write, lock: FileLock, batch: Sequence[PendingAppend]) -
             first.result = first.task(lock)
         except BaseException as error:  # noqa: BLE001 - it is its caller's, and nobody else's
             first.error = error
-    elif len(batch) == 1:
-        write(lock, first.line)
     else:
-        lines = [pending.line for pending in batch]
-        errors = write(lock, b"".join(lines), lines)
+        errors = write(lock, [pending.line for pending in batch])
         for pending, failure in zip(batch, errors, strict=False):
             pending.error = failure and copy_for_another_caller(failure)
 

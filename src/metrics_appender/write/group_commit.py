@@ -162,7 +162,7 @@ class GroupCommit:
         """Write the line, unless another open file holds the lock; whether that was done."""
         if self._queue or not self._acquire(lock, seals=True):
             return False
-        self._write(lock, line)
+        self._write(lock, (line,))
         return True
 
     def _acquire(self, lock: FileLock, *, seals: bool) -> bool:

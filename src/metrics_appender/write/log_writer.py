@@ -11,11 +11,9 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ClosedError, Fault, InvalidRecordError, PositionError, show
+from ..errors import ClosedError
 from ..fs import calls
 from ..segment import recovery
-from ..segment.rotation import Rotation
-from ..segment.segments import base_of_active
 from .batch import BatchWriter
 from .durability import LEVELS
 from .group_commit import GroupCommit, refuse_in_mid_append
@@ -25,6 +23,7 @@ if TYPE_CHECKING:
 
     from ..fs.lock import FileLock
     from ..segment.cleaner import Cleaner, FirstUnread
+    from ..segment.rotation import Rotation
     from ..segment.sealing import Sealed
     from .durability import Durability
     from .group_commit import Seal
@@ -44,15 +43,22 @@ class LogWriter:
         rotation: Rotation | None = None,
         first_unread: FirstUnread = lambda _: None,
     ) -> None:
-        """Name the file; nothing is opened yet."""
         self.path = path
         self._is_closed = False
         self._follow_ups: deque[Callable[[], object]] = deque()
-        self._cleaner = _cleaner_for(path, rotation, first_unread)
+        self._cleaner: Cleaner | None = None
         level = LEVELS[durability]
-        self._batch = BatchWriter(path, level, self._note_torn)
-        seal = _sealing_by(rotation, self._note_sealed)
-        self._commit = GroupCommit(path, self._batch.write, lock_timeout, level, seal)
+        self.batch = BatchWriter(path, level, self._note_torn)
+        seal: Seal | None = None
+        if rotation is not None:
+            from ..segment.sealing import Rotator  # most logs are never sealed, and do without it
+
+            seal = Rotator(rotation, self._note_sealed).seal_if_due
+            if rotation.has_cleaning:
+                from ..segment.cleaner import Cleaner
+
+                self._cleaner = Cleaner(path, rotation, first_unread)
+        self._commit = GroupCommit(path, self.batch.write, lock_timeout, level, seal)
 
     def append(self, block: bytes, deadline: float | None = None) -> None:
         """Append whole lines, all or nothing; a `deadline` (`time.monotonic`) replaces the timeout.
@@ -64,30 +70,6 @@ class LogWriter:
         self._commit.append(block, deadline)
         if self._follow_ups:
             self._follow_up()
-
-    def append_if(self, line: bytes, condition: Callable[[], bool]) -> bool:
-        """Append the line if the condition is true; both under the lock, after recovery."""
-
-        def task(lock: FileLock) -> bool:
-            self._batch.recover(lock)
-            if not condition():
-                return False
-            self._batch.write(lock, line)
-            return True
-
-        return bool(self.run_exclusive(task, seals=True))
-
-    def append_at(self, block: bytes, position: int) -> None:
-        """Append the block if the log's stream ends at `position`; raise `PositionError` if not."""
-
-        def task(lock: FileLock) -> None:
-            end = base_of_active(self.path) + self._batch.recover(lock)
-            if end != position:
-                raise PositionError(self.path, position, end)
-            if block:
-                self._batch.write(lock, block)
-
-        self.run_exclusive(task, seals=True)
 
     def rotate(self) -> str | None:
         """Seal the file whatever its size; return the segment's path, `None` where it has no line."""
@@ -149,13 +131,6 @@ class LogWriter:
             self._note_torn(sealed.torn_bytes)
         if sealed.segment is not None and self._cleaner is not None:
             self._follow_ups.append(self._cleaner.begin)
-
-
-def check_rotation(rotation: Any) -> None:
-    """Raise `InvalidRecordError` unless it is a `Rotation`, or `None`."""
-    if rotation is not None and not isinstance(rotation, Rotation):
-        remedy = "pass a Rotation(…), or None for a file that is never sealed"
-        raise InvalidRecordError((Fault("rotation", show(rotation), remedy),))
 
 
 def _sealing_by(rotation: Rotation | None, on_sealed: Callable[[Sealed], None]) -> Seal | None:
