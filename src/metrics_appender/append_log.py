@@ -42,7 +42,7 @@ _LINE_REMEDY: Final = (
     "pass one line as bytes, not blank, with a newline at its end only, and no NUL"
 )
 
-# So much of an `append_many` is all or nothing.
+# How many bytes of an `append_many` are all or nothing.
 CHUNK_BYTES: Final = 16 << 20
 
 
@@ -51,25 +51,33 @@ class AppendLog:
 
     When `append` returns, the record's line is whole and on disk: a crash of the process, of the
     kernel, or the loss of power tears no line, mixes no two, and loses none that was acknowledged.
+    Share one log among threads, keep it over a fork, pickle it for a spawned worker: no lock is
+    held between two appends.
 
+    The format is NDJSON (https://github.com/ndjson/ndjson-spec); the lock is flock(2), the sync
+    fsync(2), on macOS F_FULLFSYNC of fcntl(2).
+
+    Args:
+        path: the file, made by the first append (its directory has to exist).
+        durability: `"fsync"`; or `"group"`, the same promise at a higher rate where many processes
+            append; or `"os"`, for lines that have to survive the process but not the machine.
+        lock_timeout: the seconds that an append waits for other writers at most; 0 tries once,
+            `None` waits for ever.
+        rotation: when the file is sealed and the next one begun (see `Rotation`); never, without
+            it.
+
+    Raises:
+        InvalidRecordError: an argument of a wrong type or value (also a `ValueError`). Nothing was
+            opened.
+
+    Example:
         >>> log = AppendLog("events.ndjson")
         >>> log.append({"any": "record"})
         >>> log.read()
         [{'any': 'record'}]
-
-    `path` is the file, made by the first append (its directory has to be there). `durability` is
-    `"fsync"`; or `"group"`, the same promise at a higher rate where many processes append; or
-    `"os"`, for what has to survive the process but not the machine. `lock_timeout` is how many
-    seconds an append waits for other writers at most; 0 tries once, `None` waits for ever.
-    `rotation` says when the file is sealed and the next one begun (see `Rotation`); never, without
-    it.
-
-    Share one among threads, keep it over a fork, pickle it for a spawned worker: no lock is held
-    between two appends. Raises `InvalidRecordError` (a `ValueError`) for an argument it cannot
-    take.
     """
 
-    __slots__ = ("_durability", "_lock_timeout", "_path", "_rotation", "_writer")
+    __slots__ = ("_options", "_path", "_writer")
 
     def __init__(
         self,
@@ -80,16 +88,18 @@ class AppendLog:
         rotation: Rotation | None = None,
     ) -> None:
         """Name the file; nothing is opened before the first append or read."""
-        check_options(durability, lock_timeout, rotation)
+        self._options = check_options(durability, lock_timeout, rotation)
         self._path = absolute_path("path", path)
-        self._durability: Durability = durability
-        self._lock_timeout = lock_timeout
-        self._rotation = rotation
-        self._writer = open_writer(self._path, durability, lock_timeout, rotation)
+        self._writer = open_writer(self._path, *self._options)
 
     @property
     def path(self) -> str:
-        """The file, as an absolute path."""
+        """The file, as an absolute path.
+
+        Example:
+            >>> AppendLog("/srv/metrics/events.ndjson").path
+            '/srv/metrics/events.ndjson'
+        """
         return self._path
 
     def append(self, record: Mapping[str, Any]) -> None:
@@ -97,21 +107,38 @@ class AppendLog:
 
         The lines of one caller stand in the order of its calls.
 
-        Raises `InvalidRecordError` before anything is opened when JSON cannot hold the record,
-        `LockTimeoutError` when other writers kept the lock past the deadline (the line will not
-        appear later), `OSError` when the disk fails, with a note: "nothing was written", or "the
-        line may be in the file" where taking it back failed too; `ClosedError` after `close()`.
+        Args:
+            record: a JSON object: keys are text, numbers are finite. It may hold datetimes, paths,
+                UUIDs, enums, dataclasses and NumPy scalars too.
+
+        Raises:
+            InvalidRecordError: JSON cannot hold the record; every wrong value is named (also a
+                `ValueError`). Nothing was opened.
+            LockTimeoutError: other writers kept the lock past the deadline (also a `TimeoutError`).
+                Nothing was written, and the line does not appear later.
+            OSError: the operating system refused, with its errno. Its `outcome`, which its note
+                shows too, is "nothing was written", or "the line may be in the file" where taking
+                it back failed as well, or where the sync of `"group"` failed. The errno is EDEADLK
+                in a signal handler that has interrupted an append of its own thread.
+            ClosedError: `close()` was called before. Nothing was written.
+
+        Example:
+            >>> AppendLog("events.ndjson").append({"skill": "YouTube Live Chat", "score": 0.5})
         """
         self._writer.append(encode_line(record))
 
     def append_line(self, line: bytes) -> None:
-        """Append one line that is encoded already.
+        """Append one line that is encoded already, with the promise of `append`.
 
-        A JSON object in UTF-8 with the newline that ends it.
+        Args:
+            line: a JSON object in UTF-8 with the newline that ends it, and no other. It is not
+                parsed: the caller ensures that it is an object.
 
-        For callers with an encoder of their own; the object is not checked. The promise and the
-        errors are those of `append`.
+        Raises:
+            InvalidRecordError: not one whole line. Nothing was opened.
+            LockTimeoutError, OSError, ClosedError: as `append` does.
 
+        Example:
             >>> AppendLog("events.ndjson").append_line(b'{"encoded":"elsewhere"}\\n')
         """
         check_line(line)
@@ -120,9 +147,16 @@ class AppendLog:
     def append_lines(self, lines: Sequence[bytes]) -> None:
         """Append lines that are encoded already, all or nothing: one lock, one write, one sync.
 
-        Each as `append_line` takes it. After an error that says "nothing was written" none of them
-        is in the file.
+        A crash in the middle of the call may leave the first of them in the file, each whole.
 
+        Args:
+            lines: each as `append_line` takes it. An empty sequence does nothing.
+
+        Raises:
+            InvalidRecordError: not all are whole lines. Nothing was opened.
+            LockTimeoutError, OSError, ClosedError: as `append` does, with the outcome of all lines.
+
+        Example:
             >>> AppendLog("events.ndjson").append_lines([b'{"n":1}\\n', b'{"n":2}\\n'])
         """
         block = join_lines(lines)
@@ -138,7 +172,7 @@ class AppendLog:
 
         The last record is read, the condition called and the line written under the file's lock,
         after the recovery of the file's tail: no other writer comes in between. So of two processes
-        that wait for the same state, one appends.
+        that wait for the same state, only one appends.
 
         Args:
             record: a JSON object, as `append` takes it.
@@ -190,7 +224,7 @@ class AppendLog:
             block: lines that are encoded already, each with its newline. They are not checked to be
                 JSON objects. An empty block compares the position only.
             at: where the log's stream has to end: bytes from its beginning, sealed segments
-                counted, as `end` tells it.
+                counted, as `end` returns it.
 
         Raises:
             PositionError: the stream ends elsewhere. It names both positions; nothing was written.
@@ -222,11 +256,23 @@ class AppendLog:
 
     @property
     def end(self) -> int:
-        """The position in the log's stream behind its last whole line: bytes from its beginning.
+        """The position in the log's stream behind its last whole line.
 
-        Sealed segments are counted, and bytes behind the last newline are not. Takes no lock, so
-        that another writer may have moved it by the time it is used. 0 where there is no file.
-        Raises `OSError` where a file cannot be read.
+        Takes no lock: another writer may move it before it is used. `append_block` compares it
+        under the lock.
+
+        Returns:
+            Bytes from the beginning of the log, sealed segments counted, without those behind the
+            last newline; 0 where there is no file.
+
+        Raises:
+            OSError: a file cannot be read.
+
+        Example:
+            >>> log = AppendLog("events.ndjson")
+            >>> log.append_line(b'{"n":1}\\n')
+            >>> log.end
+            8
         """
         from .segment.snapshot import end_of_log
 
@@ -235,14 +281,27 @@ class AppendLog:
     def append_many(self, records: Iterable[Mapping[str, Any]]) -> int:
         """Append JSON objects, many at the price of one: one lock, one write, one sync.
 
-        Return how many.
+        All or nothing. Past 16 MiB of lines that holds for every 16 MiB by themselves, so that an
+        iterable of any length takes a bounded memory. A crash in the middle of the call may leave
+        the first lines in the file, each whole.
 
-        Each is encoded before the next is asked for, so that a generator may fill one dict anew.
-        All or nothing: after an error none of them is in the file. Past 16 MiB of lines that holds
-        for every 16 MiB by themselves, so that an iterable of any length takes a bounded memory;
-        the error then says "nothing more was written", and its note how many of the first records
-        were acknowledged. The errors are those of `append`, and whatever the iterable raises.
+        Args:
+            records: JSON objects, as `append` takes them. Each is encoded before the next is asked
+                for, so that a generator may fill one dict anew.
 
+        Returns:
+            How many records were appended.
+
+        Raises:
+            InvalidRecordError: a record that JSON cannot hold, named by its index, from 0. Nothing
+                of its 16 MiB was written.
+            LockTimeoutError, OSError, ClosedError: as `append` does, with the outcome of the lines
+                that were being written.
+            Exception: whatever the iterable raises. Where the first records are acknowledged, the
+                note of any error says how many, and "nothing was written" becomes "nothing more was
+                written".
+
+        Example:
             >>> AppendLog("events.ndjson").append_many({"n": n} for n in range(1000))
             1000
         """
@@ -260,40 +319,87 @@ class AppendLog:
     def read(
         self, limit: int | None = None, *, on_error: OnError = "raise"
     ) -> list[dict[str, Any]]:
-        """Return the most recent `limit` records, oldest first; all of them without a limit.
+        """Return the most recent records, oldest first.
 
-        Takes no lock, and reads through the sealed segments as if they were one file with the
-        active one. A file that is not there has none. A line that is not ended yet is no record
+        Takes no lock, and reads the sealed segments and the active file as if they were one file.
+        The cost grows with the limit, not with the log. A line without its newline is no record
         yet.
 
-        A whole line that is no JSON object raises `CorruptLineError`. With `on_error="skip"` such
-        lines are passed over, and a warning of the logger `metrics_appender` says how many and
-        where the first is; with a `SkippedLines()` it says so instead. Raises `ValueError` for a
-        negative limit, `CorruptSegmentError` for a compressed segment that cannot be unpacked,
-        `OSError` (EINVAL) for what is no regular file, such as a pipe.
+        Args:
+            limit: how many records at most, 0 or more; all of them without it.
+            on_error: what happens at a whole line that is no JSON object. `"raise"` raises its
+                error; `"skip"` skips such lines, and the logger `metrics_appender` warns how many
+                there were and where the first is; a `SkippedLines()` collects that instead.
+
+        Returns:
+            The records; none where there is no file.
+
+        Raises:
+            ValueError: a negative limit, or no such `on_error` (an `InvalidRecordError`).
+            CorruptLineError: a whole line that is no JSON object (also a `json.JSONDecodeError`).
+            CorruptSegmentError: a compressed segment cannot be unpacked (also an `OSError`).
+            OSError: a file cannot be read; EINVAL for what is no regular file, such as a pipe.
+                Reading changes nothing.
+
+        Example:
+            >>> log = AppendLog("events.ndjson")
+            >>> log.append_many({"n": n} for n in range(1000))
+            1000
+            >>> log.read(limit=2)
+            [{'n': 998}, {'n': 999}]
         """
         from .read.reader import read_last
 
         return read_last(self._path, limit, on_error)
 
     def iter_records(self, *, on_error: OnError = "raise") -> Iterator[dict[str, Any]]:
-        """Yield every record from the first on, in constant memory; the same rules as `read`.
+        """Yield every record from the first on, in constant memory.
 
-        They are those that are there when the first is asked for, or come while the last file is
-        read; what retention deletes meanwhile is left out.
+        The files are those of the moment when the first record is asked for; lines that are added
+        to the last of them until it is read are yielded too. Segments that retention deletes
+        meanwhile are left out. Takes no lock.
+
+        Args:
+            on_error: as of `read`.
+
+        Yields:
+            The records, oldest first.
+
+        Raises:
+            ValueError: at the call, no such `on_error`.
+            CorruptLineError, CorruptSegmentError, OSError: as `read` does, when the line is
+                reached.
+
+        Example:
+            >>> log = AppendLog("events.ndjson")
+            >>> log.append_many({"n": n} for n in range(1000))
+            1000
+            >>> sum(record["n"] for record in log.iter_records())
+            499500
         """
         from .read.reader import iter_records
 
         return iter_records(self._path, on_error)
 
     def rotate(self) -> str | None:
-        """Seal the file now, and return the name of the segment.
+        """Seal the file now; the next append begins the next one.
 
-        `None` where there is no whole line to seal.
+        The file is synced and renamed (rename(2)) under its lock. Segments are compressed and
+        deleted in the background, as the log's `rotation` says.
 
-        The next append begins the next file. The segments are compressed and deleted as this log's
-        `rotation` says, in the background. Raises as `append` does; the file is sealed then or as
-        it was, and no line is lost.
+        Returns:
+            The path of the segment, or `None` where there is no whole line to seal.
+
+        Raises:
+            LockTimeoutError, OSError, ClosedError: as `append` does. The file is sealed then or as
+                it was, and no line is lost.
+
+        Example:
+            >>> log = AppendLog("events.ndjson")
+            >>> log.append({"any": "record"})
+            >>> segment = log.rotate()
+            >>> log.read()
+            [{'any': 'record'}]
         """
         return self._writer.rotate()
 
@@ -308,28 +414,47 @@ class AppendLog:
     ) -> Follower:
         """Yield each record from `start` on, once and in order, as soon as its line is whole.
 
-        `(record, cursor)`, for ever.
+        What is returned waits for the next record, without an end. Its `batches()` gives lists of
+        records, `take_lines()` the lines as bytes without waiting.
 
+        It follows rotation by this library and by logrotate (renaming, or `copytruncate` where the
+        copy is left beside the file), removal, and a file that does not exist yet. With the extra
+        `follow`, on Linux, the kernel wakes it (inotify(7)); otherwise it polls. A record may be
+        seen a moment before its append returns; where that append fails, the line is taken back
+        from the file, not from the follower.
+
+        Args:
+            start: `"end"`, for what is appended from this call on; `"beginning"`, for all that
+                `read` gives and what comes; or a cursor that came with a record, to go on behind
+                it, whatever was rotated in between.
+            poll_seconds: the seconds between two reads of the file at most; without it, 0.1, and 1
+                where the kernel wakes it.
+            stop: a `threading.Event`, which ends it within 0.1 seconds once it is set. `close()` of
+                what is returned ends it at once, from any thread.
+            on_error: as of `read`; with `"skip"`, each skipped line is logged by itself.
+            notify: whether the kernel wakes it. `None` uses the kernel where it can help, `False`
+                does without it, `True` raises where it cannot help.
+
+        Yields:
+            `(record, cursor)`; the cursor is the position behind the record. What is returned is an
+            iterator and a context manager that closes it.
+
+        Raises:
+            CursorGoneError: the cursor's file is gone, or could be one of several (also a
+                `LookupError`). Nothing was read.
+            ValueError: no cursor, or another argument of a wrong value (an `InvalidRecordError`).
+            CorruptLineError: at a record, a whole line that is no JSON object. The next call goes
+                on behind it.
+            ImportError, OSError: `notify=True` cannot be had. Nothing stays open.
+            OSError: a file cannot be read. A later call reads it again.
+
+        Example:
             >>> log = AppendLog("events.ndjson")
             >>> log.append({"any": "record"})
             >>> with log.follow("beginning") as records:
             ...     record, cursor = next(records)
-
-        `start` is `"end"`, for what is appended from this call on; `"beginning"`, for all that
-        `read` gives and what comes; or a cursor that came with a record, to go on behind it,
-        whatever was rotated in between. Rotation by this library, by logrotate (renaming, or
-        `copytruncate` where the copy is left beside the file), removal and a file that is not there
-        yet are followed through. Half a line is not there yet.
-
-        Woken by the kernel with the extra `follow`, on Linux; else it looks every `poll_seconds`
-        (0.1 unless told; with the kernel's help, 1). `notify=False` does without the kernel, `True`
-        raises where it cannot help. `stop` (a `threading.Event`) ends it within 0.1 seconds; so
-        does `close()` of what is returned, at once and from any thread. `on_error` is that of
-        `read`; after a `CorruptLineError` the next record can be asked for.
-
-        Raises `CursorGoneError` when the cursor's file is gone, or could be one of several;
-        `ValueError` for what is no cursor. A record may be seen a moment before its append
-        returned, and where that fails, the line is taken back.
+            >>> record
+            {'any': 'record'}
         """
         from .read.follower import Follower
 
@@ -343,43 +468,102 @@ class AppendLog:
         )
 
     def save_cursor(self, name: str, cursor: str) -> None:
-        """Store a cursor by name, beside the file, in place of the one before.
+        """Store a cursor by name, beside the file, in place of the one before; durably.
 
-        Durable when this returns.
+        Retention deletes no segment that a stored cursor still needs. The cursor's file is replaced
+        by rename(2), so that a crash at any point leaves the one before or this one.
 
-        Retention deletes no segment that a stored cursor still needs. A name is of 64 bytes at the
-        most, without dots. Raises `ValueError` for another name or what is no cursor, `OSError`
-        when the disk fails.
+        Args:
+            name: the cursor's name, of 64 bytes at most and without dots.
+            cursor: a cursor that came with a record of this log.
+
+        Raises:
+            ValueError: no name of a cursor, or no cursor (an `InvalidRecordError`). Nothing was
+                stored.
+            OSError: the disk failed. The cursor that is stored may be the one before.
+
+        Example:
+            >>> log = AppendLog("events.ndjson")
+            >>> log.append({"any": "record"})
+            >>> with log.follow("beginning") as records:
+            ...     record, cursor = next(records)
+            >>> log.save_cursor("reporter", cursor)
+            >>> log.load_cursor("reporter") == cursor
+            True
         """
         from .read.saved_cursors import save_cursor
 
         save_cursor(self._path, name, cursor)
 
     def load_cursor(self, name: str) -> str | None:
-        """Return the cursor that is stored under a name, `None` when there is none."""
+        """Return the cursor that is stored under a name, `None` where there is none.
+
+        Args:
+            name: the cursor's name.
+
+        Returns:
+            The cursor, to `follow` from.
+
+        Raises:
+            ValueError: no name of a cursor (an `InvalidRecordError`).
+            OSError: the cursor's file cannot be read.
+
+        Example:
+            >>> log = AppendLog("events.ndjson")
+            >>> log.load_cursor("reporter") or "beginning"
+            'beginning'
+        """
         from .read.saved_cursors import load_cursor
 
         return load_cursor(self._path, name)
 
     def drop_cursor(self, name: str) -> None:
-        """Forget a stored cursor, so that retention no longer waits for it.
+        """Delete a stored cursor, durably, so that retention no longer waits for it.
 
-        Nothing happens when there is none.
+        Args:
+            name: the cursor's name. Nothing happens where no cursor is stored under it.
+
+        Raises:
+            ValueError: no name of a cursor (an `InvalidRecordError`). Nothing was deleted.
+            OSError: the disk failed. The cursor may be stored still.
+
+        Example:
+            >>> AppendLog("events.ndjson").drop_cursor("reporter")
         """
         from .read.saved_cursors import drop_cursor
 
         drop_cursor(self._path, name)
 
     def cursors(self) -> dict[str, str]:
-        """Return every stored cursor by its name."""
+        """Return every stored cursor by its name.
+
+        Returns:
+            The cursors, sorted by name; none where there is no file.
+
+        Raises:
+            OSError: the directory, or a cursor's file, cannot be read.
+
+        Example:
+            >>> AppendLog("events.ndjson").cursors()
+            {}
+        """
         from .read.saved_cursors import list_cursors
 
         return list_cursors(self._path)
 
     def close(self) -> None:
-        """Refuse appends from now on.
+        """Refuse appends from now on, and wait for the cleaning of segments that has begun.
 
-        Those under way are finished, and so is the upkeep of segments. Closing again does nothing.
+        Appends that other threads have under way still complete. Reading goes on; closing again
+        does nothing.
+
+        Example:
+            >>> log = AppendLog("events.ndjson")
+            >>> log.close()
+            >>> log.append({"any": "record"})
+            Traceback (most recent call last):
+            ...
+            metrics_appender.errors.ClosedError: ...
         """
         self._writer.close()
 
@@ -393,7 +577,7 @@ class AppendLog:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close it."""
+        """Close the log."""
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -402,23 +586,16 @@ class AppendLog:
         A subclass is made of the same arguments; one that takes others has a `__reduce__` of its
         own.
         """
-        make = functools.partial(
-            type(self),
-            durability=self._durability,
-            lock_timeout=self._lock_timeout,
-            rotation=self._rotation,
-        )
-        return make, (self._path,)
+        return functools.partial(type(self), **self._options._asdict()), (self._path,)
 
     def __repr__(self) -> str:
         """Show the arguments."""
-        shown = "" if self._rotation is None else f", rotation={self._rotation!r}"
-        return f"AppendLog({self._path!r}, durability={self._durability!r}, lock_timeout={self._lock_timeout!r}{shown})"
+        return f"AppendLog({self._path!r}, {self._options})"
 
 
 def check_line(line: bytes) -> None:
-    """Raise `InvalidRecordError` unless it is bytes that end in a newline, their only one, not blank, and without a NUL."""
-    # A NUL would be taken for what a power cut leaves.
+    """Raise `InvalidRecordError` unless it is one line: not blank, its only newline at its end."""
+    # A reader would take a NUL for what a power cut leaves.
     if (
         type(line) is not bytes
         or not line
@@ -430,10 +607,7 @@ def check_line(line: bytes) -> None:
 
 
 def join_lines(lines: Sequence[bytes]) -> bytes:
-    """Return the lines as one block.
-
-    Raise `InvalidRecordError` unless each is a line, as `check_line` has it.
-    """
+    """Return the lines as one block; raise `InvalidRecordError` unless each is a whole line."""
     try:
         joined = b"".join(lines)
         is_whole = joined.count(b"\n") == len(lines) and b"\0" not in joined
@@ -455,7 +629,7 @@ def note_acknowledged(error: BaseException, path: str, count: int) -> None:
 
 
 def check_block(block: bytes) -> None:
-    """Raise `InvalidRecordError` unless it is bytes that are whole lines, or nothing."""
+    """Raise `InvalidRecordError` unless it is bytes of whole lines, or of none."""
     if type(block) is not bytes or b"\0" in block or not (block.endswith(b"\n") or not block):
         remedy = "pass whole lines as bytes, with a newline at the end of each, and no NUL"
         raise InvalidRecordError((Fault("block", show(block), remedy),))
@@ -471,8 +645,8 @@ def check_position(at: Any) -> None:
 def open_writer(
     path: str, durability: Durability, lock_timeout: float | None, rotation: Rotation | None
 ) -> LogWriter:
-    """Return the writing end of the log at `path`, whose named cursors retention waits for."""
-    if rotation is None:  # nothing to import, for an append while the interpreter ends
+    """Return the writer of the log at `path`; its retention waits for the log's stored cursors."""
+    if rotation is None:  # an append while the interpreter ends cannot import anything
         return LogWriter(path, durability, lock_timeout)
     from .read.saved_cursors import first_unread
 
@@ -480,5 +654,5 @@ def open_writer(
 
 
 def writer_of(log: AppendLog) -> LogWriter:
-    """Return the writing end of a log."""
+    """Return the writer of a log."""
     return log._writer  # noqa: SLF001 - of this module

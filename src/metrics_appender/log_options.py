@@ -30,7 +30,7 @@ class LogOptions(NamedTuple):
 def check_options(
     durability: Durability, lock_timeout: float | None, rotation: Rotation | None
 ) -> LogOptions:
-    """Return the options, and import what the methods of a log with them need.
+    """Return the checked options, and import the modules that the methods of such a log need.
 
     Raises `InvalidRecordError` for an option of a wrong type or value.
     """
@@ -63,10 +63,10 @@ def _is_duration(seconds: float) -> bool:
 
 @functools.cache
 def _import_the_rest(*, is_rotating: bool) -> None:
-    """Import what `import metrics_appender` leaves out and a log's methods need.
+    """Import what a log's methods need and `import metrics_appender` leaves out.
 
-    Not in the method itself: a child forked meanwhile by another thread would find the import lock
-    of the module held for ever.
+    Not in the methods themselves: a child that another thread forks during such an import would
+    find the module's import lock held for ever.
     """
     import portalocker.portalocker  # noqa: F401 - imported for the methods to find
 

@@ -1,9 +1,10 @@
 """What became of the record of a failed append: a fact on the error, and the note made from it.
 
-Every error that leaves an append, an `OSError` of the system or an exception of a signal handler
+Every error that leaves an append, an `OSError` of the system and an exception of a signal handler
 included, gets two attributes: `outcome`, one of the texts below, and `outcomes`, the same for each
-file it concerns (an exception may pass through the appends of two logs). A person reads the note
-`"{path}: {outcome}"` in the traceback; code reads the attributes, and never the note.
+file that it concerns (an exception may leave the appends of two logs, one after the other). A
+person reads the note `"{path}: {outcome}"` in the traceback; code reads the attributes, never the
+note.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def outcomes_of(error: BaseException) -> Mapping[str, str]:
 
 
 def add_outcome(error: BaseException, path: str, outcome: str) -> None:
-    """Record what became of the line that was meant for `path`; the first to say so knows best."""
+    """Record what became of the line for `path`; the first outcome stands, as the most exact."""
     if path in outcomes_of(error):
         return
     attributes: dict[str, Any] = vars(error)
@@ -48,7 +49,7 @@ def add_outcome(error: BaseException, path: str, outcome: str) -> None:
 
 
 def explain(error: OSError, path: str, outcome: str) -> OSError:
-    """Let an operating system's error name the file, and say what became of the record."""
+    """Add the file's name and what became of the record to a system error, and return it."""
     if error.filename is None and error.errno is not None:
         error.filename = path
     add_outcome(error, path, outcome)
@@ -58,8 +59,8 @@ def explain(error: OSError, path: str, outcome: str) -> OSError:
 def note_partly_written(error: BaseException, place: str, kept: str, paths: Iterable[str]) -> None:
     """Record on the error of an `append_many` which records stay (`kept`), and in which files.
 
-    Of those files the error says no longer that nothing was written, but that nothing more was.
-    `place` is the file or directory that the note names.
+    For those files "nothing was written" becomes "nothing more was written". `place` is the file or
+    directory that the note names.
     """
     outcomes = dict(outcomes_of(error))
     for path in paths:
@@ -75,13 +76,13 @@ def note_partly_written(error: BaseException, place: str, kept: str, paths: Iter
 
 
 def add_detail(error: BaseException, place: str, detail: str) -> None:
-    """Record something else that a person has to know; the note names the place it is about."""
+    """Record another fact for people; the note begins with the file or stream that it concerns."""
     vars(error)["details"] = (*vars(error).get("details", ()), detail)
     error.add_note(f"{place}: {detail}")
 
 
 def consequences_of(error: BaseException) -> tuple[str, ...]:
-    """Return what a person has to know beside the error's own text, a sentence part each."""
+    """Return the outcomes and details that the error's own text lacks, each part of a sentence."""
     details: tuple[str, ...] = vars(error).get("details", ())
     return (*outcomes_of(error).values(), *details)
 

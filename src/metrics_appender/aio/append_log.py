@@ -333,8 +333,10 @@ class AsyncAppendLog:
     ) -> AsyncFollower:
         """Yield each record from `start` on, once and in order, as soon as its line is whole.
 
-        It ends with `stop`, with `aclose()` of what is returned or of this log, and when the task
-        that waits for the next record is cancelled.
+        Its `batches()` gives lists of records, `take_lines()` the lines as bytes without waiting.
+        It ends with `stop`, and with `aclose()` of what is returned or of this log. A time limit or
+        a cancellation ends the wait, not the follower: the next `anext` goes on, and no record is
+        lost.
 
         Args:
             start: `"end"`, `"beginning"`, or a cursor that came with a record. The end is where the
@@ -381,7 +383,7 @@ class AsyncAppendLog:
 
         Raises:
             ValueError: no name of a cursor, or no cursor. Nothing was stored.
-            OSError: the disk failed. The cursor before is still stored.
+            OSError: the disk failed. The cursor that is stored may be the one before.
 
         Example:
             >>> import asyncio

@@ -271,6 +271,11 @@ class AsyncMetricsAppender:
     ) -> AsyncFollower:
         """Yield each record of a file of the directory from `start` on, as soon as it is whole.
 
+        Its `batches()` gives lists of records, `take_lines()` the lines as bytes without waiting.
+        It ends with `stop`, and with `aclose()` of what is returned or of this appender. A time
+        limit or a cancellation ends the wait, not the follower: the next `anext` goes on, and no
+        record is lost.
+
         Args:
             filename: the file's name. The file need not exist yet.
             start: `"end"`, `"beginning"`, or a cursor that came with a record.
@@ -319,7 +324,7 @@ class AsyncMetricsAppender:
         Raises:
             InvalidRecordError: a name that leaves the directory.
             ValueError: no name of a cursor, or no cursor. Nothing was stored.
-            OSError: the disk failed. The cursor before is still stored.
+            OSError: the disk failed. The cursor that is stored may be the one before.
 
         Example:
             >>> import asyncio
