@@ -516,7 +516,7 @@ class MetricsAppender:
         Raises:
             InvalidRecordError: a name that leaves the directory.
             ValueError: no name of a cursor, or no cursor. Nothing was stored.
-            OSError: the disk failed. The cursor before is still stored.
+            OSError: the disk failed. The cursor that is stored may be the one before.
 
         Example:
             >>> metrics = MetricsAppender("metrics")
