@@ -1,7 +1,4 @@
-"""Check: every kind of fault by its exact place, through all files of a log.
-
-Nothing is changed.
-"""
+"""Check: every kind of fault is found at its exact position, in all files of a log."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from conftest import deep_in_the_stack
 from damage import SUFFIX, event
 
 from metrics_appender import AppendLog, MetricsAppender, check
-from metrics_appender.check.classify import objects_in
+from metrics_appender.check.classify import find_objects
 from metrics_appender.check.report import MOST_FAULTS
 from metrics_appender.fs import calls as fs_calls
 from metrics_appender.fs.filename import sealed_path
@@ -37,7 +34,7 @@ SKILL = "YouTube Live Chat"
 
 
 def write(path: str | Path, *lines: bytes, tail: bytes = b"") -> None:
-    """Write a file anew, of lines that get their newlines."""
+    """Replace a file by these lines, each ended by a newline, and a tail without one."""
     Path(path).write_bytes(b"".join(line + b"\n" for line in lines) + tail)
 
 
@@ -50,7 +47,7 @@ def faults_of(path: str | Path) -> list[tuple[str, int, int, int]]:
 
 
 def performance(**fields: Any) -> bytes:
-    """Return a performance metric's line with some of its fields changed, or left out where they are `...`."""
+    """Return the line of a performance metric with these fields changed (`...` leaves one out)."""
     record = {
         **dict.fromkeys(["execution_id", "timestamp_iso", "skill_name", "agent"], "text"),
         "timestamp": 1.5,
@@ -65,37 +62,33 @@ def performance(**fields: Any) -> bytes:
 
 
 NO_OBJECTS = [
-    *(
-        b"",
-        b"\t",
-        b"oops",
-        b"[]",
-        b"null",
-        b"5",
-        b"{",
-        b'{"a":1',
-        b'{"a":NaN}',
-        b"{'a':1}",
-        b'{"a":"\xff"}',
-        b"\r",
-    ),
-    *(
-        b"{}x",
-        b"{},{}",
-        b"{}[]",
-        b"[]{}",
-        b'{"a":1}{"b":',
-        b"#",
-        b"[" * 100_000,
-        b'{"a":' * 100_000,
-        b'{"a":01}',
-    ),
+    b"",
+    b"\t",
+    b"oops",
+    b"[]",
+    b"null",
+    b"5",
+    b"{",
+    b'{"a":1',
+    b'{"a":NaN}',
+    b"{'a':1}",
+    b'{"a":"\xff"}',
+    b"\r",
+    b"{}x",
+    b"{},{}",
+    b"{}[]",
+    b"[]{}",
+    b'{"a":1}{"b":',
+    b"#",
+    b"[" * 100_000,
+    b'{"a":' * 100_000,
+    b'{"a":01}',
 ]
 
 
 @pytest.mark.parametrize("line", NO_OBJECTS, ids=lambda line: repr(line[:12]))
-def test_a_line_that_is_no_object_is_told_by_its_place(path: str, line: bytes) -> None:
-    """Its number counts from 1, its offset from 0, its length is that of its bytes."""
+def test_a_line_that_is_no_object_is_reported_with_its_position(path: str, line: bytes) -> None:
+    """Line numbers count from 1, byte offsets from 0, and the length is in bytes."""
     write(path, b'{"n":1}', b"{}", line, b'{"n":2}')
     assert faults_of(path) == [("no_object", 3, 11, len(line))]
     (file,) = check(path).files
@@ -103,7 +96,7 @@ def test_a_line_that_is_no_object_is_told_by_its_place(path: str, line: bytes) -
 
 
 def test_a_deep_line_is_no_fault(tmp_path: Path) -> None:
-    """As deep as it may be, in any file; and whoever asks, from as deep in its own stack."""
+    """However deeply it is nested, in any file, and however deep the caller's own stack is."""
     deep = b'{"a":' * 3000 + b"{}" + b"}" * 3000
     write(tmp_path / "any.ndjson", deep, b'{"a":' * 300 + b"{}" + b"}" * 300)
     write(tmp_path / f"{SKILL}_performance.json", performance()[:-1] + b',"more":' + deep + b"}")
@@ -115,8 +108,8 @@ def test_a_deep_line_is_no_fault(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "line", [b"\0", b"\0" * 5000 + b'{"n":1}', b'{"n":1}\0', b'{"n":"\0"}'], ids=repr
 )
-def test_a_run_of_nuls_is_told_as_such(path: str, line: bytes) -> None:
-    """Wherever in the line it stands."""
+def test_a_run_of_nuls_is_reported_as_such(path: str, line: bytes) -> None:
+    """Wherever in the line it is."""
     write(path, b"{}", line, b"{}")
     assert faults_of(path) == [("nul_run", 2, 3, len(line))]
     assert f"{line.count(0)} NUL bytes" in check(path).faults[0].reason
@@ -127,11 +120,11 @@ def test_a_run_of_nuls_is_told_as_such(path: str, line: bytes) -> None:
     [b'{"n":1}{"n":2}', b'{"a":"}{"} \t{}\r{}', '{"ü":"漢"}{"字":1}'.encode(), b" {} {} "],
     ids=repr,
 )
-def test_glued_objects_are_told_as_such(path: str, line: bytes) -> None:
-    """Whole objects with white space between them, or without."""
+def test_glued_objects_are_reported_as_such(path: str, line: bytes) -> None:
+    """Whole objects, with or without white space between them."""
     write(path, b"{}", line)
     assert faults_of(path) == [("glued", 2, 3, len(line))]
-    spans = objects_in(line)
+    spans = find_objects(line)
     assert all(json.loads(line[span.start : span.end]) is not None for span in spans)
 
 
@@ -147,20 +140,18 @@ SCHEMA = {
 
 
 @pytest.mark.parametrize(("line", "field"), SCHEMA.values(), ids=SCHEMA.keys())
-def test_a_record_that_breaks_its_schema_is_told_with_the_field(
+def test_a_record_that_breaks_its_schema_is_reported_with_the_field(
     tmp_path: Path, line: bytes, field: str
 ) -> None:
-    """In a file whose name says which records it is for."""
+    """In a file whose suffix says which records it holds."""
     write(tmp_path / "s_performance.json", performance(), line, performance())
     assert faults_of(tmp_path) == [("schema", 2, len(performance()) + 1, len(line))]
-    assert (
-        f"`{field}`" in check(tmp_path).faults[0].reason
-        or f"$.{field}" in check(tmp_path).faults[0].reason
-    )
+    reason = check(tmp_path).faults[0].reason
+    assert f"`{field}`" in reason or f"$.{field}" in reason
 
 
-def test_fields_beyond_the_known_ones_are_let_pass_but_looked_at(tmp_path: Path) -> None:
-    """A later version may have written them; what stands in them has to be JSON."""
+def test_unknown_fields_are_accepted_but_have_to_be_json(tmp_path: Path) -> None:
+    """A later version of the library may have written them."""
     more = performance(cost={"eur": [1, 2.5]})
     write(
         tmp_path / "s_performance.json",
@@ -171,8 +162,8 @@ def test_fields_beyond_the_known_ones_are_let_pass_but_looked_at(tmp_path: Path)
     assert faults_of(tmp_path) == [("no_object", 2, len(more) + 1, len(more) - 2)]
 
 
-def test_every_record_that_the_library_writes_is_good(tmp_path: Path) -> None:
-    """All five kinds, with every field that may be nothing."""
+def test_every_record_that_the_library_writes_is_valid(tmp_path: Path) -> None:
+    """All five kinds, with `None` in every field that may be `None`."""
     metrics = MetricsAppender(tmp_path)
     for number in range(2):
         metrics.append_performance_metric(SKILL, "e", 1, "a", timestamp=number + 1)
@@ -196,7 +187,7 @@ def test_every_record_that_the_library_writes_is_good(tmp_path: Path) -> None:
 
 
 def test_the_second_event_with_an_id_is_a_fault(tmp_path: Path) -> None:
-    """Also where the first stands far above it, in one block or another, or among glued objects."""
+    """Also where the first is far before it, in the same block or not, or among glued objects."""
     many = [event(number) for number in range(2000)]
     glued = event(3000) + event(3001)
     write(tmp_path / f"s{SUFFIX}", *many, many[5], glued, event(3001), many[1999])
@@ -207,7 +198,7 @@ def test_the_second_event_with_an_id_is_a_fault(tmp_path: Path) -> None:
 
 
 def test_blank_lines_are_no_records_and_no_faults(path: str) -> None:
-    """A repair may leave one where no record follows."""
+    """A repair can leave one where no record follows."""
     write(path, b"   ", b"{}", b" ")
     (file,) = check(path).files
     assert (file.lines, file.records, file.faults) == (3, {"other": 1}, ())
@@ -217,8 +208,8 @@ def test_blank_lines_are_no_records_and_no_faults(path: str) -> None:
 # The torn tail
 
 
-def test_a_torn_tail_is_told_with_its_bytes(path: str) -> None:
-    """Its line number is that which the line would have had."""
+def test_a_torn_tail_is_reported_with_its_length(path: str) -> None:
+    """Its line number is the one that the whole line would have had."""
     write(path, b"{}", tail=b'{"half')
     assert faults_of(path) == [("torn_tail", 2, 3, 6)]
     assert check(path).files[0].bytes == 9
@@ -227,17 +218,17 @@ def test_a_torn_tail_is_told_with_its_bytes(path: str) -> None:
 def test_a_line_that_is_being_written_is_no_fault(
     path: str, hold: Callable[[str], AbstractContextManager[int]]
 ) -> None:
-    """Whoever holds the lock is about to end it."""
+    """The holder of the lock may be in the middle of it."""
     write(path, b"{}", tail=b'{"half')
     with hold(path):
         assert check(path).is_clean
     assert not check(path).is_clean
 
 
-def test_a_line_that_is_ended_while_the_check_looks_is_no_fault(
+def test_a_line_that_is_completed_during_the_check_is_no_fault(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The tail is read again when the lock is seen to be free."""
+    """The tail is read again after the lock was found free."""
     write(path, b"{}", tail=b'{"half":')
     real = fs_calls.read_at
     reads = []
@@ -254,11 +245,11 @@ def test_a_line_that_is_ended_while_the_check_looks_is_no_fault(
     assert check(path).is_clean
 
 
-def test_a_line_that_is_taken_back_under_the_check_is_no_fault(
+def test_a_line_that_is_rolled_back_during_the_check_is_no_fault(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What looks wrong is read once more."""
-    write(path, b"{}", b"taken back")
+    """A block with faults is read a second time."""
+    write(path, b"{}", b"rolled back")
     real = fs_calls.read_at
 
     def read_at(fd: int, length: int, offset: int) -> bytes:
@@ -274,18 +265,18 @@ def test_a_line_that_is_taken_back_under_the_check_is_no_fault(
 
 
 def test_sealed_segments_are_read_as_one_log(tmp_path: Path) -> None:
-    """Oldest first, compressed or not; an event's id is one for all of them.
+    """Oldest first, compressed or not; event ids are unique over all of them.
 
-    Offsets are those in each file, unpacked.
+    Offsets are those in each file, uncompressed.
     """
     path = str(tmp_path / f"s{SUFFIX}")
-    place = 0
+    start = 0
     for number, compression in enumerate(COMPRESSIONS):
         lines = [event(number), b"bad", event(100)]
         size = sum(map(len, lines)) + 3
-        sealed = sealed_path(path, place, place + size)
+        sealed = sealed_path(path, start, start + size)
         write(sealed, *lines)
-        place += size
+        start += size
         if compression:
             pack(sealed, compression)
     write(path, event(100), tail=b"torn")
@@ -307,7 +298,7 @@ def test_sealed_segments_are_read_as_one_log(tmp_path: Path) -> None:
 
 
 def pack(path: str, compression: Compression) -> None:
-    """Compress a sealed segment, and remove it."""
+    """Replace a sealed segment by its compressed copy."""
     Path(path + ENDINGS[compression]).write_bytes(
         codec_of(compression).pack(Path(path).read_bytes())
     )
@@ -315,10 +306,7 @@ def pack(path: str, compression: Compression) -> None:
 
 
 def test_a_directory_is_read_for_its_logs_only(tmp_path: Path) -> None:
-    """The files of skills, NDJSON by its endings, and what is sealed of them.
-
-    Nothing else, and no directory below.
-    """
+    """The files of skills, `*.ndjson`, `*.jsonl` and their segments; no subdirectories."""
     for name in ("a_performance.json", "b.ndjson", "c.jsonl"):
         write(tmp_path / name, performance())
     for name in (
@@ -343,8 +331,8 @@ def test_a_directory_is_read_for_its_logs_only(tmp_path: Path) -> None:
     assert check(tmp_path / "notes.txt").exit_status == 1
 
 
-def test_what_is_not_there_or_no_file_is_an_error(tmp_path: Path) -> None:
-    """It must not look like a file without faults."""
+def test_a_missing_path_and_a_pipe_are_errors(tmp_path: Path) -> None:
+    """Neither may look like a file without faults."""
     with pytest.raises(FileNotFoundError):
         check(tmp_path / "none.ndjson")
     os.mkfifo(tmp_path / "pipe.ndjson")
@@ -352,10 +340,10 @@ def test_what_is_not_there_or_no_file_is_an_error(tmp_path: Path) -> None:
         check(tmp_path / "pipe.ndjson")
 
 
-def test_a_file_that_cannot_be_read_is_told_and_the_others_are_checked(
+def test_a_file_that_cannot_be_read_is_reported_and_the_others_are_checked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Status 2, whatever else was found."""
+    """The exit status is 2, whatever else was found."""
     for name in "abc":
         write(tmp_path / f"{name}.ndjson", b"bad" if name == "a" else b"{}")
     real = fs_calls.open_read
@@ -373,7 +361,7 @@ def test_a_file_that_cannot_be_read_is_told_and_the_others_are_checked(
 
 
 def test_nothing_is_changed(tmp_path: Path) -> None:
-    """No byte, no time, no file beside."""
+    """No byte and no time of the file, and no new file appears."""
     write(tmp_path / "any.ndjson", b"{}", b"bad", tail=b"torn")
     before = os.stat(tmp_path / "any.ndjson")
     check(tmp_path)
@@ -390,7 +378,7 @@ def test_nothing_is_changed(tmp_path: Path) -> None:
 
 
 def test_the_report_is_plain_data(tmp_path: Path) -> None:
-    """All of it as JSON, with the times as text too."""
+    """All of it can be JSON, with the times as text too."""
     write(tmp_path / "s_performance.json", performance(), b"bad \x1b[31m")
     facts = json.loads(json.dumps(check(tmp_path).as_dict()))
     (file,) = facts["files"]
@@ -400,27 +388,27 @@ def test_the_report_is_plain_data(tmp_path: Path) -> None:
 
 
 def test_of_very_many_faults_the_first_are_kept_and_all_are_counted(path: str) -> None:
-    """A file that is something else altogether must not fill the memory."""
+    """A file that is not a log at all must not fill the memory."""
     write(path, *[b"bad"] * (MOST_FAULTS + 5))
     (file,) = check(path).files
     assert len(file.faults) == MOST_FAULTS
     assert file.fault_counts == {"no_object": MOST_FAULTS + 5}
 
 
-def test_progress_is_told_to_the_last_byte(tmp_path: Path) -> None:
-    """What was read, and what there is, over all files."""
+def test_progress_is_reported_to_the_last_byte(tmp_path: Path) -> None:
+    """The bytes read and the bytes in total, over all files."""
     for name in "ab":
         write(tmp_path / f"{name}.ndjson", *[b'{"text":"some text"}'] * 20_000)
-    told: list[tuple[int, int]] = []
-    check(tmp_path, progress=lambda done, total: told.append((done, total)))
+    reported: list[tuple[int, int]] = []
+    check(tmp_path, progress=lambda done, total: reported.append((done, total)))
     total = 2 * 20_000 * 21
-    assert told[-1] == (total, total)
-    assert sorted(told) == told
-    assert {total for _, total in told} == {total}
+    assert reported[-1] == (total, total)
+    assert sorted(reported) == reported
+    assert {total for _, total in reported} == {total}
 
 
 def test_a_large_file_takes_constant_memory(tmp_path: Path) -> None:
-    """Thirty megabytes are checked in a few."""
+    """Thirty megabytes are checked in less than four."""
     write(tmp_path / "s_performance.json", *[performance(agent="x" * 3000)] * 10_000)
     tracemalloc.start()
     try:
@@ -430,8 +418,8 @@ def test_a_large_file_takes_constant_memory(tmp_path: Path) -> None:
         tracemalloc.stop()
 
 
-def test_a_check_while_writers_write_finds_nothing(tmp_path: Path) -> None:
-    """Lines that are half written are seen as what they will be."""
+def test_a_check_finds_no_faults_while_writers_append(tmp_path: Path) -> None:
+    """A line that is half written is not a fault."""
     log = AppendLog(tmp_path / "any.ndjson", durability="os")
     log.append({"text": "first"})
 
@@ -447,19 +435,21 @@ def test_a_check_while_writers_write_finds_nothing(tmp_path: Path) -> None:
     assert check(tmp_path).files[0].lines == 601
 
 
-def test_a_log_that_is_sealed_while_its_size_is_asked_for_is_checked(
+def test_a_log_that_is_sealed_between_two_system_calls_is_checked(
     path: str, log: AppendLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The file that was there has another name a moment later."""
+    """The active file is renamed to a segment right after it was found there."""
     log.append({"n": 1})
-    exists = os.path.exists
+    real = fs_calls.stat_followed
 
-    def exists_and_is_sealed(name: str) -> bool:
-        if name == path and exists(name):
-            log.rotate()
-            os.unlink(path)  # the next file, which is empty yet
-            return True
-        return exists(name)
+    def stat_and_seal(name: str) -> os.stat_result:
+        found = real(name)
+        monkeypatch.setattr(fs_calls, "stat_followed", real)
+        log.rotate()
+        os.unlink(path)  # the next active file, still empty
+        return found
 
-    monkeypatch.setattr(os.path, "exists", exists_and_is_sealed)
-    assert check(path).is_clean
+    monkeypatch.setattr(fs_calls, "stat_followed", stat_and_seal)
+    report = check(path)
+    assert report.is_clean
+    assert [file.lines for file in report.files] == [1]

@@ -1,4 +1,4 @@
-"""What is wrong with one line: the kinds of faults, told apart."""
+"""Classifying one line: the record it holds, or the kind of fault it has."""
 
 from __future__ import annotations
 
@@ -21,17 +21,16 @@ _WHITE_SPACE: Final = " \t\r"
 
 
 class Span(NamedTuple):
-    """A stretch of a line, as offsets of bytes within it."""
+    """A range of bytes within a line."""
 
     start: int
     end: int
 
 
 class Verdict(NamedTuple):
-    """The fault of a line.
+    """The fault of one line.
 
-    `pieces` are the objects of one in which they are glued, each with the verdict on it, if it has
-    a fault.
+    `pieces` are the objects of a glued line, each with its own verdict if it has a fault.
     """
 
     kind: FaultKind
@@ -39,10 +38,10 @@ class Verdict(NamedTuple):
     pieces: Sequence[tuple[Span, Verdict | None]] = ()
 
 
-def judge_line(line: bytes, schema: Schema) -> Any:
-    """Return the record that a line is, or the `Verdict` on it.
+def classify_line(line: bytes, schema: Schema) -> Any:
+    """Return the record that a line holds, or the `Verdict` on the line.
 
-    A duplicate id is for whoever knows the other lines to find.
+    Duplicate ids are not found here: that takes the other lines of the log.
     """
     try:
         return schema.decode(line)
@@ -56,7 +55,7 @@ def judge_line(line: bytes, schema: Schema) -> Any:
     try:
         record = decode_line(line)
     except json.JSONDecodeError as error:
-        objects = objects_in(line)
+        objects = find_objects(line)
         if objects:
             return Verdict("glued", f"{len(objects)} whole objects in one line")
         return Verdict("no_object", f"{error.msg} at character {error.pos + 1}")
@@ -66,36 +65,36 @@ def judge_line(line: bytes, schema: Schema) -> Any:
         return Verdict("schema", str(error))
 
 
-def objects_in(line: bytes) -> list[Span]:
-    """Return where the objects are of a line that holds two or more.
+def find_objects(line: bytes) -> list[Span]:
+    """Return where the objects are in a line of two or more with only white space around them.
 
-    Beside them white space only; else nothing.
+    For any other line the list is empty.
 
-    >>> objects_in(b'{"a":1} {"b":2}')
-    [Span(start=0, end=7), Span(start=8, end=15)]
+        >>> find_objects(b'{"a":1} {"b":2}')
+        [Span(start=0, end=7), Span(start=8, end=15)]
     """
     try:
         text = line.decode()
         spans = []
-        place = byte = 0
-        while place < len(text):
-            if text[place] in _WHITE_SPACE:
-                place += 1
+        position = byte = 0
+        while position < len(text):
+            if text[position] in _WHITE_SPACE:
+                position += 1
                 byte += 1
                 continue
-            found, end = nested_json.decode_at(text, place)
-            if not isinstance(found, dict):
+            value, end = nested_json.decode_at(text, position)
+            if not isinstance(value, dict):
                 return []
-            length = len(text[place:end].encode())
+            length = len(text[position:end].encode())
             spans.append(Span(byte, byte + length))
-            place, byte = end, byte + length
+            position, byte = end, byte + length
     except ValueError:
         return []
     return spans if len(spans) > 1 else []
 
 
 def excerpt_of(line: bytes) -> str:
-    """Return a line's beginning as printable text, cut with an ellipsis."""
+    """Return the beginning of a line as printable text, with an ellipsis where it is cut."""
     text = line[:_SHOWN_BYTES].decode(errors="backslashreplace")
     shown = "".join(
         character if character.isprintable() else ascii(character)[1:-1] for character in text

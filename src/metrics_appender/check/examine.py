@@ -1,7 +1,4 @@
-"""The check itself.
-
-Every file of every log is read to its end, and what was found is put together.
-"""
+"""Running a check: scan every file of every log, and collect the reports."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..fs.lock import is_free
 from ..segment.source import PlainFile
-from .files import count_bytes, logs_at, parts_of
+from .files import byte_counter, find_logs, list_parts
 from .report import MOST_FAULTS, CheckReport, FileReport
 from .scan import Scan
 from .schema import schema_for
@@ -22,32 +19,29 @@ if TYPE_CHECKING:
     from ..segment.source import Source
     from .files import Part, Progress
     from .report import FaultKind, LineFault
-    from .scan import Found
+    from .scan import Finding
     from .schema import Schema
 
 
 def examine(path: str, progress: Progress | None = None) -> CheckReport:
-    """Check a file with its sealed segments, or all logs of a directory.
-
-    `progress` is told the bytes read, and those there are.
-    """
-    logs = logs_at(path)
-    count = count_bytes(logs, progress)
+    """Check a log with its sealed segments, or all logs of a directory; see `check`."""
+    logs = find_logs(path)
+    count = byte_counter(logs, progress)
     reports: list[FileReport] = []
     for log in logs:
         schema, ids = schema_for(log), set[str]()
         with ExitStack() as opened:
             reports += [
                 report
-                for part in parts_of(log, opened)
+                for part in list_parts(log, opened)
                 if (report := _examine_part(part, schema, ids, count))
             ]
     return CheckReport(path, tuple(reports))
 
 
-def find_faults(scan: Scan, source: Source, progress: Callable[[int], None]) -> Iterator[Found]:
-    """Yield the faults of an open file, from where its scan ended to its end."""
-    yield from scan.read_on(progress)
+def find_faults(scan: Scan, source: Source, progress: Callable[[int], None]) -> Iterator[Finding]:
+    """Yield the faults of an open file, from the scan's position to the end of the file."""
+    yield from scan.scan_new_lines(progress)
     torn = scan.find_torn_tail(lambda: not isinstance(source, PlainFile) or is_free(source.fd))
     if torn:
         yield torn
@@ -56,7 +50,7 @@ def find_faults(scan: Scan, source: Source, progress: Callable[[int], None]) -> 
 def _examine_part(
     part: Part, schema: Schema, ids: set[str], progress: Callable[[int], None]
 ) -> FileReport | None:
-    """Return the report of one file, nothing for one that was deleted meanwhile."""
+    """Return the report of one file, or `None` if it was deleted after it was listed."""
     faults: list[LineFault] = []
     counts: Counter[FaultKind] = Counter()
     try:

@@ -1,4 +1,4 @@
-"""Which files there are to read: the logs of a directory, and the segments of a log."""
+"""Finding the files to read: the logs of a directory, and the segments of a log."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
     Progress = Callable[[int, int], None]
 
-# What is a log in a directory where other files may lie too; a file that is named itself may have
-# any name.
+# The suffixes by which a log is recognized in a directory; a file that is passed may have any name.
 SUFFIXES: Final = (
     naming.PERFORMANCE,
     naming.OUTCOMES,
@@ -36,7 +35,7 @@ SUFFIXES: Final = (
 class Part(NamedTuple):
     """One file of a log: a sealed segment, or the active file.
 
-    `open` may raise what a file can be refused for.
+    `open` raises what opening the file raised or raises.
     """
 
     path: str
@@ -45,33 +44,31 @@ class Part(NamedTuple):
     open: Callable[[], Source]
 
 
-def logs_at(path: str) -> list[str]:
-    """Return the logs of a directory, or the one log that a file is, as absolute paths.
+def find_logs(path: str) -> list[str]:
+    """Return the logs of a directory, or `path` itself if it is a log, as absolute paths.
 
     Raises `FileNotFoundError` where nothing is there, and `OSError` for what is neither a directory
-    nor a plain file.
+    nor a regular file.
     """
     path = os.path.abspath(path)
     try:
-        mode = os.stat(path).st_mode
+        mode = calls.stat_followed(path).st_mode
     except FileNotFoundError:
-        if list_segments(path):  # all of it is sealed
+        if list_segments(path):  # every line is in a sealed segment
             return [path]
         raise
     if stat.S_ISDIR(mode):
-        return [os.path.join(path, name) for name in _logs_among(calls.list_names(path))]
+        return [os.path.join(path, name) for name in _select_logs(calls.list_names(path))]
     if not stat.S_ISREG(mode):
         raise OSError(errno.EINVAL, "neither a directory nor a regular file", path)
     return [path]
 
 
-def parts_of(path: str, opened: ExitStack) -> list[Part]:
-    """Return the files of a log.
+def list_parts(path: str, opened: ExitStack) -> list[Part]:
+    """Return the files of a log: its sealed segments, oldest first, then the active file if any.
 
-    Its sealed segments, oldest first, then the active one if it is there.
-
-    The active file is opened here, and closed with `opened`: what a rotation seals from now on is
-    still the active file to whoever reads.
+    The active file is opened here and closed by `opened`, so that the parts stay complete: a file
+    that a rotation seals from now on is still read as the active one.
     """
     active = None
     try:
@@ -94,21 +91,16 @@ def parts_of(path: str, opened: ExitStack) -> list[Part]:
 
 
 def size_of(path: str) -> int:
-    """Return how many bytes a log has, in all of its files, unpacked."""
+    """Return how many bytes a log has in all of its files, uncompressed."""
     size = sum(segment.end - segment.start for segment in list_segments(path))
     try:
         return size + calls.stat_followed(path).st_size
-    except (
-        OSError
-    ):  # all of it is sealed, or was a moment ago; what else it may be is told when it is opened
+    except OSError:  # no active file at this moment; any other error is reported when it is opened
         return size
 
 
-def count_bytes(logs: Iterable[str], progress: Progress | None) -> Callable[[int], None]:
-    """Return what is to be told of each length that was read of the logs.
-
-    It tells `progress` the bytes read, and those there are.
-    """
+def byte_counter(logs: Iterable[str], progress: Progress | None) -> Callable[[int], None]:
+    """Return a function that adds up the lengths read, and calls `progress` with sum and total."""
     total = sum(map(size_of, logs))
     done = 0
 
@@ -125,6 +117,6 @@ def _refuse(error: OSError) -> Source:
     raise error
 
 
-def _logs_among(names: list[str]) -> list[str]:
+def _select_logs(names: list[str]) -> list[str]:
     logs = {filename.log_of_sealed(name) or name for name in names}
     return sorted(name for name in logs if name.endswith(SUFFIXES))

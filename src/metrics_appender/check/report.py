@@ -1,4 +1,4 @@
-"""What a check found, as data: one fault, one file, the whole."""
+"""The result of a check as data: one fault, one file, the whole report."""
 
 from __future__ import annotations
 
@@ -16,15 +16,20 @@ _CLEAN, _FAULTY, _UNREAD = range(3)
 
 
 class LineFault(msgspec.Struct, frozen=True):
-    """One line that is not as it should be: what is wrong, and where.
+    """A line that is wrong: what is wrong with it, and where it is.
 
-    `kind` is `"torn_tail"` (bytes after the last newline that nobody is writing), `"nul_run"` (a
-    line with NUL bytes, as a power cut leaves it), `"no_object"` (no JSON object), `"glued"`
-    (several whole objects in one line), `"schema"` (an object that is not the record its file is
-    for) or `"duplicate_id"` (an event whose `event_id` stands further up in the log already).
-    `line_number` counts from 1, `byte_offset` is that of the line's first byte in its file
-    (uncompressed), and `length` is that of the line in bytes, without its newline. `reason` is a
-    sentence, `excerpt` the line's beginning, in printable characters.
+    Attributes:
+        kind: `"torn_tail"` (bytes after the last newline which no writer is writing), `"nul_run"`
+            (NUL bytes in the line, as a power cut can leave them), `"no_object"` (not a JSON
+            object), `"glued"` (several whole objects in one line), `"schema"` (an object that does
+            not fit the schema of its file) or `"duplicate_id"` (an event whose `event_id` already
+            stands earlier in the log).
+        path: The file that holds the line.
+        line_number: Which line of the file it is, from 1.
+        byte_offset: Where the line begins in the file (uncompressed).
+        length: Bytes in the line, without its newline.
+        reason: What is wrong, for a person to read.
+        excerpt: The beginning of the line in printable characters.
     """
 
     kind: FaultKind
@@ -36,18 +41,28 @@ class LineFault(msgspec.Struct, frozen=True):
     excerpt: str
 
     def __str__(self) -> str:
-        """Name the place, then what is wrong there."""
-        return f"{self.path}, line {self.line_number} (byte {self.byte_offset}): {self.kind}: {self.reason}"
+        """Return where the line is, then what is wrong with it."""
+        return (
+            f"{self.path}, line {self.line_number} (byte {self.byte_offset}): "
+            f"{self.kind}: {self.reason}"
+        )
 
 
 class FileReport(msgspec.Struct, frozen=True):
-    """What is in one file.
+    """What one file holds.
 
-    `bytes` is its size (uncompressed), `lines` how many whole lines it has; `records` counts the
-    good ones by kind (`"other"` in a file that is not one of a skill's four); `first_time` and
-    `last_time` are the least and the greatest `timestamp` among them. `faults` holds the first
-    10,000, and `fault_counts` counts all. `error` says why the file could not be read to its end,
-    if so.
+    Attributes:
+        path: The file.
+        bytes: Its size (uncompressed).
+        lines: How many whole lines it has.
+        records: How many valid records of each kind it has (`"other"` in a file that is not one of
+            a skill's four).
+        first_time: The smallest `timestamp` of the valid records, in seconds since the epoch;
+            `None` without any.
+        last_time: The greatest one.
+        fault_counts: How many faults of each kind it has.
+        faults: The first 10,000 of them.
+        error: Why the file could not be read to its end; `None` if it was.
     """
 
     path: str
@@ -62,9 +77,12 @@ class FileReport(msgspec.Struct, frozen=True):
 
 
 class CheckReport(msgspec.Struct, frozen=True):
-    """What a check found.
+    """The result of `check`.
 
-    A report for each file, in the order of their names, sealed segments before the active file.
+    Attributes:
+        path: The absolute path that was checked.
+        files: A report for each file, logs in the order of their names, the sealed segments of a
+            log before its active file.
     """
 
     path: str
@@ -72,26 +90,23 @@ class CheckReport(msgspec.Struct, frozen=True):
 
     @property
     def faults(self) -> tuple[LineFault, ...]:
-        """The faults of all files."""
+        """The faults of all files, at most 10,000 of each."""
         return tuple(fault for file in self.files for fault in file.faults)
 
     @property
     def exit_status(self) -> int:
-        """0 when all is clean, 1 when there are faults, 2 when a file could not be read."""
+        """0 without faults, 1 with faults, 2 when a file could not be read."""
         if any(file.error for file in self.files):
             return _UNREAD
         return _FAULTY if any(file.fault_counts for file in self.files) else _CLEAN
 
     @property
     def is_clean(self) -> bool:
-        """Whether everything was read, and nothing is wrong."""
+        """Whether every file was read and has no faults."""
         return self.exit_status == _CLEAN
 
     def as_dict(self) -> dict[str, Any]:
-        """Return all of it as plain dicts and lists, the exit status first.
-
-        What `--json` prints.
-        """
+        """Return the report as plain dicts and lists, exit status first, as `--json` prints it."""
         facts: dict[str, Any] = msgspec.to_builtins(self)
         for file in facts["files"]:
             for name in ("first_time", "last_time"):

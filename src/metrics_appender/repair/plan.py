@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from ..check.classify import Span
     from ..check.report import FaultKind, LineFault
-    from ..check.scan import Found
+    from ..check.scan import Finding
     from ..segment.source import Source
     from .report import Action
 
@@ -63,7 +63,7 @@ class Plan:
 
 def make_plan(
     source: Source,
-    found: Iterable[Found],
+    found: Iterable[Finding],
     end: int,
     keep: Collection[FaultKind],
     *,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Final
 
-from ..check.files import count_bytes, logs_at
+from ..check.files import byte_counter, find_logs
 from ..check.report import KINDS
 from ..errors import Fault, InvalidRecordError, show
 from ..outcome import consequences_of
@@ -32,8 +32,8 @@ def repair_all(
 ) -> RepairReport:
     """Repair what is at `path`; see `repair`."""
     _check_keep(keep)
-    logs = logs_at(path)
-    count = count_bytes(logs, progress)
+    logs = find_logs(path)
+    count = byte_counter(logs, progress)
     changes: list[Change] = []
     errors: list[Failure] = []
     for log in logs:

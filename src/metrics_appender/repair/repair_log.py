@@ -12,8 +12,8 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ..check.examine import find_faults
-from ..check.files import parts_of
-from ..check.scan import Found, Scan
+from ..check.files import list_parts
+from ..check.scan import Finding, Scan
 from ..check.schema import schema_for
 from ..errors import LockTimeoutError
 from ..fs import calls, filename
@@ -52,7 +52,7 @@ class _Look(NamedTuple):
     source: Source
     is_active: bool
     scan: Scan
-    found: list[Found]
+    found: list[Finding]
 
     def is_writable(self) -> bool:
         """Whether what is read are the file's own bytes."""
@@ -89,7 +89,7 @@ def mend_log(
 def _look_at(path: str, opened: ExitStack, progress: Callable[[int], None]) -> list[_Look]:
     schema, ids = schema_for(path), set[str]()
     looks = []
-    for part in parts_of(path, opened):
+    for part in list_parts(path, opened):
         try:
             source = opened.enter_context(part.open())
         except FileNotFoundError:
@@ -176,7 +176,7 @@ def _look_on(look: _Look, lock: FileLock) -> _Look:
     if _inode_of(look.source) != lock.inode:
         raise _ChangedError
     found = [found for found in look.found if found.fault.kind != "torn_tail"]
-    found += look.scan.read_on()
+    found += look.scan.scan_new_lines()
     torn = look.scan.find_torn_tail(lambda: True)
     return look._replace(found=[*found, torn] if torn else found)
 
