@@ -1,4 +1,4 @@
-"""Repair: what is wrong goes to `.torn`, what is good stays where it is, whatever the damage."""
+"""Repair: what is wrong goes to `.torn`, and what is valid keeps its position."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def read(path: str) -> bytes:
 
 
 def write(path: str, *lines: bytes) -> None:
-    """Write a file anew, of lines that get their newlines."""
+    """Replace a file by these lines, each ended by a newline."""
     Path(path).write_bytes(b"".join(line + b"\n" for line in lines))
 
 
 def actions(path: str, **options: Any) -> list[str]:
-    """Repair, and return what became of each fault."""
+    """Repair, and return the action on each fault."""
     return [change.action for change in repair(path, **options).changes]
 
 
@@ -50,17 +50,17 @@ BAD = {
     "NULs": b"\0" * 5000,
     "NULs and a record": b"\0" * 700 + b'{"n":1}',
     "a mark": MARK,
-    "a white space that is no blank": b"\t",
+    "a tab": b"\t",
     "half a character": b'{"n":"\xe6\x8a"}',
     "megabytes": b"x" * (3 << 20),
 }
 
 
 @pytest.mark.parametrize("bad", BAD.values(), ids=BAD.keys())
-@pytest.mark.parametrize("place", [0, 2, 4])
-def test_a_bad_line_goes_aside_and_no_other_moves(path: str, bad: bytes, place: int) -> None:
-    """Write, break, repair, append more, read all: first, in the middle and last."""
-    lines = [*GOOD[:place], bad, *GOOD[place:]]
+@pytest.mark.parametrize("index", [0, 2, 4])
+def test_a_bad_line_is_quarantined_and_no_other_moves(path: str, bad: bytes, index: int) -> None:
+    """Write, break, repair, append more, read all; the bad line is first, in the middle or last."""
+    lines = [*GOOD[:index], bad, *GOOD[index:]]
     write(path, *lines)
     before = read(path)
     assert actions(path) == ["put_aside"]
@@ -78,15 +78,15 @@ def test_a_bad_line_goes_aside_and_no_other_moves(path: str, bad: bytes, place: 
 
 
 def test_bad_lines_in_a_row_become_white_space_of_one_line(path: str) -> None:
-    """Of the line behind them, or of the one before where they are the last."""
+    """Of the next line, or of the previous one at the end of the file."""
     write(path, b"one", b"two", GOOD[0], b"", b"three", GOOD[1], b"four", b"five")
     assert actions(path) == ["put_aside"] * 6
     assert read(path) == b" " * 8 + GOOD[0] + b"\n" + b" " * 7 + GOOD[1] + b" " * 10 + b"\n"
     assert read(torn_path(path)) == b"one\ntwo\n\nthree\nfour\nfive\n"
 
 
-def test_a_file_of_nothing_but_bad_lines_is_empty_then(path: str) -> None:
-    """It is cut, for there is nothing that a cut could move."""
+def test_a_file_of_bad_lines_only_becomes_empty(path: str) -> None:
+    """It can be truncated, as it holds no line that would move."""
     write(path, b"one", b"two")
     assert actions(path) == ["put_aside"] * 2
     assert read(path) == b""
@@ -96,7 +96,7 @@ def test_a_file_of_nothing_but_bad_lines_is_empty_then(path: str) -> None:
 
 
 def test_a_torn_tail_is_cut_off_as_by_an_append(path: str) -> None:
-    """Its bytes are in `.torn`; a bad line in front of it goes there too."""
+    """Its bytes are in `.torn`, and those of a bad line before it too."""
     write(path, GOOD[0], b"bad")
     with open(path, "ab") as file:
         file.write(b'{"torn')
@@ -121,22 +121,20 @@ GLUED = {
 def test_glued_objects_get_lines_of_their_own(
     path: str, glued: bytes, split: bytes, moved: bytes
 ) -> None:
-    """In place where a byte is to spare, else at the end of the log.
-
-    Every other line stays where it is.
-    """
+    """In place where a byte is to spare, else at the end of the log; no other line moves."""
     write(path, GOOD[0], glued, GOOD[1])
     assert actions(path) == ["moved" if moved else "split"]
     assert read(path) == GOOD[0] + b"\n" + split + b"\n" + GOOD[1] + b"\n" + moved
-    assert read(torn_path(path)) == (
-        b"" if glued.translate(None, b" \t\r") == glued and not moved else read(torn_path(path))
+    is_flipped_only = all(
+        new in {old, ord("\n")} for old, new in zip(glued, split.ljust(len(glued)), strict=True)
     )
+    assert read(torn_path(path)) == (b"" if is_flipped_only else glued + b"\n")
     assert actions(path) == []
     assert check(path).is_clean
 
 
 def test_a_deep_line_is_never_moved(path: str) -> None:
-    """Whether it is good does not depend on how deep it is, or on how deep in its stack the caller is; glued ones get their lines."""
+    """However deeply it is nested, however deep the caller's stack is; glued ones are split."""
     deep = b'{"a":' * 3000 + b"{}" + b"}" * 3000
     write(path, GOOD[0], deep, b'{"a":' * 300 + b"{}" + b"}" * 300, b"bad", deep + b" " + deep)
     before = read(path)
@@ -152,8 +150,8 @@ def test_a_deep_line_is_never_moved(path: str) -> None:
 # What is left, and what is moved
 
 
-def test_kinds_to_keep_are_left_and_told(tmp_path: Path) -> None:
-    """Records that every reader can read may stay; also within a line in which they are glued."""
+def test_kinds_to_keep_are_left_and_reported(tmp_path: Path) -> None:
+    """Records that every reader can read may stay, also those within a glued line."""
     path = str(tmp_path / f"s{SUFFIX}")
     odd = b'{"some": "record"}'
     write(path, event(1), odd, event(1), b"bad", odd + event(2))
@@ -171,16 +169,16 @@ def test_kinds_to_keep_are_left_and_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("keep", [["torn_tail"], ["any"], "schema", [1]], ids=repr)
-def test_what_cannot_be_kept_is_refused(path: str, keep: Any) -> None:
-    """A torn tail is cut by the next append anyway."""
+def test_a_kind_that_cannot_be_kept_is_refused(path: str, keep: Any) -> None:
+    """The next append cuts a torn tail off in any case."""
     write(path, b"bad")
     with pytest.raises(InvalidRecordError, match="keep: got"):
         repair(path, keep=keep)
     assert read(path) == b"bad\n"
 
 
-def test_a_dry_run_tells_all_and_changes_nothing(path: str) -> None:
-    """No byte, no time, no file beside."""
+def test_a_dry_run_reports_all_and_changes_nothing(path: str) -> None:
+    """No byte and no time of the file, and no new file appears."""
     write(path, GOOD[0], b"bad", b"{}{}")
     before = os.stat(path)
     report = repair(path, dry_run=True)
@@ -200,15 +198,15 @@ def test_a_dry_run_tells_all_and_changes_nothing(path: str) -> None:
 def test_a_clean_log_is_not_touched(
     path: str, hold: Callable[[str], AbstractContextManager[int]]
 ) -> None:
-    """Not even its lock is taken."""
+    """Its lock is not taken either."""
     write(path, *GOOD)
     with hold(path):
         assert actions(path, lock_timeout=0) == []
     assert os.listdir(os.path.dirname(path)) == [os.path.basename(path)]
 
 
-def test_of_a_directory_every_log_is_repaired(tmp_path: Path) -> None:
-    """Each with its own `.torn`."""
+def test_every_log_of_a_directory_is_repaired(tmp_path: Path) -> None:
+    """Each has its own `.torn`."""
     for name in ("a.ndjson", "b.ndjson"):
         write(str(tmp_path / name), b"bad " + name.encode(), b"{}")
     assert actions(str(tmp_path)) == ["put_aside"] * 2
@@ -217,10 +215,10 @@ def test_of_a_directory_every_log_is_repaired(tmp_path: Path) -> None:
         repair(tmp_path / "none")
 
 
-def test_a_log_that_cannot_be_repaired_is_told_and_the_others_are_repaired(
+def test_a_log_that_cannot_be_repaired_is_reported_and_the_others_are_repaired(
     tmp_path: Path, hold: Callable[[str], AbstractContextManager[int]]
 ) -> None:
-    """Status 2, whatever else was done; what was changed before and behind it is told."""
+    """The exit status is 2, and the report also has the changes to the logs before and after it."""
     a, b, c, d = (str(tmp_path / f"{letter}.ndjson") for letter in "abcd")
     for path in (a, b, c):
         write(path, b"bad", b"{}")
@@ -234,10 +232,8 @@ def test_a_log_that_cannot_be_repaired_is_told_and_the_others_are_repaired(
     late, refused, pipe = (failure.reason for failure in report.errors)
     assert late.startswith("no lock within 0.05 s")
     assert late.count("nothing was written") == 1
-    assert (
-        refused
-        == f"{torn_path(c)}: Is a directory (every byte is in the file or in its .torn; repair again)"
-    )
+    reason = "Is a directory (every byte is in the file or in its .torn; repair again)"
+    assert refused == f"{torn_path(c)}: {reason}"
     assert str(report.errors[2]) == f"{d}: {pipe}" == f"{d}: not a regular file"
     assert [read(path) for path in (a, b, c)] == [b"    {}\n", b"bad\n{}\n", b"bad\n{}\n"]
     os.rmdir(torn_path(c))
@@ -253,10 +249,10 @@ def test_a_log_that_cannot_be_repaired_is_told_and_the_others_are_repaired(
 # Locks
 
 
-def test_a_writer_that_keeps_the_lock_is_waited_for_and_no_longer(
+def test_the_lock_of_a_writer_is_waited_for_until_the_timeout(
     path: str, hold: Callable[[str], AbstractContextManager[int]]
 ) -> None:
-    """Nothing is changed then."""
+    """After a timeout nothing was changed."""
     write(path, b"bad", b"{}")
     with hold(path), pytest.raises(LockTimeoutError, match="nothing was written"):
         repair(path, lock_timeout=0.05)
@@ -266,7 +262,7 @@ def test_a_writer_that_keeps_the_lock_is_waited_for_and_no_longer(
 
 
 def test_other_maintenance_is_waited_for_too(path: str) -> None:
-    """A compressor must not copy what is half repaired."""
+    """The cleaner must not compress a half-repaired segment."""
     write(path, b"bad", b"{}")
     with FileLock(maintenance_lock_path(path)), pytest.raises(LockTimeoutError) as caught:
         repair(path, lock_timeout=0.05)
@@ -275,21 +271,21 @@ def test_other_maintenance_is_waited_for_too(path: str) -> None:
 
 
 def before_the_lock(monkeypatch: pytest.MonkeyPatch, change: Callable[[], None]) -> None:
-    """Have something happen once, between the look and the locks."""
-    real = repair_log._maintenance_of
+    """Make a change to the log once, after it was scanned and before it is locked."""
+    real = repair_log._maintenance_lock
     changes = iter([change])
 
     def maintenance_of(path: str, lock_timeout: float | None) -> Any:
         next(changes, lambda: None)()
         return real(path, lock_timeout)
 
-    monkeypatch.setattr(repair_log, "_maintenance_of", maintenance_of)
+    monkeypatch.setattr(repair_log, "_maintenance_lock", maintenance_of)
 
 
 def test_what_is_added_before_the_lock_is_repaired_too(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was looked at is not looked at again, but verified; the rest is."""
+    """The lines scanned before are only compared; those added since are scanned."""
     write(path, b"bad", GOOD[0])
 
     def add() -> None:
@@ -300,16 +296,19 @@ def test_what_is_added_before_the_lock_is_repaired_too(
     before_the_lock(monkeypatch, add)
     report = repair(path)
     assert [(change.fault.line_number, change.action) for change in report.changes] == [
-        *((1, "put_aside"), (4, "put_aside"), (5, "moved"), (6, "cut"))
+        (1, "put_aside"),
+        (4, "put_aside"),
+        (5, "moved"),
+        (6, "cut"),
     ]
     assert AppendLog(path).read() == [*map(json.loads, GOOD[:2]), {}, {}]
 
 
 @pytest.mark.parametrize("way", ["rotated", "repaired", "replaced", "removed", "changed"])
-def test_a_file_that_is_another_before_the_lock_is_looked_at_anew(
+def test_a_log_that_changes_before_the_lock_is_scanned_again(
     path: str, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
-    """Rotated by the library, repaired by somebody else, replaced, taken away, or its bad line gone."""
+    """Rotated, repaired by another process, replaced, removed, or overwritten."""
     write(path, b"bad", GOOD[0], b"worse")
     size = os.path.getsize(path)
 
@@ -334,17 +333,15 @@ def test_a_file_that_is_another_before_the_lock_is_looked_at_anew(
     repair(path)
     assert check(path).is_clean
     assert len(AppendLog(path).read()) == 1
-    aside = read(torn_path(path))
-    assert aside == {"changed": b"", "replaced": b"bad\n", "rotated": b"another\nbad\nworse\n"}.get(
-        way, b"bad\nworse\n"
-    )
+    expected = {"changed": b"", "replaced": b"bad\n", "rotated": b"another\nbad\nworse\n"}
+    assert read(torn_path(path)) == expected.get(way, b"bad\nworse\n")
 
 
 # Sealed segments
 
 
 def seal(path: str, *lines: bytes, tail: bytes = b"") -> str:
-    """Make a sealed segment; return its name."""
+    """Make a sealed segment, and return its path."""
     data = b"".join(line + b"\n" for line in lines) + tail
     sealed = sealed_path(path, 0, len(data))
     Path(sealed).write_bytes(data)
@@ -352,7 +349,7 @@ def seal(path: str, *lines: bytes, tail: bytes = b"") -> str:
 
 
 def test_a_sealed_segment_is_repaired_and_keeps_its_length_and_its_age(path: str) -> None:
-    """Its bad lines are in the log's `.torn`; what has no room in it goes to the end of the log."""
+    """Bad lines go to the log's `.torn`; objects that do not fit go to the end of the log."""
     sealed = seal(path, b"bad", GOOD[0], b"{}{}", GOOD[1], b"last", tail=b"torn")
     os.utime(sealed, (1000, 2000))
     size = os.path.getsize(sealed)
@@ -367,8 +364,8 @@ def test_a_sealed_segment_is_repaired_and_keeps_its_length_and_its_age(path: str
     assert actions(path) == []
 
 
-def test_a_sealed_segment_of_nothing_but_bad_lines_is_blank_then(path: str) -> None:
-    """It is not cut: its name tells its length. The log's active file need not be there."""
+def test_a_sealed_segment_of_bad_lines_only_becomes_blank(path: str) -> None:
+    """It is not truncated: its name says its length. There need be no active file."""
     sealed = seal(path, b"bad", b"worse")
     assert actions(path) == ["put_aside"] * 2
     assert read(sealed) == b" " * 9 + b"\n"
@@ -376,8 +373,8 @@ def test_a_sealed_segment_of_nothing_but_bad_lines_is_blank_then(path: str) -> N
     assert check(path).is_clean
 
 
-def test_what_moves_out_of_a_segment_stays_where_every_line_of_the_file_is_bad(path: str) -> None:
-    """That file is cut before it gets the lines, not after."""
+def test_objects_from_a_segment_are_kept_where_every_line_of_the_file_is_bad(path: str) -> None:
+    """The active file is truncated before the objects are appended to it, not after."""
     seal(path, b'{"a":1}{"b":2}{"c":3}')
     write(path, b"bad", b"worse")
     with open(path, "ab") as file:
@@ -391,11 +388,8 @@ def test_what_moves_out_of_a_segment_stays_where_every_line_of_the_file_is_bad(p
     assert check(path).is_clean
 
 
-def test_a_segment_of_nothing_but_an_empty_line_is_left_and_told(path: str) -> None:
-    """Its one byte cannot become white space of another line.
-
-    It does not go to `.torn` with every repair.
-    """
+def test_a_segment_of_one_empty_line_is_left_and_reported(path: str) -> None:
+    """Its byte cannot become white space of another line, and is not copied to `.torn`."""
     sealed = seal(path, b"")
     assert actions(path) == ["left"]
     assert repair(path).exit_status == 1
@@ -406,8 +400,8 @@ def test_a_segment_of_nothing_but_an_empty_line_is_left_and_told(path: str) -> N
     assert read(path) == b""
 
 
-def test_a_compressed_segment_is_left_and_told(path: str) -> None:
-    """The files beside it are repaired; once it is unpacked, so is it."""
+def test_a_compressed_segment_is_left_and_reported(path: str) -> None:
+    """The other files are repaired, and so is the segment once it is uncompressed."""
     sealed = seal(path, b"bad", GOOD[0])
     packed = sealed + ENDINGS["gzip"]
     Path(packed).write_bytes(codec_of("gzip").pack(read(sealed)))
@@ -426,7 +420,7 @@ def test_a_compressed_segment_is_left_and_told(path: str) -> None:
 
 
 def test_long_lines_are_blanked_in_pieces(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the size of a piece."""
+    """Whatever the size of the pieces."""
     monkeypatch.setattr(apply, "_BLANK_BYTES", 3)
     monkeypatch.setattr(apply, "_BLANK", b"   ")
     for length in range(1, 12):
@@ -435,8 +429,8 @@ def test_long_lines_are_blanked_in_pieces(path: str, monkeypatch: pytest.MonkeyP
         assert read(path) == b" " * (length + 1) + b"{}\n"
 
 
-def test_the_ids_of_glued_events_count_as_seen(tmp_path: Path) -> None:
-    """So that the same event further down is the duplicate, whatever block it stands in."""
+def test_the_ids_of_glued_events_are_remembered(tmp_path: Path) -> None:
+    """The same event further down is the duplicate, whatever block it is in."""
     path = str(tmp_path / f"s{SUFFIX}")
     write(path, event(1) + b" " + event(2), *map(event, range(10, 1500)), event(2))
     assert actions(path) == ["split", "put_aside"]

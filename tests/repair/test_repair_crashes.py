@@ -1,9 +1,6 @@
-"""Every crash point of a repair.
+"""Every crash point of a repair: killed at each call, each call failing, and power cuts.
 
-Killed before, in the middle of, or failed by each of its calls, and the power cut between them.
-
-After each: no byte is lost, nothing is a record that was none, no record stands twice, and the next
-repair goes on.
+After each, no byte is lost, no record is new or there twice, and the next repair continues.
 """
 
 from __future__ import annotations
@@ -39,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EINTR)
-# A bad line in which a record stands whole: half of it overwritten must not bring that to light.
+# A bad line that contains a whole record: half overwritten, it must not become that record.
 BAD = b'{"torn in mid-' + event(50)
 SPACED = event(60, is_compact=False) + event(61, is_compact=False)
 COMPACT = [event(70), event(71), event(72)]
@@ -65,10 +62,7 @@ SEALED_RECORDS = [event(80), event(81), event(82), event(83)]
 
 @dataclass(frozen=True)
 class Damage:
-    """What is in the log before.
-
-    A sealed segment or none, the lines and the tail of the active file; and what is good in it.
-    """
+    """A damaged log: its sealed segment, if any, its active file, and its valid records."""
 
     sealed: tuple[bytes, ...]
     lines: tuple[bytes, ...]
@@ -77,7 +71,7 @@ class Damage:
     name: str = f"s{SUFFIX}"
 
     def prepare(self, directory: str) -> str:
-        """Write the files; return the log's path."""
+        """Write the files, and return the path of the log."""
         os.mkdir(directory)
         path = os.path.join(directory, self.name)
         sealed = b"".join(line + b"\n" for line in self.sealed)
@@ -91,16 +85,14 @@ DAMAGES = {
     "one file": Damage((), LINES, TAIL, RECORDS),
     "objects without ids": Damage((), LINES[:7], b"", RECORDS[:4] + RECORDS[5:], "any.ndjson"),
     "a sealed segment": Damage(SEALED, (GOOD[0], GOOD[1]), b"", [*SEALED_RECORDS, *GOOD[:2]]),
-    "nothing but bad lines": Damage((), (BAD, b"bad"), b"", []),
-    "a sealed segment and nothing but bad lines": Damage(
-        SEALED, (BAD, b"bad"), TAIL, SEALED_RECORDS
-    ),
+    "bad lines only": Damage((), (BAD, b"bad"), b"", []),
+    "a sealed segment and bad lines only": Damage(SEALED, (BAD, b"bad"), TAIL, SEALED_RECORDS),
 }
 of_all_damage = pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
 
 
 def content_of(directory: str) -> dict[str, bytes]:
-    """Return the files that hold lines, or what was put aside, by name."""
+    """Return the content of every file but the locks, by name."""
     return {
         name: Path(directory, name).read_bytes()
         for name in os.listdir(directory)
@@ -109,48 +101,48 @@ def content_of(directory: str) -> dict[str, bytes]:
 
 
 def canonical(line: bytes) -> str:
-    """Return a record as text that does not know how it was written."""
+    """Return a record as text that does not depend on its white space or order of fields."""
     return json.dumps(json.loads(line), sort_keys=True)
 
 
-def judge(damage: Damage, path: str, *, is_whole: bool) -> None:
-    """Check the files as a crash has left them, then repair, append and read all."""
-    kept = Counter(map(canonical, damage.records))
-    judge_bytes(damage, path)
+def verify(damage: Damage, path: str, *, is_whole: bool) -> None:
+    """Verify the files after a crash, then repair, append and read all."""
+    valid = Counter(map(canonical, damage.records))
+    verify_bytes(damage, path)
     found = Counter(canonical(line) for line in lines_of(path) if is_record(line))
-    assert not found - kept, "a record that was none before, or one twice"
+    assert not found - valid, "a record that is new, or there twice"
     repair(path)
-    judge_bytes(damage, path)
+    verify_bytes(damage, path)
     assert check(path).is_clean
-    mended = Counter(map(canonical, lines_of(path)))
-    assert not mended - kept
-    aside = Path(torn_path(path)).read_bytes()
+    repaired = Counter(map(canonical, lines_of(path)))
+    assert not repaired - valid
+    torn = Path(torn_path(path)).read_bytes()
     assert all(
-        any(form in aside for form in forms_of(record)) for record in (kept - mended).elements()
+        any(form in torn for form in forms_of(record)) for record in (valid - repaired).elements()
     )
-    assert not is_whole or mended == kept
+    assert not is_whole or repaired == valid
     assert repair(path).changes == ()
     AppendLog(path).append_line(event(99) + b"\n")
     assert canonical(lines_of(path)[-1]) == canonical(event(99))
 
 
-def judge_bytes(damage: Damage, path: str) -> None:
-    """Every line of before is where it was, or in `.torn`, or, if it is of objects, these are in the file."""
+def verify_bytes(damage: Damage, path: str) -> None:
+    """Verify that each line is in a file of the log or in `.torn`, valid ones at their offset."""
     found = content_of(os.path.dirname(path))
-    aside = found.pop(os.path.basename(torn_path(path)), b"")
+    torn = found.pop(os.path.basename(torn_path(path)), b"")
     files = b"\n".join(found[name] for name in sorted(found))
     for line in (*damage.sealed, *damage.lines, damage.tail):
-        assert line in files or line in aside
+        assert line in files or line in torn
     active = Path(path).read_bytes()
-    place = 0
+    offset = 0
     for line in damage.lines:
         if line in GOOD:
-            assert active[place : place + len(line)] == line
-        place += len(line) + 1
+            assert active[offset : offset + len(line)] == line
+        offset += len(line) + 1
 
 
 def lines_of(path: str) -> list[bytes]:
-    """Return the lines of all files of the log that have something in them, as any reader would that knows no marks."""
+    """Return the lines of all files of the log, without blank ones, as other NDJSON readers do."""
     found = content_of(os.path.dirname(path))
     found.pop(os.path.basename(torn_path(path)), None)
     files = [
@@ -161,7 +153,7 @@ def lines_of(path: str) -> list[bytes]:
 
 
 def is_record(line: bytes) -> bool:
-    """Whether a line would be read as a record."""
+    """Return whether a line would be read as a record."""
     try:
         canonical(line)
     except ValueError:
@@ -170,7 +162,7 @@ def is_record(line: bytes) -> bool:
 
 
 def forms_of(record: str) -> list[bytes]:
-    """Return how the record of this canonical text is written."""
+    """Return the lines that hold the record of this canonical text."""
     everything = [*RECORDS, *SEALED_RECORDS]
     numbers = [50, 60, 61]
     everything += [event(number, is_compact=False) for number in numbers]
@@ -178,50 +170,48 @@ def forms_of(record: str) -> list[bytes]:
 
 
 class Cases:
-    """Runs repairs of one damage, each with one fault, in a directory of its own."""
+    """Repairs of one damaged log, each in a new directory and with a fault at one call."""
 
     def __init__(self, damage: Damage, directory: Path) -> None:
-        """Run it once with nothing going wrong, to learn its calls."""
+        """Run the repair once without a fault, to record its calls."""
         self._damage = damage
         self._directory = str(directory / "case")
         self.calls: list[Call] = []
         self.calls = self.run(0, perform_unsynced, is_fatal=False)
 
     def run(self, number: int, fault: Callable[[Call], Any], *, is_fatal: bool) -> list[Call]:
-        """Repair with a fault at one call, judge what it left.
+        """Repair with a fault at one call, and verify the files after it.
 
         Return the calls that were made in this process.
         """
-        disk = OneFault(number, fault, perform_unsynced)
+        faults = OneFault(number, fault, perform_unsynced)
         path = self._damage.prepare(self._directory)
         error = None
-        with intercepted(disk):
-            disk.is_armed = True
+        with intercepted(faults):
+            faults.is_armed = True
             if is_fatal:
                 assert repair_in_child(path) == -signal.SIGKILL
             else:
                 error = repair_and_catch(path)
-            disk.is_armed = False
+            faults.is_armed = False
         try:
             if (
                 error
-                and disk.calls[number - 1].name != "close"
-                and any(call.name == "pwrite" for call in disk.calls[:number])
+                and faults.calls[number - 1].name != "close"
+                and any(call.name == "pwrite" for call in faults.calls[:number])
             ):
-                assert (
-                    "repair again" in error.__notes__[0]
-                    or "may be in the file" in error.__notes__[0]
-                )
-            judge(self._damage, path, is_whole=number == 0)
+                note = error.__notes__[0]
+                assert "repair again" in note or "may be in the file" in note
+            verify(self._damage, path, is_whole=number == 0)
         except BaseException as failure:
             failure.add_note(f"{number}. {self.calls[number - 1] if self.calls else ''} {fault}")
             raise
         shutil.rmtree(self._directory)
-        return disk.calls
+        return faults.calls
 
 
 def repair_and_catch(path: str) -> OSError | None:
-    """Repair; return the error if there is one."""
+    """Repair, and return the error if there is one."""
     try:
         repair(path)
     except OSError as error:
@@ -230,7 +220,7 @@ def repair_and_catch(path: str) -> OSError | None:
 
 
 def repair_in_child(path: str) -> int:
-    """Repair in a child; return how it ended."""
+    """Repair in a child process, and return its exit code."""
     pid = os.fork()
     if pid == 0:
         try:
@@ -252,8 +242,8 @@ def test_a_repair_that_is_killed_at_any_call_does_no_harm(damage: Damage, tmp_pa
 
 
 @of_all_damage
-def test_a_call_that_fails_does_no_harm_either(damage: Damage, tmp_path: Path) -> None:
-    """Every call of the repair, with every errno, and every write that is short."""
+def test_a_call_that_fails_does_no_harm(damage: Damage, tmp_path: Path) -> None:
+    """Every call of the repair with every errno, and every write as a short one."""
     cases = Cases(damage, tmp_path)
     for number, call in enumerate(cases.calls, 1):
         for code in ERRORS:
@@ -264,20 +254,20 @@ def test_a_call_that_fails_does_no_harm_either(damage: Damage, tmp_path: Path) -
 
 
 class PowerCuts:
-    """Keeps what the files may hold if the power goes.
+    """The states that a power cut at each call can leave the files in.
 
-    Of the writes that are not synced, any may be there, in full or by half.
+    Any of the writes since the last sync may be on the disk, whole or in part.
     """
 
     def __init__(self, directory: str) -> None:
-        """Begin with what is on the disk."""
+        """Start with the files as they are now."""
         self._directory = directory
         self._synced = content_of(directory)
         self._writes: dict[str, list[tuple[int, bytes]]] = {}
         self.states: set[tuple[tuple[str, bytes], ...]] = set()
 
     def __call__(self, call: Call) -> Any:
-        """Let a call be made, and note what may be there then."""
+        """Make a call, and add the states that are possible after it."""
         result = call.perform()
         name = os.path.basename(call.path)
         if call.name == "pwrite":
@@ -306,18 +296,17 @@ class PowerCuts:
 
 @of_all_damage
 def test_a_power_cut_in_the_middle_of_a_repair_does_no_harm(damage: Damage, tmp_path: Path) -> None:
-    """Whatever of what was not synced is there."""
+    """Whichever of the unsynced writes reached the disk."""
     path = damage.prepare(str(tmp_path / "log"))
     cuts = PowerCuts(os.path.dirname(path))
     with intercepted(cuts):
         repair(path)
-    assert len(cuts.states) > (
-        10 if damage.records else 1
-    )  # nothing is overwritten where nothing is good: it is cut
+    # Without valid records nothing is overwritten: the file is truncated.
+    assert len(cuts.states) > (10 if damage.records else 1)
     again = str(tmp_path / "again")
     for state in cuts.states:
         os.mkdir(again)
         for name, content in state:
             Path(again, name).write_bytes(content)
-        judge(damage, os.path.join(again, os.path.basename(path)), is_whole=False)
+        verify(damage, os.path.join(again, os.path.basename(path)), is_whole=False)
         shutil.rmtree(again)

@@ -1,4 +1,4 @@
-"""Any damage in any file: a check finds it, a repair puts it aside, and nothing else changes."""
+"""Any damage in any file: a check finds it, a repair removes it, and nothing else changes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TAILS = st.one_of(
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A promotion log that is written anew by each example."""
+    """A promotion log that each example replaces."""
     return str(tmp_path_factory.mktemp("damage") / f"s{SUFFIX}")
 
 
@@ -40,19 +40,19 @@ def read(path: str) -> bytes:
 
 
 def write(path: str, lines: list[Line], tail: bytes) -> list[int]:
-    """Write the file anew, with nothing beside it; return where each line begins."""
+    """Make the file the only one of its directory, and return where each line begins."""
     for name in os.listdir(os.path.dirname(path)):
         os.unlink(os.path.join(os.path.dirname(path), name))
-    offsets, place = [], 0
+    offsets, offset = [], 0
     for line in lines:
-        offsets.append(place)
-        place += len(line.data) + 1
+        offsets.append(offset)
+        offset += len(line.data) + 1
     Path(path).write_bytes(b"".join(line.data + b"\n" for line in lines) + tail)
-    return [*offsets, place]
+    return [*offsets, offset]
 
 
 def sorted_records(lines: list[bytes]) -> list[Any]:
-    """Return records in an order that is theirs."""
+    """Return the records in the order of their ids."""
     return sorted(map(json.loads, lines), key=lambda record: str(record["event_id"]))
 
 
@@ -61,7 +61,7 @@ def sorted_records(lines: list[bytes]) -> list[Any]:
 def test_a_check_finds_all_damage_and_nothing_else(
     path: str, lines: list[Line], tail: bytes
 ) -> None:
-    """Each fault by its kind, line number and byte offset, in their order."""
+    """Each fault with its kind, line number and byte offset, in the order of the lines."""
     offsets = write(path, lines, tail)
     expected = [
         (line.kind, number, offset)
@@ -83,28 +83,25 @@ def test_a_check_finds_all_damage_and_nothing_else(
 
 @given(damaged_lines(), TAILS)
 @ANY
-def test_a_repair_keeps_what_is_good_in_its_place_and_every_other_byte_aside(
+def test_a_repair_leaves_valid_lines_in_place_and_quarantines_every_other_byte(
     path: str, lines: list[Line], tail: bytes
 ) -> None:
-    """Good lines stay to the byte, good objects get lines, the rest is in `.torn`.
-
-    The next check is clean.
-    """
+    """Valid lines do not move, glued objects are split, the rest is in `.torn`, the log clean."""
     offsets = write(path, lines, tail)
     before = read(path)
     report = repair(path, dry_run=True)
     assert read(path) == before
     assert os.listdir(os.path.dirname(path)) == [os.path.basename(path)]
     assert repair(path).changes == report.changes
-    after, aside = read(path), read(torn_path(path))
+    after, torn = read(path), read(torn_path(path))
     for line, offset in zip(lines, offsets, strict=False):
         if line.kind is None and line.kept:
             assert after[offset : offset + len(line.data)] == line.data
         elif line.kind and not (
-            line.kind == "glued" and len(line.kept) > 1 and line.data + b"\n" not in aside
+            line.kind == "glued" and len(line.kept) > 1 and line.data + b"\n" not in torn
         ):
-            assert line.data + b"\n" in aside
-    assert tail in aside
+            assert line.data + b"\n" in torn
+    assert tail in torn
     kept = [part for line in lines for part in line.kept]
     assert sorted_records([line for line in after.split(b"\n") if line.strip()]) == sorted_records(
         kept

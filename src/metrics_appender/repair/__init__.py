@@ -1,6 +1,6 @@
-"""Putting aside what is wrong in a log, while others write to it.
+"""Repairing logs while writers append: what is wrong moves to `.torn`, the rest stays in place.
 
-Only the door is here: what is behind it is loaded when it is first used.
+Only the entry point is here; the code behind it is imported at first use.
 """
 
 from __future__ import annotations
@@ -23,25 +23,41 @@ def repair(
     lock_timeout: float | None = 30.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> RepairReport:
-    """Put aside what `check` finds wrong in a file with its sealed segments, or in every log of a directory.
+    """Move what `check` finds wrong in a log, or in every log of a directory, to `{file}.torn`.
 
-    Each faulty line goes to `{file}.torn`, durably, before spaces take its place; they become white
-    space of the line behind it, or before it where it is the last. Nothing else moves: every good
-    line keeps its offset, so that neither a writer nor a follower is disturbed. Objects that were
-    glued into one line get lines of their own, in place where white space has a byte to spare for
-    the newline; where it has not, the first stays and the others become lines at the end of the
-    log. A torn tail is cut off, as by an append.
+    Each faulty line is copied durably to `{file}.torn`, then overwritten with spaces, which become
+    white space of the next line, or of the previous one at the end of the file. Valid lines keep
+    their offsets, so neither writers nor followers are disturbed. Objects glued into one line get
+    lines of their own: in place, where the line has a byte of white space to spare for each
+    newline; otherwise the first object stays and the others are appended to the log. A torn tail is
+    cut off, as an append does it. A compressed segment is left as it is, and reported.
 
-    Writers may write meanwhile: the file is read without a lock, and its lock is held for what is
-    wrong and what was added since. A crash at any point loses no byte, all are in the file or in
-    `.torn`, and makes no record of half a line; the next repair goes on. A compressed segment is
-    left as it is, and told of.
+    Writers may go on: the log is read without a lock; the lock is held only to read what was added
+    since, and to write the repairs. A crash at any point loses no byte (each is in the file or in
+    `.torn`) and turns no part of a line into a record; the next repair continues.
 
-    With `dry_run` nothing is changed, and the report tells what would be. `keep` names kinds of
-    faults to leave, such as `{"schema", "duplicate_id"}`: records that every reader can read.
-    `lock_timeout` is how many seconds to wait for writers, and for other maintenance, at most;
-    `None` waits for ever. `progress` is called with the bytes read and the bytes there are.
+    Args:
+        path: A log, or a directory whose logs are all repaired; see `check`.
+        dry_run: Change nothing; the report says what would be changed.
+        keep: Kinds of faults to leave as they are, such as `{"schema", "duplicate_id"}`: such
+            records can be read. A torn tail cannot be kept.
+        lock_timeout: How many seconds to wait at most for the lock of writers, and as long for
+            other maintenance of the log; `None` waits without limit.
+        progress: Called with the bytes read so far and the bytes in total.
 
+    Returns:
+        What became of each fault. In a directory, a log that cannot be repaired is one of the
+        report's `errors`, its `exit_status` is 2, and the other logs are repaired.
+
+    Raises:
+        FileNotFoundError: Neither a file nor a sealed segment is there.
+        InvalidRecordError: (a `ValueError`) `keep` holds a kind that cannot be kept; nothing was
+            changed.
+        LockTimeoutError: A lock was not free in time; nothing was changed.
+        OSError: A file could not be read or written. A note says what became of its bytes: unless
+            nothing was written, each is in the file or in `.torn`, and another repair continues.
+
+    Example:
         >>> log = AppendLog("events.ndjson")
         >>> log.append_line(b'{"a": 1}{"b": 2}\\n')
         >>> log.append_line(b'oops\\n')
@@ -49,13 +65,6 @@ def repair(
         ['split', 'put_aside']
         >>> log.read()
         [{'a': 1}, {'b': 2}]
-
-    Of a directory, a log that cannot be repaired is told of in the report, in its `errors`, with
-    the `exit_status` 2, and the others are repaired. Of a file it is raised.
-
-    Raises `FileNotFoundError` where nothing is there, `InvalidRecordError` (a `ValueError`) for a
-    kind that cannot be kept, `LockTimeoutError` with nothing changed, and any other `OSError` with
-    a note that says what became of the bytes.
     """
     from .repair_all import repair_all
 

@@ -1,11 +1,9 @@
-"""Carrying out a plan, stage by stage, each durable before the next begins.
+"""Applying a plan in stages, each durable before the next begins, so that a crash does no harm.
 
-That a crash in between does no harm.
-
-A line is overwritten in place, where a reader may look at any time and the power may go in the
-middle. So its first byte becomes a mark first, with which no JSON begins, and is put right last: no
-half of what is written is ever a record. Only then are the newlines changed that make lines of it,
-or join it to a neighbour: each a single byte, and right by itself.
+A line is overwritten in place, where a reader may read it at any time and the power may fail in the
+middle. So its first byte is set to a mark that begins no JSON text before anything else, and gets
+its final value after the rest: a half-written line is never a record. The newlines that split a
+line, or join it to its neighbour, are changed last: each is a single byte, and valid by itself.
 """
 
 from __future__ import annotations
@@ -27,18 +25,22 @@ _BLANK_BYTES: Final = 1 << 20
 _BLANK: Final = b" " * _BLANK_BYTES
 
 
-def carry_out(plan: Plan, fd: int, lock: FileLock, active: int) -> None:
-    """Do to the open file `fd` what the plan says.
+def apply_plan(plan: Plan, fd: int, lock: FileLock, active: int) -> None:
+    """Apply a plan to the open file `fd`, under the lock of the log.
 
-    `lock` is held, of the log's active file, which is open to overwrite as `active`.
+    What is overwritten is copied to `.torn` first. Objects that move are appended to the active
+    file before they are blanked in `fd`, but the newlines that complete them are written last: a
+    crash in between leaves them in `.torn`, and never in the log twice. An error leaves the same
+    state as a crash, and the next repair continues.
 
-    What is in the way goes to `.torn` first. Objects that move to the end of the log stand there
-    before they are blanked where they were, but without the newline that makes a record of them,
-    and get it last: a crash in between leaves them in `.torn`, and in no file twice. After an error
-    the same holds as after a crash, and the next repair goes on.
+    Args:
+        plan: What is to be written to `fd`.
+        fd: The file, open to overwrite.
+        lock: The lock of the active file, held.
+        active: The active file, open to overwrite.
     """
-    if plan.aside:
-        recovery.quarantine(fd, plan.aside, lock.path)
+    if plan.quarantined:
+        recovery.quarantine(fd, plan.quarantined, lock.path)
     end = _add_unfinished(plan.moved, lock)
     marked = [patch for patch in plan.patches if patch.end > patch.start]
     _write(lock, fd, ((patch.start, MARK) for patch in marked))
@@ -51,10 +53,7 @@ def carry_out(plan: Plan, fd: int, lock: FileLock, active: int) -> None:
 
 
 def _add_unfinished(moved: list[bytes], lock: FileLock) -> int:
-    """Append objects to the active file, all but the newline behind each of them.
-
-    Return where they begin.
-    """
+    """Append objects to the active file without their newlines; return where they begin."""
     end = calls.size_of(lock.fd)
     if moved:
         if end == 0:
@@ -68,28 +67,28 @@ def _add_unfinished(moved: list[bytes], lock: FileLock) -> int:
     return end
 
 
-def _newlines_of(moved: list[bytes], place: int) -> Iterator[tuple[int, bytes]]:
+def _newlines_of(moved: list[bytes], offset: int) -> Iterator[tuple[int, bytes]]:
     for item in moved:
-        place += len(item)
-        yield place, b"\n"
-        place += 1
+        offset += len(item)
+        yield offset, b"\n"
+        offset += 1
 
 
 def _rest_of(patch: Patch) -> Iterator[tuple[int, bytes]]:
-    """Yield what is to be written behind a patch's first byte."""
+    """Yield what is written after the first byte of a patch."""
     start = patch.start + 1
     if patch.content is not None:
         yield start, patch.content[1:]
         return
-    for place in range(start, patch.end, _BLANK_BYTES):
-        yield place, _BLANK[: patch.end - place]
+    for offset in range(start, patch.end, _BLANK_BYTES):
+        yield offset, _BLANK[: patch.end - offset]
 
 
 def _write(lock: FileLock, fd: int, writes: Iterable[tuple[int, bytes]]) -> None:
-    """Write each of the bytes at its offset, then sync."""
+    """Write each piece of data at its offset, then sync once."""
     is_written = False
     for offset, data in writes:
-        if lock.fd < 0:  # a signal handler forked, and this is the child
+        if lock.fd < 0:  # a signal handler forked, and this is the child, which has no lock
             raise lock.error_of_child()
         calls.overwrite(fd, data, offset)
         is_written = True

@@ -1,4 +1,4 @@
-"""What a repair has to write where, made from the faults of one file; nothing is written here."""
+"""Planning a repair: from the faults of one file, what is to be written where."""
 
 from __future__ import annotations
 
@@ -22,10 +22,7 @@ _SPACE: Final = 0x20
 
 
 class Patch(NamedTuple):
-    """What takes a line's place from `start` to `end`, its newline not included.
-
-    Bytes of that length, spaces for `None`.
-    """
+    """New content of the same length for a line, without its newline; `None` means spaces."""
 
     start: int
     end: int
@@ -33,7 +30,7 @@ class Patch(NamedTuple):
 
 
 class Flip(NamedTuple):
-    """One byte that ends or joins lines: a newline that becomes a space, or the other way round."""
+    """One byte that splits or joins lines: a space becomes a newline, or a newline a space."""
 
     offset: int
     byte: bytes
@@ -43,14 +40,17 @@ class Flip(NamedTuple):
 class Plan:
     """What is to be done to one file.
 
-    `aside` are the stretches that go to `.torn` first. `patches` change lines, `flips` make them
-    lines or join them, and are made last. `moved` are the objects that become lines at the end of
-    the log. With `is_cut` nothing is left in the file, and all of it goes aside and is cut off, as
-    a torn tail is.
+    Attributes:
+        changes: What becomes of each fault.
+        quarantined: The ranges of bytes that are copied to `.torn` first.
+        patches: New content for lines.
+        flips: Newlines to be set or removed, after the patches.
+        moved: Objects that become lines at the end of the log.
+        is_cut: Nothing valid is in the file: all of it moves to `.torn`, as a torn tail does.
     """
 
     changes: list[Change] = field(default_factory=list)
-    aside: list[tuple[int, int]] = field(default_factory=list)
+    quarantined: list[tuple[int, int]] = field(default_factory=list)
     patches: list[Patch] = field(default_factory=list)
     flips: list[Flip] = field(default_factory=list)
     moved: list[bytes] = field(default_factory=list)
@@ -63,22 +63,20 @@ class Plan:
 
 def make_plan(
     source: Source,
-    found: Iterable[Finding],
+    findings: Iterable[Finding],
     end: int,
     keep: Collection[FaultKind],
     *,
     is_sealed: bool,
 ) -> Plan:
-    """Plan for the faults of one file, whose whole lines end at `end`.
+    """Plan what to do about the faults of one file, whose last whole line ends at `end`.
 
-    Faults of the kinds in `keep` are left.
-
-    A sealed segment keeps its length: it is not cut, neither behind its last line nor to nothing.
-    What is no more than an empty line then stays.
+    Faults of the kinds in `keep` are left. A sealed segment keeps its length, so its torn tail
+    becomes white space, and a segment of one empty line is left as it is.
     """
     plan = Plan()
     blanked: list[LineFault] = []
-    for fault, _, pieces in found:
+    for fault, _, pieces in findings:
         if fault.kind in keep:
             plan.changes.append(Change(fault, "left", "as told"))
         elif fault.kind == "torn_tail" and not is_sealed:
@@ -88,7 +86,7 @@ def make_plan(
                 Change(fault, "left", "all there is in its segment, which keeps its length")
             )
         elif good := [span for span, verdict in pieces if verdict is None or verdict.kind in keep]:
-            _plan_to_split(
+            _plan_split(
                 plan,
                 fault,
                 source.read_at(fault.length, fault.byte_offset),
@@ -97,10 +95,10 @@ def make_plan(
             )
         else:
             plan.changes.append(Change(fault, "put_aside"))
-            plan.aside.append((fault.byte_offset, fault.byte_offset + fault.length + 1))
+            plan.quarantined.append((fault.byte_offset, fault.byte_offset + fault.length + 1))
             plan.patches.append(Patch(fault.byte_offset, fault.byte_offset + fault.length, None))
             blanked.append(fault)
-    _plan_to_join(plan, blanked, end)
+    _plan_joins(plan, blanked, end)
     if is_sealed:
         plan.is_cut = False
     elif plan.is_cut:
@@ -108,7 +106,7 @@ def make_plan(
     return plan
 
 
-def _plan_to_split(
+def _plan_split(
     plan: Plan, fault: LineFault, line: bytes, good: list[Span], *, is_all: bool
 ) -> None:
     start = fault.byte_offset
@@ -117,28 +115,28 @@ def _plan_to_split(
     if new is None:
         new = bytes(keep_only(line, good[:1]))
         plan.moved += [line[span.start : span.end] for span in good[1:]]
-    newlines = [place for place, byte in enumerate(new) if byte == _NEWLINE]
+    newlines = [index for index, byte in enumerate(new) if byte == _NEWLINE]
     detail = (
         f"{len(good)} objects"
         if is_all
         else f"{len(good)} objects; what else is in the line is put aside"
     )
     plan.changes.append(Change(fault, action, detail))
-    plan.flips += [Flip(start + place, b"\n") for place in newlines]
+    plan.flips += [Flip(start + index, b"\n") for index in newlines]
     before = bytearray(line)
-    for place in newlines:
-        before[place] = _SPACE
+    for index in newlines:
+        before[index] = _SPACE
     content = new.replace(b"\n", b" ")
-    if content != before:  # else white space becomes a newline, and that is all
-        plan.aside.append((start, start + fault.length + 1))
+    if content != before:  # otherwise the flips alone do it: white space becomes a newline
+        plan.quarantined.append((start, start + fault.length + 1))
         plan.patches.append(Patch(start, start + fault.length, content))
 
 
-def _plan_to_join(plan: Plan, blanked: list[LineFault], end: int) -> None:
-    """Let the spaces that take a line's place belong to the line behind them, or before them where none follows.
+def _plan_joins(plan: Plan, blanked: list[LineFault], end: int) -> None:
+    """Join each blanked line to the next line, or to the previous one at the end of the file.
 
-    The last byte of the file stays a newline, or becomes one. Where the whole file would be spaces
-    it is cut.
+    The last byte of the file stays a newline, or becomes one. A file that would only hold spaces is
+    cut instead.
     """
     run_start = -1
     for fault in blanked:

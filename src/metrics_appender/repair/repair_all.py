@@ -1,4 +1,4 @@
-"""The repair of a file or of a directory: each log by itself, one after the other."""
+"""Repairing a log or a directory: each log by itself, one after the other."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 from ..check.files import byte_counter, find_logs
 from ..check.report import KINDS
 from ..errors import Fault, InvalidRecordError, show
+from ..fs import calls
 from ..outcome import consequences_of
-from .repair_log import mend_log
+from .repair_log import repair_log
 from .report import Failure, RepairReport
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from ..check.report import FaultKind
     from .report import Change
 
-# The next append would cut a torn tail off anyway.
+# Not a torn tail: the next append cuts it off in any case.
 KEEPABLE: Final[tuple[FaultKind, ...]] = tuple(kind for kind in KINDS if kind != "torn_tail")
 
 
@@ -38,26 +39,24 @@ def repair_all(
     errors: list[Failure] = []
     for log in logs:
         try:
-            changes += mend_log(
+            changes += repair_log(
                 log, is_dry_run=is_dry_run, keep=keep, lock_timeout=lock_timeout, progress=count
             )
         except (OSError, ImportError) as error:
             if log == path:
                 raise
-            if os.path.lexists(log) or not isinstance(
-                error, FileNotFoundError
-            ):  # else it was removed meanwhile
+            # A log that was removed after it was listed is no failure.
+            if not isinstance(error, FileNotFoundError) or calls.is_there(log):
                 errors.append(_failure_of(log, error))
     return RepairReport(path, is_dry_run, tuple(changes), tuple(errors))
 
 
 def _failure_of(log: str, error: OSError | ImportError) -> Failure:
     reason = getattr(error, "strerror", None) or str(error)
-    if isinstance(error, OSError) and error.filename not in {None, log}:  # a file beside it
+    if isinstance(error, OSError) and error.filename not in {None, log}:  # its `.torn`, say
         reason = f"{os.fsdecode(error.filename)}: {reason}"
-    return Failure(
-        log, reason + "".join(f" ({told})" for told in consequences_of(error) if told not in reason)
-    )
+    consequences = [f" ({text})" for text in consequences_of(error) if text not in reason]
+    return Failure(log, reason + "".join(consequences))
 
 
 def _check_keep(keep: Any) -> None:

@@ -1,7 +1,4 @@
-"""The repair of one log.
-
-Look without a lock, then lock, look at what was added since, and carry out.
-"""
+"""Repairing one log: scan it without a lock, then lock it, scan the rest, and apply the plans."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ from ..outcome import NOTHING_WRITTEN, add_outcome, explain
 from ..segment import recovery
 from ..segment.source import CompressedFile
 from ..write.log_writer import LogWriter
-from .apply import carry_out
+from .apply import apply_plan
 from .plan import Plan, make_plan
 from .report import Change
 
@@ -32,34 +29,31 @@ if TYPE_CHECKING:
     from ..fs.lock import FileLock
     from ..segment.source import Source
 
-_MOST_TRIES: Final = 100
-_UNDER_WAY: Final = "every byte is in the file or in its .torn; repair again"
+_MAX_ATTEMPTS: Final = 100
+_INCOMPLETE: Final = "every byte is in the file or in its .torn; repair again"
 _COMPRESSED: Final = (
     "in a compressed segment; unpack it beside the log (gunzip, unzstd), then repair again"
 )
 
 
 class _ChangedError(Exception):
-    """What was looked at is not what is there any more.
-
-    A rotation came between, or another repair.
-    """
+    """A rotation or another repair changed the log after it was scanned."""
 
 
-class _Look(NamedTuple):
-    """One open file of the log, how far it was read, and its faults."""
+class _ScannedFile(NamedTuple):
+    """One open file of the log with its scan and its faults."""
 
     source: Source
     is_active: bool
     scan: Scan
-    found: list[Finding]
+    findings: list[Finding]
 
     def is_writable(self) -> bool:
-        """Whether what is read are the file's own bytes."""
+        """Return whether the file can be overwritten, that is, is not compressed."""
         return not isinstance(self.source, CompressedFile)
 
 
-def mend_log(
+def repair_log(
     path: str,
     *,
     is_dry_run: bool,
@@ -67,50 +61,58 @@ def mend_log(
     lock_timeout: float | None,
     progress: Callable[[int], None],
 ) -> list[Change]:
-    """Repair a log, or tell what would be done; see `repair`."""
-    for _ in range(_MOST_TRIES):
+    """Repair one log, or plan it for a dry run; see `repair`."""
+    for _ in range(_MAX_ATTEMPTS):
         with ExitStack() as opened:
-            looks = _look_at(path, opened, progress)
-            plans = [_plan_for(look, keep) for look in looks]
+            scanned_files = _scan_files(path, opened, progress)
+            plans = [_plan_for(scanned, keep) for scanned in scanned_files]
             if is_dry_run or not any(plan.has_work() for plan in plans):
                 return [change for plan in plans for change in plan.changes]
-            with _maintenance_of(path, lock_timeout):
-                work = functools.partial(_mend, looks=looks, keep=keep)
+            with _maintenance_lock(path, lock_timeout):
+                work = functools.partial(_repair_locked, scanned_files=scanned_files, keep=keep)
                 changes = _run_under_lock(path, work, lock_timeout)
             if changes is not None:
                 return changes
     raise OSError(
         errno.ESTALE,
-        f"{os.strerror(errno.ESTALE)}: changed {_MOST_TRIES} times while it was looked at",
+        f"{os.strerror(errno.ESTALE)}: changed {_MAX_ATTEMPTS} times while it was looked at",
         path,
     )
 
 
-def _look_at(path: str, opened: ExitStack, progress: Callable[[int], None]) -> list[_Look]:
+def _scan_files(
+    path: str, opened: ExitStack, progress: Callable[[int], None]
+) -> list[_ScannedFile]:
     schema, ids = schema_for(path), set[str]()
-    looks = []
+    scanned_files = []
     for part in list_parts(path, opened):
         try:
             source = opened.enter_context(part.open())
         except FileNotFoundError:
-            continue  # deleted by retention, or by hand
+            continue  # a segment that retention or a person deleted
         scan = Scan(source, schema, ids)
-        looks.append(_Look(source, part.is_active, scan, list(find_faults(scan, source, progress))))
-    return looks
-
-
-def _plan_for(look: _Look, keep: Collection[FaultKind]) -> Plan:
-    if look.is_writable():
-        return make_plan(
-            look.source, look.found, look.scan.position, keep, is_sealed=not look.is_active
+        scanned_files.append(
+            _ScannedFile(source, part.is_active, scan, list(find_faults(scan, source, progress)))
         )
-    return Plan([Change(found.fault, "left", _COMPRESSED) for found in look.found])
+    return scanned_files
+
+
+def _plan_for(scanned: _ScannedFile, keep: Collection[FaultKind]) -> Plan:
+    if scanned.is_writable():
+        return make_plan(
+            scanned.source,
+            scanned.findings,
+            scanned.scan.position,
+            keep,
+            is_sealed=not scanned.is_active,
+        )
+    return Plan([Change(finding.fault, "left", _COMPRESSED) for finding in scanned.findings])
 
 
 def _run_under_lock(
     path: str, work: Callable[[FileLock], list[Change]], lock_timeout: float | None
 ) -> list[Change] | None:
-    """Do the work under the file's lock; `None` when it has to be begun anew."""
+    """Run `work` under the file's lock; return `None` if the log has to be scanned again."""
 
     def task(lock: FileLock) -> list[Change] | None:
         try:
@@ -118,7 +120,7 @@ def _run_under_lock(
         except _ChangedError:
             return None
         except OSError as error:
-            add_outcome(error, path, _UNDER_WAY)
+            add_outcome(error, path, _INCOMPLETE)
             raise
 
     writer = LogWriter(path, "fsync", lock_timeout)
@@ -130,8 +132,8 @@ def _run_under_lock(
 
 
 @contextmanager
-def _maintenance_of(path: str, lock_timeout: float | None) -> Iterator[None]:
-    """Keep other repairs away, and the compressor, which must not copy what is half repaired."""
+def _maintenance_lock(path: str, lock_timeout: float | None) -> Iterator[None]:
+    """Exclude other repairs and the cleaner, which must not compress a half-repaired segment."""
     from filelock import FileLock, Timeout
 
     lock_path = filename.maintenance_lock_path(path)
@@ -150,71 +152,75 @@ def _maintenance_of(path: str, lock_timeout: float | None) -> Iterator[None]:
         lock.release()
 
 
-def _mend(lock: FileLock, looks: list[_Look], keep: Collection[FaultKind]) -> list[Change]:
-    """Repair all files of a log whose active file is locked."""
+def _repair_locked(
+    lock: FileLock, scanned_files: list[_ScannedFile], keep: Collection[FaultKind]
+) -> list[Change]:
+    """Repair all files of a log, under its lock."""
     with ExitStack() as opened:
         active = _open_same(lock.path, lock.inode, opened)
-        looks = [_look_on(look, lock) if look.is_active else look for look in looks]
-        if lock.size and not any(look.is_active for look in looks):
+        scanned_files = [
+            _scan_rest(scanned, lock) if scanned.is_active else scanned for scanned in scanned_files
+        ]
+        if lock.size and not any(scanned.is_active for scanned in scanned_files):
             raise _ChangedError
         plans = []
-        for look in looks:
-            _require_same(look)
-            plans.append((_open_to_mend(look, active, opened), _plan_for(look, keep)))
-        _mend_tail(lock, looks, [plan for _, plan in plans])
+        for scanned in scanned_files:
+            _require_unchanged(scanned)
+            plans.append((_open_for_repair(scanned, active, opened), _plan_for(scanned, keep)))
+        _recover_tail(lock, scanned_files, [plan for _, plan in plans])
         for fd, plan in plans:
             if plan.has_work():
                 times = calls.stat_open(fd)
-                carry_out(plan, fd, lock, active)
+                apply_plan(plan, fd, lock, active)
                 if fd != active:
-                    calls.set_times(fd, times)  # a segment's age is its time of sealing
+                    calls.set_times(fd, times)  # a segment's mtime is when it was sealed
         return [change for _, plan in plans for change in plan.changes]
 
 
-def _look_on(look: _Look, lock: FileLock) -> _Look:
-    """Look at what was added since, to the end: nobody writes now."""
-    if _inode_of(look.source) != lock.inode:
+def _scan_rest(scanned: _ScannedFile, lock: FileLock) -> _ScannedFile:
+    """Scan the active file to its end, under the lock: no line is being written now."""
+    if _inode_of(scanned.source) != lock.inode:
         raise _ChangedError
-    found = [found for found in look.found if found.fault.kind != "torn_tail"]
-    found += look.scan.scan_new_lines()
-    torn = look.scan.find_torn_tail(lambda: True)
-    return look._replace(found=[*found, torn] if torn else found)
+    findings = [finding for finding in scanned.findings if finding.fault.kind != "torn_tail"]
+    findings += scanned.scan.scan_new_lines()
+    torn = scanned.scan.find_torn_tail(lambda: True)
+    return scanned._replace(findings=[*findings, torn] if torn else findings)
 
 
-def _mend_tail(lock: FileLock, looks: list[_Look], plans: list[Plan]) -> None:
-    """Cut off what is torn, or everything where nothing is good.
+def _recover_tail(lock: FileLock, scanned_files: list[_ScannedFile], plans: list[Plan]) -> None:
+    """Quarantine the torn tail, or the whole active file where nothing in it is valid.
 
-    Before any object is moved to where the file ends.
+    This comes before objects are moved to the end of that file.
     """
-    for look, plan in zip(looks, plans, strict=True):
-        end = 0 if plan.is_cut else look.scan.position
-        if look.is_active and end != lock.size:
+    for scanned, plan in zip(scanned_files, plans, strict=True):
+        end = 0 if plan.is_cut else scanned.scan.position
+        if scanned.is_active and end != lock.size:
             recovery.quarantine_tail(lock.fd, lock.path, end, lock.size)
 
 
-def _require_same(look: _Look) -> None:
-    """Raise unless each faulty line still stands where it was found."""
-    for fault, fingerprint, _ in look.found:
+def _require_unchanged(scanned: _ScannedFile) -> None:
+    """Raise `_ChangedError` unless each faulty line is still where it was found."""
+    for fault, fingerprint, _ in scanned.findings:
         before = min(1, fault.byte_offset)
-        data = look.source.read_at(before + fault.length + 1, fault.byte_offset - before)
+        data = scanned.source.read_at(before + fault.length + 1, fault.byte_offset - before)
         line = data[before : before + fault.length]
         ends = data[:before] + data[before + fault.length :]
         if hash(line) != fingerprint or ends.strip(b"\n"):
             raise _ChangedError
 
 
-def _open_to_mend(look: _Look, active: int, opened: ExitStack) -> int:
-    if look.is_active:
+def _open_for_repair(scanned: _ScannedFile, active: int, opened: ExitStack) -> int:
+    if scanned.is_active:
         return active
     return (
-        _open_same(look.source.path, _inode_of(look.source), opened)
-        if look.is_writable() and look.found
+        _open_same(scanned.source.path, _inode_of(scanned.source), opened)
+        if scanned.is_writable() and scanned.findings
         else -1
     )
 
 
 def _open_same(path: str, inode: int, opened: ExitStack) -> int:
-    """Open a file to overwrite, which has to be the one with this inode number."""
+    """Open a file to overwrite; raise `_ChangedError` unless it has this inode number."""
     try:
         fd = calls.open_overwrite(path)
     except FileNotFoundError:

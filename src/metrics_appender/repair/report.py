@@ -1,4 +1,4 @@
-"""What a repair did, or would do, as data."""
+"""The result of a repair as data: what became of each fault, and what failed."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ _DONE, _LEFT, _FAILED = range(3)
 
 
 class Change(msgspec.Struct, frozen=True):
-    """What became of one fault.
+    """What became of one fault, or would become of it in a dry run.
 
-    `action` is `"put_aside"` (the line is in `.torn`, spaces stand in its place), `"split"`
-    (objects that were glued have lines of their own, in place), `"moved"` (the first of them
-    stayed, the others are lines at the end of the log), `"cut"` (the torn tail is in `.torn`) or
-    `"left"` (as it was; `detail` says why).
+    Attributes:
+        fault: The fault as `check` reports it.
+        action: `"put_aside"` (the line is in `.torn`, spaces are in its place), `"split"` (glued
+            objects have lines of their own, in place), `"moved"` (the first of the glued objects
+            stayed, the others are lines at the end of the log), `"cut"` (the torn tail is in
+            `.torn`) or `"left"` (unchanged).
+        detail: Why it was left, or how many objects were split or moved; may be empty.
     """
 
     fault: LineFault
@@ -26,28 +29,35 @@ class Change(msgspec.Struct, frozen=True):
     detail: str = ""
 
     def __str__(self) -> str:
-        """Name the fault, then what became of it."""
-        return f"{self.fault}; {self.action.replace('_', ' ')}{f': {self.detail}' if self.detail else ''}"
+        """Return the fault, then what became of it."""
+        detail = f": {self.detail}" if self.detail else ""
+        return f"{self.fault}; {self.action.replace('_', ' ')}{detail}"
 
 
 class Failure(msgspec.Struct, frozen=True):
     """A log of a directory that could not be repaired.
 
-    Its path, why, and what became of its bytes.
+    Attributes:
+        path: The log.
+        reason: Why, and what became of its bytes, for a person to read.
     """
 
     path: str
     reason: str
 
     def __str__(self) -> str:
-        """Name the log, then the reason."""
+        """Return the log, then the reason."""
         return f"{self.path}: {self.reason}"
 
 
 class RepairReport(msgspec.Struct, frozen=True):
-    """What a repair changed, in the order of the lines; with `is_dry_run`, what it would change.
+    """The result of `repair`.
 
-    `errors` holds the logs of a directory that could not be repaired; the others were.
+    Attributes:
+        path: The absolute path that was repaired.
+        is_dry_run: Whether nothing was changed, and `changes` says what would be.
+        changes: What became of each fault, in the order of the lines.
+        errors: The logs of a directory that could not be repaired; the others were.
     """
 
     path: str
@@ -57,16 +67,13 @@ class RepairReport(msgspec.Struct, frozen=True):
 
     @property
     def exit_status(self) -> int:
-        """0 when nothing is wrong any more, 1 when something was left as it was or it is a dry run that found something, 2 with errors."""
+        """0 if no faults remain, 1 if some were left or a dry run found some, 2 with errors."""
         if self.errors:
             return _FAILED
         is_open = any(self.is_dry_run or change.action == "left" for change in self.changes)
         return _LEFT if is_open else _DONE
 
     def as_dict(self) -> dict[str, Any]:
-        """Return all of it as plain dicts and lists, the exit status first.
-
-        What `--json` prints.
-        """
+        """Return the report as plain dicts and lists, exit status first, as `--json` prints it."""
         facts: dict[str, Any] = msgspec.to_builtins(self)
         return {"exit_status": self.exit_status, **facts}
