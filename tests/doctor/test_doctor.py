@@ -1,4 +1,4 @@
-"""The doctor: on this file system, on those that root can mount, and with locks that are broken."""
+"""The doctor: on this file system, on those that root can mount, and with broken locks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from metrics_appender.cli.doctor import doctor, show_report
 from metrics_appender.cli.failures import PlainErrors
 from metrics_appender.doctor import check_filesystem, checks, examine, workers
 from metrics_appender.doctor.report import Check, FilesystemReport, Status
-from metrics_appender.doctor.workers import Crew, ProbeProcess
+from metrics_appender.doctor.workers import Worker, Workers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +39,7 @@ NAMES = [
     "free_room",
 ]
 SHARED_MEMORY = "/dev/shm"
-IMAGE_BYTES = 300 << 20  # the least that mkfs.xfs takes
+IMAGE_BYTES = 300 << 20  # the least that mkfs.xfs accepts
 
 app = typer.Typer(cls=PlainErrors, pretty_exceptions_enable=False, rich_markup_mode=None)
 app.command()(doctor)
@@ -61,31 +61,33 @@ def mounted(directory: Path, *arguments: str) -> Iterator[str]:
     """Mount something below a directory, and unmount it in any case."""
     if os.geteuid() != 0:
         pytest.skip("only root can mount")
-    place = directory / "mounted"
-    place.mkdir()
+    mount_point = directory / "mounted"
+    mount_point.mkdir()
     done = subprocess.run(
-        ["mount", *arguments, str(place)], capture_output=True, text=True, check=False
+        ["mount", *arguments, str(mount_point)], capture_output=True, text=True, check=False
     )
     if done.returncode:
         pytest.skip(f"cannot be mounted here: {done.stderr.strip()}")
     try:
-        yield str(place)
+        yield str(mount_point)
     finally:
-        if subprocess.run(["umount", str(place)], check=False).returncode:
-            subprocess.run(["umount", "-l", str(place)], check=True)
+        if subprocess.run(["umount", str(mount_point)], check=False).returncode:
+            subprocess.run(["umount", "-l", str(mount_point)], check=True)
 
 
 @contextlib.contextmanager
-def disk(directory: Path, kind: str, options: str, size: int = IMAGE_BYTES) -> Iterator[str]:
-    """Mount a new disk of a kind, made of a file."""
+def mounted_image(
+    directory: Path, kind: str, options: str, size: int = IMAGE_BYTES
+) -> Iterator[str]:
+    """Mount a new file system of this type from an image file."""
     if os.geteuid() != 0 or shutil.which(f"mkfs.{kind}") is None:
         pytest.skip(f"only root can mount, and mkfs.{kind} is needed")
     image = directory / "disk.img"
     image.touch()
     os.truncate(image, size)
     subprocess.run([f"mkfs.{kind}", "-q", str(image)], check=True)
-    with mounted(directory, "-o", f"loop,{options}", str(image)) as place:
-        yield place
+    with mounted(directory, "-o", f"loop,{options}", str(image)) as mount_point:
+        yield mount_point
     image.unlink()
 
 
@@ -93,7 +95,7 @@ def disk(directory: Path, kind: str, options: str, size: int = IMAGE_BYTES) -> I
 
 
 def test_a_directory_is_checked_and_left_as_it_was(tmp_path: Path) -> None:
-    """Every check, in its order; what is tried keeps together here, whatever the file system is."""
+    """Every check runs, in order, and what locks and syncs do here is right."""
     (tmp_path / "mine").write_text("untouched")
     report = check_filesystem(tmp_path)
     results = found(report)
@@ -108,16 +110,16 @@ def test_a_directory_is_checked_and_left_as_it_was(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["ext4", "xfs"])
 def test_a_disk_with_a_journal_is_found_to_work(tmp_path: Path, kind: str) -> None:
-    """Named, with its options; status 0."""
-    with disk(tmp_path, kind, "noatime") as place:
-        report = check_filesystem(place)
-    assert (report.file_system, report.mount_point) == (kind, place)
+    """Its type and its options are reported; the exit status is 0."""
+    with mounted_image(tmp_path, kind, "noatime") as mount_point:
+        report = check_filesystem(mount_point)
+    assert (report.file_system, report.mount_point) == (kind, mount_point)
     assert "noatime" in report.mount_options
     assert (report.verdict, report.exit_status) == ("works", 0), report
 
 
 def test_memory_works_with_limits() -> None:
-    """It locks as a disk does, but its syncs are none: the mount says so, and the time does too."""
+    """Its locks work, but its syncs write nothing: the type says so, and so does the time."""
     if not os.path.isdir(SHARED_MEMORY):
         pytest.skip(f"no {SHARED_MEMORY} here")
     before = os.listdir(SHARED_MEMORY)
@@ -134,15 +136,15 @@ def test_memory_works_with_limits() -> None:
     ] == []
 
 
-def test_layers_without_syncs_are_caught_by_the_option_and_by_the_time(tmp_path: Path) -> None:
+def test_an_overlay_without_syncs_is_found_by_its_option_and_by_the_time(tmp_path: Path) -> None:
     """A real overlay, mounted volatile."""
     for name in ("lower", "upper", "work"):
         (tmp_path / name).mkdir()
     options = (
         f"lowerdir={tmp_path}/lower,upperdir={tmp_path}/upper,workdir={tmp_path}/work,volatile"
     )
-    with mounted(tmp_path, "-t", "overlay", "-o", options, "overlay") as place:
-        report = check_filesystem(place)
+    with mounted(tmp_path, "-t", "overlay", "-o", options, "overlay") as mount_point:
+        report = check_filesystem(mount_point)
     assert report.file_system == "overlay"
     assert [name for name, check in found(report).items() if check.status != "ok"] == [
         "mount_options",
@@ -151,9 +153,9 @@ def test_layers_without_syncs_are_caught_by_the_option_and_by_the_time(tmp_path:
 
 
 def test_a_disk_that_is_read_only_is_not_to_be_used(tmp_path: Path) -> None:
-    """Told as what it is; nothing else is tried."""
-    with disk(tmp_path, "ext4", "ro", 16 << 20) as place:
-        report = check_filesystem(place)
+    """The reason is reported, and no further check is run."""
+    with mounted_image(tmp_path, "ext4", "ro", 16 << 20) as mount_point:
+        report = check_filesystem(mount_point)
     results = found(report)
     assert (report.verdict, report.exit_status) == ("do not use", 2)
     assert results["access"].message == "no file can be made: Read-only file system (EROFS)"
@@ -162,26 +164,27 @@ def test_a_disk_that_is_read_only_is_not_to_be_used(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("free_bytes", "free_inodes"), [(3_000_000, 10_000), (10**9, 12)])
-def test_little_room_is_told(free_bytes: int, free_inodes: int) -> None:
-    """It works, but not for long; a file system that counts no files has no limit of them."""
-    check = examine._judge_room({"free_bytes": free_bytes, "free_inodes": free_inodes})
+def test_little_free_space_is_reported(free_bytes: int, free_inodes: int) -> None:
+    """It is a limit; a file system that does not count inodes has no limit on them."""
+    check = examine._check_room({"free_bytes": free_bytes, "free_inodes": free_inodes})
     assert (check.status, check.message) == (
         "limit",
         f"only room for {free_bytes / 1e6:,.0f} MB and {free_inodes:,} files",
     )
     assert (
-        examine._judge_room({"free_bytes": 10**9, "free_inodes": None}).message
+        examine._check_room({"free_bytes": 10**9, "free_inodes": None}).message
         == "room for 1,000 MB"
     )
 
 
-def test_a_low_limit_of_open_files_is_told(tmp_path: Path) -> None:
+def test_a_low_limit_of_open_files_is_reported(tmp_path: Path) -> None:
     """`ulimit -n 40` is enough for the doctor, but tight for a program."""
     code = f"""
 import resource
 resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
 from metrics_appender.doctor import check_filesystem
-print(next(check.status for check in check_filesystem({str(tmp_path)!r}).checks if check.name == "open_limit"))
+checks = check_filesystem({str(tmp_path)!r}).checks
+print(next(check.status for check in checks if check.name == "open_limit"))
 """
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False
@@ -189,17 +192,17 @@ print(next(check.status for check in check_filesystem({str(tmp_path)!r}).checks 
     assert (done.stdout, done.stderr) == ("limit\n", "")
 
 
-def test_eatmydata_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is seen by its name, for its syncs may take no less time than a fast disk's."""
+def test_eatmydata_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is recognized by its name: its syncs may take as long as those of a fast disk."""
     monkeypatch.setenv("LD_PRELOAD", os.environ.get("LD_PRELOAD", "") + " libeatmydata.so")
-    with Crew(examine.LOCK) as processes:
-        check = checks._try_flush(processes, str(tmp_path))
+    with Workers(examine.LOCK) as processes:
+        check = checks._check_flush(processes, str(tmp_path))
     assert check.status == "limit"
     assert "eatmydata" in check.message
 
 
 def test_a_path_that_is_no_directory_is_an_error_that_names_it(tmp_path: Path) -> None:
-    """And nothing is made."""
+    """Nothing is made then."""
     (tmp_path / "file").touch()
     with pytest.raises(FileNotFoundError) as missing:
         check_filesystem(tmp_path / "missing")
@@ -210,47 +213,40 @@ def test_a_path_that_is_no_directory_is_an_error_that_names_it(tmp_path: Path) -
 
 
 def test_it_can_be_called_by_a_program_without_a_main_guard(tmp_path: Path) -> None:
-    """Its processes do not run the program again.
-
-    Have the program's path, not that of the directory where it is run.
-    """
+    """Its workers do not run the program, and import by the program's `sys.path`."""
     (tmp_path / "program.py").write_text(
-        "import sys\nfrom metrics_appender.doctor import check_filesystem\nprint(check_filesystem(sys.argv[1]).exit_status)\n"
+        "import sys\n"
+        "from metrics_appender.doctor import check_filesystem\n"
+        "print(check_filesystem(sys.argv[1]).exit_status)\n"
     )
     (tmp_path / "json.py").write_text("raise SystemExit('the wrong json')\n")
-    code = "import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
-    command: list[str | Path] = [
-        sys.executable,
-        "-W",
-        "error",
-        "-P",
-        "-c",
-        code,
-        tmp_path / "program.py",
-        tmp_path,
-    ]
+    code = (
+        "import runpy, sys; sys.argv = sys.argv[1:]; "
+        "runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    command = [sys.executable, "-W", "error", "-P", "-c", code]
+    command += [str(tmp_path / "program.py"), str(tmp_path)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.stderr == ""
     assert done.stdout in {"0\n", "1\n"}
 
 
 def test_importing_the_package_loads_nothing_of_what_the_checks_need() -> None:
-    """The door is light."""
+    """The entry point imports nothing else."""
     heavy = ("subprocess", "selectors", "multiprocessing", "resource")
-    code = f"import sys, metrics_appender.doctor; print([name for name in {heavy} if name in sys.modules])"
-    assert (
-        subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
-        ).stdout
-        == "[]\n"
+    code = (
+        "import sys, metrics_appender.doctor; "
+        f"print([name for name in {heavy} if name in sys.modules])"
     )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
-# The judge is judged
+# Locks that are broken on purpose
 
 BROKEN_LOCKS = """
 import time
-from metrics_appender.fs import calls as disk
+from metrics_appender.fs import calls
 from metrics_appender.fs.lock import FileLock
 
 class NoLock(FileLock):
@@ -259,15 +255,15 @@ class NoLock(FileLock):
         self._flock = lambda fd, how: None
 
 class OldFileLock(FileLock):
-    "Does not look whether the file was renamed."
+    "Does not check whether the file was renamed."
     def acquire(self, how):
         if self.fd < 0:
-            self.fd = disk.open_append(self.path)
+            self.fd = calls.open_append(self.path)
         try:
             self._flock(self.fd, how)
         except BlockingIOError:
             return False
-        self.size = disk.size_of(self.fd)
+        self.size = calls.size_of(self.fd)
         return True
 
 class NeverLock(FileLock):
@@ -285,10 +281,7 @@ class UnsupportedLock(FileLock):
 
 @pytest.fixture
 def broken_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The name of a module of locks that do not hold what a lock promises.
-
-    The checks' processes find it too.
-    """
+    """Make a module of broken locks that the workers can import too, and return its name."""
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "broken_locks.py").write_text(BROKEN_LOCKS)
     monkeypatch.syspath_prepend(str(tmp_path / "code"))
@@ -296,7 +289,7 @@ def broken_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def unfit(directory: Path, lock: str) -> dict[str, str]:
-    """Check a directory with another lock; return what is unfit, and why."""
+    """Check a directory with another lock, and return which checks are unfit, and why."""
     directory.mkdir()
     report = examine.examine(str(directory), lock)
     assert os.listdir(directory) == []
@@ -304,35 +297,32 @@ def unfit(directory: Path, lock: str) -> dict[str, str]:
 
 
 def test_a_lock_that_does_not_exclude_is_caught(tmp_path: Path, broken_locks: str) -> None:
-    """By turns that are lost, not by a single try."""
+    """By lost increments, not by a single try."""
     failed = unfit(tmp_path / "metrics", f"{broken_locks}:NoLock")
     assert list(failed) == ["exclusion", "killed_holder", "rename"]
     assert failed["exclusion"].startswith("locks do not exclude: of ")
 
 
-def test_a_waiter_who_gets_the_renamed_file_is_caught(tmp_path: Path, broken_locks: str) -> None:
-    """Its records would go to a file that nobody looks at."""
+def test_a_waiter_that_gets_the_renamed_file_is_caught(tmp_path: Path, broken_locks: str) -> None:
+    """Its records would go to a file that no reader looks for."""
     failed = unfit(tmp_path / "metrics", f"{broken_locks}:OldFileLock")
     assert failed == {
-        "rename": "who waits for the lock of a file that is renamed gets the old file"
+        "rename": "a process that waits for the lock of a renamed file gets the old file"
     }
 
 
 def test_a_file_system_without_locks_is_not_to_be_used(tmp_path: Path, broken_locks: str) -> None:
-    """The system's own word for it is told."""
+    """The system's own error is reported."""
     failed = unfit(tmp_path / "metrics", f"{broken_locks}:UnsupportedLock")
     assert failed == dict.fromkeys(
         ["exclusion", "killed_holder", "rename"], "fails: Function not implemented (ENOSYS)"
     )
 
 
-def test_what_hangs_is_given_up_and_the_rest_is_still_tried(
+def test_a_check_that_hangs_is_given_up_and_the_others_run(
     tmp_path: Path, broken_locks: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every wait has a deadline.
-
-    The processes that hang are ended, and what they left is removed.
-    """
+    """Every wait has a deadline; the workers that hang are killed, and their files removed."""
     monkeypatch.setattr(checks, "_TURNS_SECONDS", 0.01)
     monkeypatch.setattr(checks, "_is_held_from", lambda *arguments: False)
     failed = unfit(tmp_path / "metrics", f"{broken_locks}:NeverLock")
@@ -343,14 +333,12 @@ def test_what_hangs_is_given_up_and_the_rest_is_still_tried(
 def test_a_directory_that_does_not_answer_is_not_to_be_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its mount is named all the same, from its path alone."""
+    """Its mount is reported all the same, by the path alone."""
     monkeypatch.setattr(examine, "ANSWER_SECONDS", 0.0)
     report = check_filesystem(tmp_path)
     assert report.exit_status == 2
-    assert (
-        found(report)["access"].message
-        == "the directory cannot be opened: no answer within 0 s (ETIMEDOUT)"
-    )
+    reason = "the directory cannot be opened: no answer within 0 s (ETIMEDOUT)"
+    assert found(report)["access"].message == reason
     assert report.file_system != "unknown" or sys.platform != "linux"
 
 
@@ -358,36 +346,36 @@ def test_a_directory_that_does_not_answer_is_not_to_be_used(
 def test_a_disk_that_hangs_does_not_hang_the_doctor(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A frozen one: who writes there cannot even be killed before it thaws."""
+    """It is frozen: a process that writes there cannot even be killed before it thaws."""
     if shutil.which("fsfreeze") is None:
         pytest.skip("fsfreeze is needed")
     monkeypatch.setattr(checks, "ANSWER_SECONDS", 2.0)
     monkeypatch.setattr(workers, "_END_SECONDS", 0.2)
-    with disk(tmp_path, "ext4", "rw", 16 << 20) as place:
-        subprocess.run(["fsfreeze", "-f", place], check=True)
+    with mounted_image(tmp_path, "ext4", "rw", 16 << 20) as mount_point:
+        subprocess.run(["fsfreeze", "-f", mount_point], check=True)
         try:
-            report = check_filesystem(place)
+            report = check_filesystem(mount_point)
         finally:
-            subprocess.run(["fsfreeze", "-u", place], check=True)
+            subprocess.run(["fsfreeze", "-u", mount_point], check=True)
     assert report.exit_status == 2
     assert found(report)["access"].message.startswith(
         "no file can be made: no answer within 2 s, and .metrics-appender-doctor-"
     )
 
 
-def test_a_process_that_dies_is_told_with_its_last_words() -> None:
+def test_a_worker_that_dies_is_reported_with_its_last_line_of_stderr() -> None:
     """The reason is not lost."""
     with (
-        Crew("no_such_module:Lock") as processes,
+        Workers("no_such_module:Lock") as processes,
         pytest.raises(ChildProcessError, match="No module named 'no_such_module'"),
     ):
-        processes.member(0).ask("survey", "/", timeout_seconds=60.0)
+        processes.worker(0).request("survey", "/", timeout_seconds=60.0)
 
 
-def test_interrupted_it_leaves_nothing_behind(
+def test_an_interrupted_check_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ctrl-C in the middle: the files are gone."""
+    """After Ctrl-C in the middle of a check, its files are removed."""
 
     def interrupt(*arguments: object) -> None:
         assert os.listdir(tmp_path)
@@ -403,7 +391,7 @@ def test_interrupted_it_leaves_nothing_behind(
 
 
 def report_of(*checks: Check) -> FilesystemReport:
-    """Return a report as it might be."""
+    """Return a report with these checks."""
     return FilesystemReport("/data/métrics", "nfs4", "host:/x", "/data", ("rw", "vers=4.2"), checks)
 
 
@@ -418,7 +406,7 @@ def report_of(*checks: Check) -> FilesystemReport:
 def test_the_exit_status_is_that_of_the_worst_check(
     statuses: tuple[Status, ...], verdict: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """0, 1 and 2; the last line says why."""
+    """It is 0, 1 or 2, and the last line says why."""
     report = report_of(
         *(Check(f"check_{number}", status, "a sentence") for number, status in enumerate(statuses))
     )
@@ -430,7 +418,7 @@ def test_the_exit_status_is_that_of_the_worst_check(
 
 
 def test_the_table_names_the_mount_and_every_check() -> None:
-    """What it shows is text: a message does not steer Rich."""
+    """Messages are plain text, never markup for Rich."""
     console = Console(width=80, record=True, file=open(os.devnull, "w"))  # noqa: SIM115 - closed below
     show_report(console, report_of(Check("free_room", "limit", "[red]only 3 MB")))
     console.file.close()
@@ -441,29 +429,28 @@ def test_the_table_names_the_mount_and_every_check() -> None:
 
 
 def test_json_is_one_object_with_the_verdict_first(tmp_path: Path) -> None:
-    """The documented shape, and the same exit status as the table's."""
+    """It has the documented keys, and the same exit status as the table."""
     done = invoke(tmp_path, "--json")
-    told = json.loads(done.stdout)
+    facts = json.loads(done.stdout)
     assert done.stdout.count("\n") == 1
-    assert list(told) == [
-        *(
-            "verdict",
-            "exit_status",
-            "directory",
-            "file_system",
-            "source",
-            "mount_point",
-            "mount_options",
-            "checks",
-        ),
+    assert list(facts) == [
+        "verdict",
+        "exit_status",
+        "directory",
+        "file_system",
+        "source",
+        "mount_point",
+        "mount_options",
+        "checks",
     ]
-    assert told["exit_status"] == done.exit_code
-    assert [check["name"] for check in told["checks"]] == NAMES
-    assert all(list(check) == ["name", "status", "message", "measured"] for check in told["checks"])
+    assert facts["exit_status"] == done.exit_code
+    assert [check["name"] for check in facts["checks"]] == NAMES
+    keys = ["name", "status", "message", "measured"]
+    assert all(list(check) == keys for check in facts["checks"])
 
 
-def test_a_directory_that_is_not_there_ends_with_status_2(tmp_path: Path) -> None:
-    """Named, with nothing made and nothing on standard output."""
+def test_a_missing_directory_ends_with_status_2(tmp_path: Path) -> None:
+    """It is named; nothing is made, and nothing is on standard output."""
     done = invoke(tmp_path / "missing")
     assert (done.exit_code, done.stdout) == (2, "")
     assert "missing" in done.stderr
@@ -471,7 +458,7 @@ def test_a_directory_that_is_not_there_ends_with_status_2(tmp_path: Path) -> Non
 
 
 def test_where_nothing_can_be_written_it_ends_with_status_2() -> None:
-    """Root too cannot make a file in /proc."""
+    """Not even root can make a file in /proc."""
     if not os.path.isdir("/proc/self"):
         pytest.skip("no /proc here")
     done = invoke("/proc")
@@ -483,7 +470,7 @@ def test_where_nothing_can_be_written_it_ends_with_status_2() -> None:
 def test_without_a_directory_it_checks_where_the_metrics_will_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The nearest directory that is there; none is made."""
+    """In the nearest directory that exists; none is made."""
 
     def check(path: str) -> FilesystemReport:
         if not os.path.isdir(path):
@@ -499,35 +486,30 @@ def test_without_a_directory_it_checks_where_the_metrics_will_be(
     assert os.listdir(tmp_path) == []
 
 
-def test_where_no_process_can_be_started_nothing_is_said_of_the_directory(
+def test_without_worker_processes_nothing_is_reported_of_the_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Status 2, with what is missing."""
+    """The exit status is 2, and the message says what is missing."""
     monkeypatch.setattr(sys, "executable", "/no/python")
     done = invoke(tmp_path)
     assert done.exit_code == 2
     assert done.stderr == "metrics-appender: not checked: /no/python: No such file or directory\n"
 
 
-def test_what_breaks_off_the_removing_does_not_keep_it_from_being_done(
+def test_an_interrupted_removal_is_done_by_a_new_worker(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ctrl-C in the last moment.
+    """Ctrl-C at the last moment: the temporary directory is removed all the same."""
+    request, requested = Worker.request, []
 
-    The directory for the tries is removed all the same, by a new process.
-    """
-    ask, asked = ProbeProcess.ask, []
-
-    def interrupted(
-        self: ProbeProcess, command: str, *arguments: Any, timeout_seconds: float
-    ) -> Any:
+    def interrupted(self: Worker, command: str, *arguments: Any, timeout_seconds: float) -> Any:
         if command == "remove":
-            asked.append(command)
-            if len(asked) == 1:
+            requested.append(command)
+            if len(requested) == 1:
                 raise KeyboardInterrupt
-        return ask(self, command, *arguments, timeout_seconds=timeout_seconds)
+        return request(self, command, *arguments, timeout_seconds=timeout_seconds)
 
-    monkeypatch.setattr(ProbeProcess, "ask", interrupted)
+    monkeypatch.setattr(Worker, "request", interrupted)
     with pytest.raises(KeyboardInterrupt):
         check_filesystem(tmp_path)
     assert os.listdir(tmp_path) == []

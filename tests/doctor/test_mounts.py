@@ -1,7 +1,4 @@
-"""Mounts: read from what the system says, of those kinds too that cannot be mounted here.
-
-What each means.
-"""
+"""Mounts: what the system lists is parsed, and what each file system and option means is known."""
 
 from __future__ import annotations
 
@@ -30,8 +27,8 @@ a line of another form
 """
 
 
-def test_a_mountinfo_gives_type_source_place_and_all_options() -> None:
-    """Optional fields are passed over, escapes undone, an option of mount and file system told once."""
+def test_a_mountinfo_gives_type_source_mount_point_and_all_options() -> None:
+    """Optional fields are skipped, escapes are replaced, and each option is there once."""
     mounts = parse_mountinfo(MOUNTINFO)
     assert [mount.file_system for mount in mounts] == ["proc", "ext4", "ext4", "btrfs", "xfs"]
     assert mounts[3] == Mount(
@@ -50,30 +47,34 @@ def test_a_mountinfo_gives_type_source_place_and_all_options() -> None:
     ],
 )
 def test_a_path_lies_on_the_innermost_mount_and_of_two_on_the_later(path: str, source: str) -> None:
-    """By whole names: /mnt-not is not below /mnt."""
+    """Whole names are compared: /mnt-not is not below /mnt."""
     assert mount_of(path, parse_mountinfo(MOUNTINFO)).source == source
 
 
-def test_the_number_of_a_mount_decides_where_it_is_known() -> None:
-    """An open directory may lie below what was mounted over it since."""
+def test_the_mount_id_decides_where_it_is_known() -> None:
+    """An open directory may be hidden by what was mounted over it since."""
     assert mount_of("/mnt/x", parse_mountinfo(MOUNTINFO), 30).source == "/dev/vdb"
     assert mount_of("/mnt/x", parse_mountinfo(MOUNTINFO), 99).source == "/dev/vdd"
 
 
 def test_without_mounts_the_file_system_is_unknown_and_that_is_a_limit() -> None:
-    """Nothing is claimed of what nothing is known of."""
+    """Nothing is claimed of an unknown file system."""
     assert mount_of("/x", []) is UNKNOWN
     assert meanings_of(UNKNOWN)[0].is_limit
 
 
 def test_the_mounts_of_this_machine_hold_its_root() -> None:
-    """The real file, as this process sees it."""
+    """The real list, as this process sees it."""
     assert mount_of(os.path.abspath("/"), read_mounts()).mount_point == "/"
 
 
 def test_the_output_of_mount_on_macos_is_read() -> None:
-    """Device, place with blanks, type, options."""
-    text = "/dev/disk3s1s1 on / (apfs, sealed, local, read-only, journaled)\n//me@nas/my share on /Volumes/my share (smbfs, nodev)\nmap auto\n"
+    """Device, mount point with blanks, type and options."""
+    text = (
+        "/dev/disk3s1s1 on / (apfs, sealed, local, read-only, journaled)\n"
+        "//me@nas/my share on /Volumes/my share (smbfs, nodev)\n"
+        "map auto\n"
+    )
     assert parse_mount_output(text) == [
         Mount("apfs", "/dev/disk3s1s1", "/", ("sealed", "local", "read-only", "journaled")),
         Mount("smbfs", "//me@nas/my share", "/Volumes/my share", ("nodev",)),
@@ -128,7 +129,7 @@ LIMITING_OPTIONS = {
 
 
 def mounted(tail: str) -> Mount:
-    """Return the mount that such a line of a mountinfo tells of."""
+    """Return the mount of a line of the mountinfo that ends so."""
     return parse_mountinfo(f"36 25 0:33 / /mnt rw,relatime - {tail}")[0]
 
 
@@ -142,7 +143,7 @@ def test_a_file_system_that_keeps_the_promise_is_fine(tail: str) -> None:
 
 @pytest.mark.parametrize("tail", LIMITS)
 def test_a_file_system_that_limits_the_promise_says_how(tail: str) -> None:
-    """The kind's meaning first, then that of each option that matters."""
+    """The meaning of the file system first, then that of each option that matters."""
     meanings = meanings_of(mounted(tail))
     assert len(meanings) == len(LIMITS[tail])
     assert all(
@@ -153,12 +154,12 @@ def test_a_file_system_that_limits_the_promise_says_how(tail: str) -> None:
 
 @pytest.mark.parametrize("tail", LIMITING_OPTIONS)
 def test_an_option_that_limits_the_promise_says_how(tail: str) -> None:
-    """The file system would be fine without it."""
+    """Without the option, the file system would be fine."""
     meanings = meanings_of(mounted(tail))
     assert [meaning.is_limit for meaning in meanings] == [False, True]
     assert meanings[1].text.startswith(LIMITING_OPTIONS[tail])
 
 
-def test_an_option_means_something_only_where_it_is_one() -> None:
-    """`soft` and `volatile` of another file system are not those."""
+def test_an_option_counts_only_for_the_file_systems_that_have_it() -> None:
+    """`soft` and `volatile` mean nothing for another file system."""
     assert len(meanings_of(mounted("xfs x rw,soft,volatile,nolock"))) == 1

@@ -1,6 +1,6 @@
-"""What a directory's file system can keep of the promise: told by its mount, and tried.
+"""Checking what a directory's file system guarantees, by its mount options and by experiment.
 
-Only the door is here: what is behind it starts processes, and is loaded when it is first used.
+Only the entry point is here; the code behind it starts processes, and is imported at first use.
 """
 
 from __future__ import annotations
@@ -13,26 +13,36 @@ if TYPE_CHECKING:
 
 
 def check_filesystem(path: str | os.PathLike[str]) -> FilesystemReport:
-    """Try in a directory what the promise stands on, and return what was found.
+    """Check whether durable, locked appends work in a directory, and return what was found.
 
-    Four processes count under one lock, a holder of a lock is killed, a file is renamed under its
-    lock, appends and syncs are timed, all on real files in a new directory inside this one, which
-    is removed afterwards. That takes a second or two on a local disk. Whatever touches the
-    directory is done in other processes and waited for with a deadline: a mount that does not
-    answer is told of, after ten seconds as a rule and two minutes at most. What fails is a check of
-    the report, not an exception.
+    The type and the options of the mount are read. Then real processes use real files in a
+    temporary directory below this one: four processes increment a counter under one lock, the
+    holder of a lock is killed, a file is renamed under its lock, and appends and syncs are timed.
+    This takes a second or two on a local disk.
 
+    Only child processes touch the directory, each with a deadline: a mount that does not answer is
+    reported as such, as a rule after ten seconds, at most after two minutes. What one host cannot
+    see is not checked: whether a lock also excludes other hosts, and whether a disk that
+    acknowledges a sync has written its cache.
+
+    Args:
+        path: An existing directory in which files can be made.
+
+    Returns:
+        One check for each property, and a verdict on all of them. What fails is a check of the
+        report, not an exception.
+
+    Raises:
+        FileNotFoundError: The directory does not exist; nothing was made.
+        NotADirectoryError: `path` is something else; nothing was made.
+        OSError: A process cannot be started; nothing was made.
+
+    Example:
         >>> report = check_filesystem(".")
         >>> report.verdict in {"works", "works with limits"}
         True
         >>> [check.name for check in report.checks][:5]
         ['file_system', 'mount_options', 'access', 'exclusion', 'killed_holder']
-
-    What one host cannot see is not found: whether a lock excludes other hosts too, and whether a
-    disk that says so has written.
-
-    Raises `FileNotFoundError` or `NotADirectoryError` for a path that is no directory, and the
-    `OSError` of a process that cannot be started. Nothing is made then.
     """
     from .examine import LOCK, examine
 

@@ -1,7 +1,4 @@
-"""What the doctor tries in a directory, each with real processes and real files.
-
-What came of it.
-"""
+"""The experiments of the doctor, each with real processes and real files in a directory."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from .report import Check
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .workers import Crew, ProbeProcess
+    from .workers import Worker, Workers
 
 PROCESSES: Final = 4
 ANSWER_SECONDS: Final = 10.0
@@ -35,84 +32,81 @@ _SHOWN_AS_MS_NS: Final = 100_000
 _NOT_HELD: Final = "not tried, for two processes got the same lock, or neither did"
 
 
-def try_all(crew: Crew, directory: str) -> list[Check]:
-    """Try everything in a new directory inside this one, which is removed afterwards.
-
-    Only the first where no file can be made.
-    """
-    place = os.path.join(directory, f".metrics-appender-doctor-{secrets.token_hex(4)}")
+def run_checks(workers: Workers, directory: str) -> list[Check]:
+    """Run all checks in a temporary directory below this one; only the first if that one fails."""
+    scratch = os.path.join(directory, f".metrics-appender-doctor-{secrets.token_hex(4)}")
     checks: list[Check] = []
     try:
-        for name, attempt in _TRIES.items():
-            checks.append(_guarded(crew, name, attempt, place))
+        for name, check in _CHECKS.items():
+            checks.append(_run(workers, name, check, scratch))
             if name == "access" and checks[0].status == "unfit":
                 break
     except BaseException:
-        crew.end()  # in the middle of something
+        workers.end()  # one of them may be in the middle of a command
         raise
     finally:
-        checks += _remove(crew, place)
+        checks += _remove(workers, scratch)
     return checks
 
 
 def reason_of(error: OSError) -> str:
-    """Return an operating system's error as a person reads it, with its name."""
+    """Return the text of an operating system's error, with the name of its errno."""
     return f"{error.strerror} ({errno.errorcode.get(error.errno or 0, 'no errno')})"
 
 
-def _guarded(crew: Crew, name: str, attempt: Callable[[Crew, str], Check], place: str) -> Check:
+def _run(
+    workers: Workers, name: str, check: Callable[[Workers, str], Check], scratch: str
+) -> Check:
     try:
-        return attempt(crew, place)
+        return check(workers, scratch)
     except OSError as error:
-        crew.end()  # one of them may be hanging, or have an answer left that nobody waits for
+        workers.end()  # one of them may hang, or have sent a result that was not received
         what = "no file can be made" if name == "access" else "fails"
         return Check(name, "unfit", f"{what}: {reason_of(error)}", {"errno": error.errno})
 
 
-def _remove(crew: Crew, place: str) -> list[Check]:
+def _remove(workers: Workers, scratch: str) -> list[Check]:
     try:
-        crew.member(0).ask("remove", place, timeout_seconds=ANSWER_SECONDS)
+        workers.worker(0).request("remove", scratch, timeout_seconds=ANSWER_SECONDS)
     except OSError as error:
-        crew.end()
+        workers.end()
         return [
             Check(
                 "clean_up",
                 "limit",
-                f"{place} could not be removed: {reason_of(error)}",
+                f"{scratch} could not be removed: {reason_of(error)}",
                 {"errno": error.errno},
             )
         ]
-    except BaseException:  # a signal in the middle of it: once more, by a new process
-        crew.end()
-        crew.member(0).ask("remove", place, timeout_seconds=ANSWER_SECONDS)
+    except BaseException:  # interrupted by a signal: try again with a new process
+        workers.end()
+        workers.worker(0).request("remove", scratch, timeout_seconds=ANSWER_SECONDS)
         raise
     return []
 
 
-def _try_access(crew: Crew, place: str) -> Check:
+def _check_access(workers: Workers, scratch: str) -> Check:
     try:
-        crew.member(0).ask("make", place, timeout_seconds=ANSWER_SECONDS)
-    except (
-        TimeoutError
-    ) as error:  # what a process has asked of the kernel, its death does not take back
+        workers.worker(0).request("make", scratch, timeout_seconds=ANSWER_SECONDS)
+    except TimeoutError as error:  # the kernel may still complete the call after the worker's death
         raise TimeoutError(
-            error.errno, f"{error.strerror}, and {os.path.basename(place)} may appear later"
+            error.errno, f"{error.strerror}, and {os.path.basename(scratch)} may appear later"
         ) from None
     return Check("access", "ok", "files can be made and written")
 
 
-def _try_exclusion(crew: Crew, place: str) -> Check:
-    """Have processes count up in one file at once: without exclusion, numbers come twice."""
-    path = os.path.join(place, "turns")
-    members = [crew.member(number) for number in range(PROCESSES)]
+def _check_exclusion(workers: Workers, scratch: str) -> Check:
+    """Let processes increment a counter in one file: without exclusion, numbers appear twice."""
+    path = os.path.join(scratch, "turns")
+    processes = [workers.worker(number) for number in range(PROCESSES)]
     taken = 0
     for _ in range(_MOST_ROUNDS):
-        for number, member in enumerate(members):
-            member.tell("take_turns", path, number, _TURN_SECONDS, _LEAST_TURNS)
-        taken += sum(member.answer(_TURNS_SECONDS) for member in members)
-        found = members[0].ask("count_turns", path, timeout_seconds=ANSWER_SECONDS)
+        for number, process in enumerate(processes):
+            process.send("take_turns", path, number, _TURN_SECONDS, _LEAST_TURNS)
+        taken += sum(process.receive(_TURNS_SECONDS) for process in processes)
+        found = processes[0].request("count_turns", path, timeout_seconds=ANSWER_SECONDS)
         if found["hand_overs"] >= _LEAST_HAND_OVERS:
-            break  # else a busy machine let them run one after the other
+            break  # otherwise a busy machine ran them one after the other
     measured = {
         "processes": PROCESSES,
         "turns": taken,
@@ -134,22 +128,22 @@ def _try_exclusion(crew: Crew, place: str) -> Check:
             "the processes hardly met, so this says little: try again on a calmer machine",
             measured,
         )
-    message = f"{PROCESSES} processes, {taken:,} turns, {found['hand_overs']:,} hand-overs: never two at once"
-    return Check("exclusion", "ok", message, measured)
+    counts = f"{PROCESSES} processes, {taken:,} turns, {found['hand_overs']:,} hand-overs"
+    return Check("exclusion", "ok", f"{counts}: never two at once", measured)
 
 
-def _try_killed_holder(crew: Crew, place: str) -> Check:
-    """Kill a process that holds a lock while another waits for it."""
-    path = os.path.join(place, "held")
-    holder, waiter = crew.member(0), crew.member(1)
+def _check_killed_holder(workers: Workers, scratch: str) -> Check:
+    """Kill a process that holds a lock while another one waits for it."""
+    path = os.path.join(scratch, "held")
+    holder, waiter = workers.worker(0), workers.worker(1)
     if not _is_held_from(waiter, holder, path):
         return Check("killed_holder", "unfit", _NOT_HELD)
-    waiter.tell("wait_lock")
+    waiter.send("wait_lock")
     start = time.monotonic()
-    crew.kill(0)
-    waiter.answer(ANSWER_SECONDS)
+    workers.kill(0)
+    waiter.receive(ANSWER_SECONDS)
     freed_ms = round((time.monotonic() - start) * 1000, 3)
-    waiter.ask("release", timeout_seconds=ANSWER_SECONDS)
+    waiter.request("release", timeout_seconds=ANSWER_SECONDS)
     return Check(
         "killed_holder",
         "ok",
@@ -158,51 +152,47 @@ def _try_killed_holder(crew: Crew, place: str) -> Check:
     )
 
 
-def _try_rename(crew: Crew, place: str) -> Check:
-    """Rename a file under its lock while another process waits for that.
-
-    It has to end up with the new file.
-    """
-    path = os.path.join(place, "renamed")
-    holder, waiter = crew.member(0), crew.member(1)
+def _check_rename(workers: Workers, scratch: str) -> Check:
+    """Rename a file under its lock: a process that waits for the lock has to get the new file."""
+    path = os.path.join(scratch, "renamed")
+    holder, waiter = workers.worker(0), workers.worker(1)
     if not _is_held_from(waiter, holder, path):
         return Check("rename", "unfit", _NOT_HELD)
     try:
-        holder.ask("rename", path, f"{path}.1", timeout_seconds=ANSWER_SECONDS)
+        holder.request("rename", path, f"{path}.1", timeout_seconds=ANSWER_SECONDS)
     except TimeoutError:
         raise
     except OSError as error:
-        crew.end()
+        workers.end()
         return Check(
             "rename",
             "limit",
             f"an open file cannot be renamed, so not rotated: {reason_of(error)}",
             {"errno": error.errno},
         )
-    waiter.tell("wait_lock")
-    holder.ask("release", timeout_seconds=ANSWER_SECONDS)
-    is_new = waiter.answer(ANSWER_SECONDS)
-    waiter.ask("release", timeout_seconds=ANSWER_SECONDS)
+    waiter.send("wait_lock")
+    holder.request("release", timeout_seconds=ANSWER_SECONDS)
+    is_new = waiter.receive(ANSWER_SECONDS)
+    waiter.request("release", timeout_seconds=ANSWER_SECONDS)
     if not is_new:
-        return Check(
-            "rename", "unfit", "who waits for the lock of a file that is renamed gets the old file"
-        )
-    return Check("rename", "ok", "who waits for a file that is renamed gets the new one")
+        message = "a process that waits for the lock of a renamed file gets the old file"
+        return Check("rename", "unfit", message)
+    return Check("rename", "ok", "a process that waits for a renamed file gets the new one")
 
 
-def _try_fsync(crew: Crew, place: str) -> Check:
-    took = _timed(crew, "time_appends", os.path.join(place, "appended"), _APPENDS)
+def _check_fsync(workers: Workers, scratch: str) -> Check:
+    durations = _timed(workers, "time_appends", os.path.join(scratch, "appended"), _APPENDS)
     return Check(
         "fsync",
         "ok",
-        f"{len(took)} synced appends: {_told(took)}",
-        {"appends": len(took), **_latency_of(took)},
+        f"{len(durations)} synced appends: {_percentiles_of(durations)}",
+        {"appends": len(durations), **_latency_of(durations)},
     )
 
 
-def _try_directory_fsync(crew: Crew, place: str) -> Check:
+def _check_directory_fsync(workers: Workers, scratch: str) -> Check:
     try:
-        took = _timed(crew, "time_directory_syncs", place, _SYNCS)
+        durations = _timed(workers, "time_directory_syncs", scratch, _SYNCS)
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
@@ -213,15 +203,15 @@ def _try_directory_fsync(crew: Crew, place: str) -> Check:
     return Check(
         "directory_fsync",
         "ok",
-        f"{len(took)} new files: {_told(took)}",
-        {"syncs": len(took), **_latency_of(took)},
+        f"{len(durations)} new files: {_percentiles_of(durations)}",
+        {"syncs": len(durations), **_latency_of(durations)},
     )
 
 
-def _try_flush(crew: Crew, place: str) -> Check:
-    """Compare a sync alone with what disks take."""
-    took = _timed(crew, "time_syncs", os.path.join(place, "synced"), _SYNCS)
-    measured = {"syncs": len(took), **_latency_of(took)}
+def _check_flush(workers: Workers, scratch: str) -> Check:
+    """Compare the time of a sync with the least that a disk needs."""
+    durations = _timed(workers, "time_syncs", os.path.join(scratch, "synced"), _SYNCS)
+    measured = {"syncs": len(durations), **_latency_of(durations)}
     if "eatmydata" in os.environ.get("LD_PRELOAD", ""):
         return Check(
             "flush",
@@ -229,42 +219,40 @@ def _try_flush(crew: Crew, place: str) -> Check:
             "this process runs under eatmydata (LD_PRELOAD), which does no syncs",
             measured,
         )
-    p50 = _duration(_percentile(took, 50))
-    if _percentile(took, 50) < _FASTEST_SYNC_NS:
+    p50 = _duration(_percentile(durations, 50))
+    if _percentile(durations, 50) < _FASTEST_SYNC_NS:
         message = (
-            f"warning: a sync takes {p50}, and no disk is so fast: it is acknowledged without being done "
-            "(memory, a volatile cache, eatmydata), so a power cut can lose acknowledged lines"
+            f"warning: a sync takes {p50}, and no disk is so fast: it is acknowledged without "
+            "being done (memory, a volatile cache, eatmydata), so a power cut can lose "
+            "acknowledged lines"
         )
         return Check("flush", "limit", message, measured)
     return Check("flush", "ok", f"a sync alone takes {p50} (p50), as with a disk", measured)
 
 
-def _is_held_from(waiter: ProbeProcess, holder: ProbeProcess, path: str) -> bool:
-    """Have one take a file's lock, and the other try.
-
-    It has the file open then, as a waiter has.
-    """
-    is_held: bool = holder.ask("try_lock", path, timeout_seconds=ANSWER_SECONDS)
-    return is_held and not waiter.ask("try_lock", path, timeout_seconds=ANSWER_SECONDS)
+def _is_held_from(waiter: Worker, holder: Worker, path: str) -> bool:
+    """Let `holder` take the lock of a file and `waiter` fail to, with the file open in both."""
+    is_held: bool = holder.request("try_lock", path, timeout_seconds=ANSWER_SECONDS)
+    return is_held and not waiter.request("try_lock", path, timeout_seconds=ANSWER_SECONDS)
 
 
-def _timed(crew: Crew, command: str, path: str, number: int) -> list[int]:
-    took: list[int] = crew.member(0).ask(
-        command, path, number, _TIMED_SECONDS, timeout_seconds=_TIMED_SECONDS + ANSWER_SECONDS
+def _timed(workers: Workers, command: str, path: str, count: int) -> list[int]:
+    durations: list[int] = workers.worker(0).request(
+        command, path, count, _TIMED_SECONDS, timeout_seconds=_TIMED_SECONDS + ANSWER_SECONDS
     )
-    return took
+    return durations
 
 
-def _percentile(took_ns: list[int], part: int) -> int:
-    return sorted(took_ns)[math.ceil(len(took_ns) * part / 100) - 1]
+def _percentile(durations_ns: list[int], percent: int) -> int:
+    return sorted(durations_ns)[math.ceil(len(durations_ns) * percent / 100) - 1]
 
 
-def _latency_of(took_ns: list[int]) -> dict[str, float]:
-    return {f"p{part}_ms": round(_percentile(took_ns, part) / 1e6, 4) for part in (50, 99)}
+def _latency_of(durations_ns: list[int]) -> dict[str, float]:
+    return {f"p{n}_ms": round(_percentile(durations_ns, n) / 1e6, 4) for n in (50, 99)}
 
 
-def _told(took_ns: list[int]) -> str:
-    return ", ".join(f"p{part} {_duration(_percentile(took_ns, part))}" for part in (50, 99))
+def _percentiles_of(durations_ns: list[int]) -> str:
+    return ", ".join(f"p{n} {_duration(_percentile(durations_ns, n))}" for n in (50, 99))
 
 
 def _duration(nanoseconds: int) -> str:
@@ -275,12 +263,12 @@ def _duration(nanoseconds: int) -> str:
     )
 
 
-_TRIES: Final[dict[str, Callable[[Crew, str], Check]]] = {
-    "access": _try_access,
-    "exclusion": _try_exclusion,
-    "killed_holder": _try_killed_holder,
-    "rename": _try_rename,
-    "fsync": _try_fsync,
-    "directory_fsync": _try_directory_fsync,
-    "flush": _try_flush,
+_CHECKS: Final[dict[str, Callable[[Workers, str], Check]]] = {
+    "access": _check_access,
+    "exclusion": _check_exclusion,
+    "killed_holder": _check_killed_holder,
+    "rename": _check_rename,
+    "fsync": _check_fsync,
+    "directory_fsync": _check_directory_fsync,
+    "flush": _check_flush,
 }

@@ -1,27 +1,29 @@
-"""The examination: the mount is read, everything is tried, and what was found is put together."""
+"""Running the doctor: read the mount, run the checks, and make the report."""
 
 from __future__ import annotations
 
 import resource
 from typing import Any, Final
 
+from ..fs.lock import FileLock
 from . import mounts
-from .checks import ANSWER_SECONDS, reason_of, try_all
+from .checks import ANSWER_SECONDS, reason_of, run_checks
 from .report import Check, FilesystemReport, Status
-from .workers import Crew
+from .workers import Workers
 
-LOCK: Final = "metrics_appender.fs.lock:FileLock"
+# The lock to check, by name: it is looked up in the worker processes.
+LOCK: Final = f"{FileLock.__module__}:{FileLock.__qualname__}"
 _LOWEST_OPEN_LIMIT: Final = 64
 _LOW_ROOM_BYTES: Final = 100_000_000
 _LOW_ROOM_FILES: Final = 1000
 
 
 def examine(directory: str, lock_name: str) -> FilesystemReport:
-    """Check a directory, with the class `module:class` as the lock."""
-    with Crew(lock_name) as crew:
-        member = crew.member(0)
+    """Check a directory with the class of this name (`module:class`) as its lock."""
+    with Workers(lock_name) as workers:
+        worker = workers.worker(0)  # not in the `try`: that no process can be started is no answer
         try:
-            seen = member.ask("survey", directory, timeout_seconds=ANSWER_SECONDS)
+            seen = worker.request("survey", directory, timeout_seconds=ANSWER_SECONDS)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise type(error)(error.errno, error.strerror, directory) from None
         except OSError as error:
@@ -32,19 +34,21 @@ def examine(directory: str, lock_name: str) -> FilesystemReport:
                 f"the directory cannot be opened: {reason_of(error)}",
                 {"errno": error.errno},
             )
-            return _report(directory, mount, [failed, _judge_open_limit()])
+            return _report(directory, mount, [failed, _check_open_limit()])
         directory = seen["directory"]
         mount = mounts.mount_of(directory, mounts.read_mounts(), seen["mount_id"])
         return _report(
-            directory, mount, [*try_all(crew, directory), _judge_open_limit(), _judge_room(seen)]
+            directory,
+            mount,
+            [*run_checks(workers, directory), _check_open_limit(), _check_room(seen)],
         )
 
 
 def _report(directory: str, mount: mounts.Mount, checks: list[Check]) -> FilesystemReport:
     about_type, *about_options = mounts.meanings_of(mount)
     checks = [
-        _judge("file_system", [about_type]),
-        _judge("mount_options", about_options),
+        _check_mount("file_system", [about_type]),
+        _check_mount("mount_options", about_options),
         *checks,
     ]
     return FilesystemReport(
@@ -52,7 +56,7 @@ def _report(directory: str, mount: mounts.Mount, checks: list[Check]) -> Filesys
     )
 
 
-def _judge(name: str, meanings: list[mounts.Meaning]) -> Check:
+def _check_mount(name: str, meanings: list[mounts.Meaning]) -> Check:
     status: Status = "limit" if any(meaning.is_limit for meaning in meanings) else "ok"
     return Check(
         name,
@@ -61,7 +65,7 @@ def _judge(name: str, meanings: list[mounts.Meaning]) -> Check:
     )
 
 
-def _judge_open_limit() -> Check:
+def _check_open_limit() -> Check:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     measured = {
         name: None if limit == resource.RLIM_INFINITY else limit
@@ -80,7 +84,7 @@ def _judge_open_limit() -> Check:
     return Check("open_limit", "ok", message, measured)
 
 
-def _judge_room(seen: dict[str, Any]) -> Check:
+def _check_room(seen: dict[str, Any]) -> Check:
     free_bytes, free_files = seen["free_bytes"], seen["free_inodes"]
     measured = {"free_bytes": free_bytes, "free_inodes": free_files}
     files = "" if free_files is None else f" and {free_files:,} files"

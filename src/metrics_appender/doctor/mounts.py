@@ -1,7 +1,7 @@
-"""Which file system a directory lies on, how it is mounted, and what that means for an append.
+"""Finding the mount of a directory, and what its type and its options mean for an append.
 
-What is said of a file system is from its own pages: flock(2), nfs(5), mount.cifs(8), ext4(5),
-btrfs(5), the kernel's Documentation/filesystems, and lustre's mount.lustre(8).
+Sources: flock(2), nfs(5), mount.cifs(8), ext4(5), btrfs(5), mount.lustre(8), and the kernel's
+Documentation/filesystems.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _BSD_LINE: Final = re.compile(
     r"(?P<source>.*?) on (?P<point>.*) \((?P<kind>[^,)]+)(?:, )?(?P<options>[^)]*)\)"
 )
 _MOUNT_SECONDS: Final = 5.0
-# The fields that are there in any case (proc_pid_mountinfo(5)), and those of them behind the dash.
+# How many fields a line has at least (proc_pid_mountinfo(5)), before and after the separator.
 _MOUNT_FIELDS: Final = 6
 _TYPE_FIELDS: Final = 2
 
 
 @dataclass(frozen=True)
 class Mount:
-    """One mounted file system: its type, its source, where it is mounted, and its options."""
+    """A mounted file system: its type, its source, where it is mounted, and its options."""
 
     file_system: str
     source: str
@@ -42,10 +42,7 @@ UNKNOWN: Final = Mount("unknown", "", "", ())
 
 
 class Meaning(NamedTuple):
-    """What a file system, or one of its options, means for an append.
-
-    A limit, or only good to know.
-    """
+    """What a file system or a mount option means for an append: a limit, or just a note."""
 
     is_limit: bool
     text: str
@@ -61,23 +58,25 @@ def _fine(text: str) -> Meaning:
 
 _LOCAL_DISK: Final = _fine("a file system on a local disk")
 _MEMORY: Final = _limit(
-    "it is in memory: what is appended survives the end of a process, but no power cut and no restart"
+    "it is in memory: what is appended survives the end of a process, but no power cut and no "
+    "restart"
 )
 _THIS_HOST: Final = "exclude each other on this host only: let no other host write here"
 _NFS: Final = _limit(
-    "a network file system: locks go to the server, as byte-range locks, and a host that loses touch with it can lose them; "
-    "'on disk' is what the server makes of it (export it with 'sync')"
+    "a network file system: locks go to the server, as byte-range locks, and a host that loses "
+    "touch with it can lose them; 'on disk' is what the server makes of it (export it with 'sync')"
 )
 _SMB: Final = _limit(
-    "a network file system: locks go to the server as mandatory ones, so a reader on another host may be refused while a line is written; "
-    "'on disk' is what the server makes of it"
+    "a network file system: locks go to the server as mandatory ones, so a reader on another host "
+    "may be refused while a line is written; 'on disk' is what the server makes of it"
 )
 _FUSE: Final = _limit(
-    "a file system in a process of its own (FUSE): what locks and syncs are worth is up to that program; "
-    "where it does not pass on locks, they " + _THIS_HOST
+    "a file system in a process of its own (FUSE): what locks and syncs are worth is up to that "
+    "program; where it does not pass on locks, they " + _THIS_HOST
 )
 _NO_JOURNAL: Final = _limit(
-    "it has no journal: a power cut can damage the file system itself, and with it what was acknowledged"
+    "it has no journal: a power cut can damage the file system itself, and with it what was "
+    "acknowledged"
 )
 _CLUSTER: Final = _fine("a cluster file system, whose locks hold between hosts")
 _HOST_DIRECTORY: Final = "a directory of the host machine, whose locks hold within this guest only"
@@ -95,7 +94,8 @@ _FILE_SYSTEMS: Final[dict[str, Meaning]] = {
     **dict.fromkeys(("vfat", "msdos", "exfat", "ext2"), _NO_JOURNAL),
     **dict.fromkeys(("gfs2", "ocfs2", "ceph", "gpfs", "lustre"), _CLUSTER),
     "overlay": _fine(
-        "layers, as in a container: new lines are in its upper layer, and go when the container is removed"
+        "layers, as in a container: new lines are in its upper layer, and go when the container is "
+        "removed"
     ),
     "9p": _limit(f"{_HOST_DIRECTORY}; what a sync is worth is up to the program that shares it"),
     "virtiofs": _limit(
@@ -106,7 +106,8 @@ _FILE_SYSTEMS: Final[dict[str, Meaning]] = {
 _STRANGER: Final = _limit("nothing is known of this file system but what is tried below")
 
 _NO_BARRIER: Final = _limit(
-    "the disk's cache is not flushed: a power cut can lose acknowledged lines unless that cache has a battery"
+    "the disk's cache is not flushed: a power cut can lose acknowledged lines unless that cache "
+    "has a battery"
 )
 _LOCAL_LOCKS: Final = _limit("locks do not go to the server; they " + _THIS_HOST)
 _NO_SYNC: Final = _limit(
@@ -115,7 +116,7 @@ _NO_SYNC: Final = _limit(
 _READ_ONLY: Final = _limit("it is mounted read-only")
 _BARRIERS: Final = ("ext3", "ext4", "reiserfs", "jfs", "xfs", "btrfs")
 
-# By option, and by the file systems that it is an option of; none names all of them.
+# Each option with the file systems that have it (none listed: all of them), and its meaning.
 _OPTIONS: Final[dict[str, tuple[tuple[str, ...], Meaning]]] = {
     "ro": ((), _READ_ONLY),
     "read-only": ((), _READ_ONLY),
@@ -125,7 +126,8 @@ _OPTIONS: Final[dict[str, tuple[tuple[str, ...], Meaning]]] = {
     "soft": (
         ("nfs", "nfs4"),
         _limit(
-            "a server that is slow fails a write or a sync with an error, and the line may be there or not"
+            "a server that is slow fails a write or a sync with an error, and the line may be "
+            "there or not"
         ),
     ),
     "nobrl": (("cifs", "smb3"), _LOCAL_LOCKS),
@@ -134,7 +136,7 @@ _OPTIONS: Final[dict[str, tuple[tuple[str, ...], Meaning]]] = {
         _limit("a sync does not have the server flush: its power cut can lose acknowledged lines"),
     ),
     "volatile": (("overlay",), _NO_SYNC),
-    "fsync=volatile": (("overlay",), _NO_SYNC),  # as newer kernels tell it
+    "fsync=volatile": (("overlay",), _NO_SYNC),  # newer kernels show `volatile` so
     "nobarrier": (_BARRIERS, _NO_BARRIER),
     "barrier=0": (_BARRIERS, _NO_BARRIER),
     "barrier=none": (_BARRIERS, _NO_BARRIER),
@@ -142,7 +144,8 @@ _OPTIONS: Final[dict[str, tuple[tuple[str, ...], Meaning]]] = {
     "data=writeback": (
         ("ext3", "ext4"),
         _limit(
-            "after a power cut, a line that was not acknowledged can hold old bytes of the disk; acknowledged lines are kept"
+            "after a power cut, a line that was not acknowledged can hold old bytes of the disk; "
+            "acknowledged lines are kept"
         ),
     ),
     "localflock": (("lustre",), _limit("locks " + _THIS_HOST)),
@@ -152,13 +155,13 @@ _OPTIONS: Final[dict[str, tuple[tuple[str, ...], Meaning]]] = {
 
 
 def parse_mountinfo(text: str) -> list[Mount]:
-    r"""Return the mounts of a /proc/self/mountinfo (proc_pid_mountinfo(5)), in its order.
+    r"""Return the mounts that a /proc/self/mountinfo lists (proc_pid_mountinfo(5)), in its order.
 
-    Lines of no such form are passed over.
+    The options are those of the mount, then those that only the file system has. Lines of another
+    form are skipped.
 
-    The options are those of the mount, then those of the file system that are not among them.
-
-        >>> parse_mountinfo("36 25 0:33 / /mnt/a\\040b rw,noatime shared:1 - nfs4 host:/x rw,vers=4.2")[0].options
+        >>> line = "36 25 0:33 / /mnt/a\\040b rw,noatime shared:1 - nfs4 host:/x rw,vers=4.2"
+        >>> parse_mountinfo(line)[0].options
         ('rw', 'noatime', 'vers=4.2')
     """
     mounts = []
@@ -184,7 +187,8 @@ def parse_mountinfo(text: str) -> list[Mount]:
 def parse_mount_output(text: str) -> list[Mount]:
     """Return the mounts that mount(8) of macOS and the BSDs lists.
 
-    >>> parse_mount_output("/dev/disk3s1 on /System/Volumes/Data (apfs, local, journaled)")[0].file_system
+    >>> text = "/dev/disk3s1 on /System/Volumes/Data (apfs, local, journaled)"
+    >>> parse_mount_output(text)[0].file_system
     'apfs'
     """
     found = filter(None, map(_BSD_LINE.fullmatch, text.splitlines()))
@@ -195,7 +199,7 @@ def parse_mount_output(text: str) -> list[Mount]:
 
 
 def read_mounts() -> list[Mount]:
-    """Return what is mounted, as this process sees it; nothing where the system does not tell."""
+    """Return the mounts that this process sees, none where the system does not list them."""
     if sys.platform == "linux":
         try:
             with open(_MOUNTINFO, encoding="utf-8", errors="surrogateescape") as file:
@@ -212,11 +216,10 @@ def read_mounts() -> list[Mount]:
 
 
 def mount_of(path: str, mounts: Iterable[Mount], mount_id: int = -1) -> Mount:
-    """Return the mount that an absolute path without links lies on.
+    """Return the mount of an absolute path without symbolic links, `UNKNOWN` without any.
 
-    The one with that id, else the innermost by name.
-
-    Of several at one place the last is on top. `UNKNOWN` when there is none.
+    It is the mount with `mount_id`, else the innermost by name, and the last one of several at the
+    same mount point, which hides the others.
     """
     best = UNKNOWN
     for mount in mounts:
@@ -231,7 +234,7 @@ def mount_of(path: str, mounts: Iterable[Mount], mount_id: int = -1) -> Mount:
 
 
 def meanings_of(mount: Mount) -> list[Meaning]:
-    """Return what the file system means for an append, then what each of its options does that matters here."""
+    """Return the meaning of the file system, then that of each option that matters here."""
     kind = mount.file_system
     found = [_FILE_SYSTEMS.get(kind) or _FILE_SYSTEMS.get(kind.partition(".")[0]) or _STRANGER]
     for option in mount.options:
@@ -242,5 +245,5 @@ def meanings_of(mount: Mount) -> list[Meaning]:
 
 
 def _unescape(text: str) -> str:
-    """Blanks and backslashes stand in a mountinfo as octal numbers."""
+    r"""Replace octal escapes: a mountinfo has `\040` for a blank."""
     return _ESCAPED.sub(lambda found: chr(int(found[1], 8)), text)

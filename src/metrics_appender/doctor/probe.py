@@ -1,8 +1,8 @@
-"""What a process of the doctor's does when it is told to: take locks, append, sync, rename.
+"""The worker process of the doctor: takes locks, appends, syncs and renames on command.
 
-It is told over its standard input and answers on its standard output, a JSON array a line each:
-`[command, argument…]`, then `[true, result]` or `[false, errno, text]`. It ends when its input
-does, so it never outlives the doctor for long, however that ended.
+Commands come on standard input and results go to standard output, one JSON array a line:
+`[command, argument…]`, then `[true, result]` or `[false, errno, text]`. The process ends with its
+input, so it does not outlive the doctor, however that one ends.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ if TYPE_CHECKING:
 
 _TURN_BYTES: Final = 12
 _HELD_SECONDS: Final = 0.00001
-_LINE: Final = b"x" * 269 + b"\n"  # as long as a metric's line is, about
+_LINE: Final = b"x" * 269 + b"\n"  # about as long as the line of a metric
 
 
 class Probe:
-    """The commands: every public method is one. `lock_class` is what is tried as the lock."""
+    """The commands, one a public method."""
 
     def __init__(self, lock_class: Callable[[str], FileLock]) -> None:
-        """Hold nothing yet."""
+        """Use this class for locks; none is held yet."""
         self._lock_class = lock_class
         self._lock: FileLock | None = None
 
     def survey(self, directory: str) -> dict[str, Any]:
-        """Return what the system says of a directory: its true path, its mount, the free room."""
-        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        """Return the real path of a directory, its mount id, and the free space."""
+        fd = calls.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             room = os.fstatvfs(fd)
             return {
@@ -52,10 +52,10 @@ class Probe:
                 "free_inodes": room.f_favail if room.f_files else None,
             }
         finally:
-            os.close(fd)
+            calls.close(fd)
 
     def make(self, directory: str) -> None:
-        """Make the directory for the tries, and a file in it."""
+        """Make the temporary directory, and a file in it."""
         os.mkdir(directory, 0o700)
         fd = calls.open_append(os.path.join(directory, "made"))
         try:
@@ -64,19 +64,18 @@ class Probe:
             calls.close(fd)
 
     def remove(self, directory: str) -> None:
-        """Remove the directory for the tries with all that is in it, if it is there."""
+        """Remove the temporary directory with all that is in it, if it is there."""
         try:
             shutil.rmtree(directory)
         except FileNotFoundError:
-            if os.path.lexists(directory):
+            if calls.is_there(directory):
                 raise
 
     def take_turns(self, path: str, number: int, seconds: float, least: int) -> int:
-        """For so many seconds.
+        """Increment the counter in a file, for so many seconds and at least `least` times.
 
-        `least` turns at least, write the next number after the file's last one; return how often.
-
-        Without exclusion two processes see the same last number, and both write the next one.
+        Return how often it was incremented. Without exclusion, two processes read the same last
+        number, and both write the next one.
         """
         end = time.monotonic() + seconds
         turns = 0
@@ -90,7 +89,7 @@ class Probe:
                     if lock.size
                     else b""
                 )
-                time.sleep(_HELD_SECONDS)  # a chance for those who should be waiting
+                time.sleep(_HELD_SECONDS)  # a chance for processes that should be waiting
                 calls.write_all(lock.fd, b"%09d %d\n" % (_number_in(last) + 1, number))
             finally:
                 lock.release()
@@ -98,7 +97,7 @@ class Probe:
         return turns
 
     def count_turns(self, path: str) -> dict[str, int]:
-        """Return how many turns the file holds, how many of them are not the next number, how often the writer changed."""
+        """Return how many numbers a file has, how many are wrong, how often the writer changed."""
         with open(path, "rb") as file:
             lines = file.read().split(b"\n")[:-1]
         writers = [line[10:] for line in lines]
@@ -109,15 +108,12 @@ class Probe:
         }
 
     def try_lock(self, path: str) -> bool:
-        """Take the lock of a file if it is free; else keep the file open."""
+        """Return whether the lock of a file was free, and is held now; the file stays open."""
         self._lock = self._lock_class(path)
         return self._lock.acquire(TRY)
 
     def wait_lock(self) -> bool:
-        """Wait for the lock that was tried.
-
-        Return whether the file that is locked then is the one of that name.
-        """
+        """Wait for the lock that was tried; return whether the path names the locked file."""
         lock = self._tried()
         lock.acquire(WAIT)
         return lock.is_for_named_file()
@@ -128,23 +124,20 @@ class Probe:
 
     def rename(self, path: str, other: str) -> None:
         """Rename a file."""
-        os.rename(path, other)
+        calls.rename(path, other)
 
-    def time_appends(self, path: str, number: int, seconds: float) -> list[int]:
-        """Append so many records durably.
-
-        Return how many nanoseconds each took, of as many as the time allows.
-        """
+    def time_appends(self, path: str, count: int, seconds: float) -> list[int]:
+        """Append up to `count` records durably; return how many nanoseconds each took."""
         log = AppendLog(path, lock_timeout=seconds)
         record = {"doctor": _LINE[:200].decode()}
-        return _time(number, seconds, lambda _: log.append(record))
+        return _time(count, seconds, lambda _: log.append(record))
 
-    def time_syncs(self, path: str, number: int, seconds: float) -> list[int]:
-        """Return how many nanoseconds each sync of a file took, after a line was written to it."""
+    def time_syncs(self, path: str, count: int, seconds: float) -> list[int]:
+        """Sync a file up to `count` times, after a write each; return the nanoseconds of each."""
         fd = calls.open_append(path)
         try:
             return _time(
-                number,
+                count,
                 seconds,
                 lambda _: calls.sync_file(fd),
                 before=lambda _: calls.write_all(fd, _LINE),
@@ -152,12 +145,12 @@ class Probe:
         finally:
             calls.close(fd)
 
-    def time_directory_syncs(self, directory: str, number: int, seconds: float) -> list[int]:
-        """Return how many nanoseconds each sync of a directory took, after a file was made in it."""
-        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:  # not `disk.sync_directory`, which passes over a file system that cannot
+    def time_directory_syncs(self, directory: str, count: int, seconds: float) -> list[int]:
+        """Sync a directory up to `count` times, after a new file each; return the nanoseconds."""
+        fd = calls.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:  # not `calls.sync_directory`, which ignores that a file system cannot do it
             return _time(
-                number,
+                count,
                 seconds,
                 lambda _: os.fsync(fd),
                 before=lambda turn: calls.close(
@@ -165,7 +158,7 @@ class Probe:
                 ),
             )
         finally:
-            os.close(fd)
+            calls.close(fd)
 
     def _tried(self) -> FileLock:
         if self._lock is None:
@@ -174,25 +167,23 @@ class Probe:
 
 
 def _time(
-    number: int, seconds: float, act: Callable[[int], object], before: Callable[[int], object] = int
+    count: int, seconds: float, act: Callable[[int], object], before: Callable[[int], object] = int
 ) -> list[int]:
+    """Return the nanoseconds of each `act`, of up to `count` within so many seconds."""
     end = time.monotonic() + seconds
-    took: list[int] = []
-    for turn in range(number):
-        if took and time.monotonic() > end:
+    durations: list[int] = []
+    for turn in range(count):
+        if durations and time.monotonic() > end:
             break
         before(turn)
         start = time.perf_counter_ns()
         act(turn)
-        took.append(time.perf_counter_ns() - start)
-    return took
+        durations.append(time.perf_counter_ns() - start)
+    return durations
 
 
 def _mount_id(fd: int) -> int:
-    """Return the number of an open file's mount in the mountinfo, which no later mount can hide.
-
-    -1 where none is told.
-    """
+    """Return the mount id of an open file, as in the mountinfo; -1 where it is not known."""
     try:
         with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as file:
             return next((int(line.split()[1]) for line in file if line.startswith("mnt_id:")), -1)
@@ -205,10 +196,8 @@ def _number_in(turn: bytes) -> int:
 
 
 def main(lock_name: str) -> None:
-    """Do what the standard input tells, until it ends. `lock_name` is `module:class`."""
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C is the doctor's to answer: it ends its processes
+    """Run the commands from standard input until it ends; `lock_name` is `module:class`."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C, the doctor ends its workers
     probe = Probe(pkgutil.resolve_name(lock_name))
     while line := sys.stdin.buffer.readline():
         command, *arguments = json.loads(line)
@@ -216,6 +205,6 @@ def main(lock_name: str) -> None:
             answer = [True, getattr(probe, command)(*arguments)]
         except OSError as error:
             answer = [False, error.errno, error.strerror or str(error)]
-        except Exception as error:  # noqa: BLE001 - whatever it is, the doctor tells it
+        except Exception as error:  # noqa: BLE001 - whatever it is, the doctor reports it
             answer = [False, None, f"{type(error).__name__}: {error}"]
         calls.write_all(1, json.dumps(answer).encode() + b"\n")

@@ -1,4 +1,4 @@
-"""What the doctor found, as data: one check, and the report of all of them."""
+"""The result of the doctor as data: one check, and the whole report."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ _VERDICTS: Final = ("works", "works with limits", "do not use")
 
 
 class Check(msgspec.Struct, frozen=True):
-    """One thing that was looked at.
+    """The result of one check.
 
-    Its name, `"ok"`, `"limit"` or `"unfit"`, a sentence, and the figures behind it.
-
-    The figures' names say their unit: `p50_ms`, `free_bytes`.
+    Attributes:
+        name: Which check it was, such as `"exclusion"`.
+        status: `"ok"`, `"limit"` (something limits the promise) or `"unfit"` (do not append here).
+        message: What was found, for a person to read.
+        measured: The figures behind it; their names say their unit (`p50_ms`, `free_bytes`).
     """
 
     name: str
@@ -27,13 +29,15 @@ class Check(msgspec.Struct, frozen=True):
 
 
 class FilesystemReport(msgspec.Struct, frozen=True):
-    """What was found of a directory.
+    """The result of `check_filesystem`.
 
-    On which file system it lies, how that is mounted, and each check.
-
-    `file_system` is its type (`"ext4"`, `"nfs4"`), `"unknown"` where the system does not tell;
-    `source` and `mount_point` are its device or server, and where it is mounted. The checks are in
-    the order of the table that `metrics-appender doctor` shows.
+    Attributes:
+        directory: The absolute path that was checked, without symbolic links.
+        file_system: The type of its file system (`"ext4"`, `"nfs4"`), or `"unknown"`.
+        source: The device or the server of the file system.
+        mount_point: Where it is mounted.
+        mount_options: How it is mounted.
+        checks: What was found, in the order in which `metrics-appender doctor` shows it.
     """
 
     directory: str
@@ -45,7 +49,7 @@ class FilesystemReport(msgspec.Struct, frozen=True):
 
     @property
     def exit_status(self) -> int:
-        """0 when all is well, 1 when something limits the promise, 2 when the directory is unfit for it."""
+        """0 if every check is `"ok"`, 1 if the worst is `"limit"`, 2 if it is `"unfit"`."""
         return max(_SEVERITY.index(check.status) for check in self.checks)
 
     @property
@@ -54,9 +58,6 @@ class FilesystemReport(msgspec.Struct, frozen=True):
         return _VERDICTS[self.exit_status]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return all of it as plain dicts and lists, verdict and exit status first.
-
-        What `--json` prints.
-        """
+        """Return the report as plain dicts and lists, verdict first, as `--json` prints it."""
         facts: dict[str, Any] = msgspec.to_builtins(self)
         return {"verdict": self.verdict, "exit_status": self.exit_status, **facts}

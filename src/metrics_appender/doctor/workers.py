@@ -1,8 +1,8 @@
-"""The doctor's hold on its processes: start, tell, wait no longer than a deadline, end.
+"""The worker processes of the doctor: start them, send commands, receive results in time, end them.
 
-Whatever touches the directory is done in them, so a mount that does not answer hangs a process and
-not the doctor. They are started by `subprocess` and not by `multiprocessing`, whose spawn wants a
-`__main__` that can be imported.
+Only they touch the directory, so a mount that does not answer hangs a worker and not the doctor.
+They are started by `subprocess`, because the spawn method of `multiprocessing` needs a `__main__`
+that can be imported.
 """
 
 from __future__ import annotations
@@ -17,21 +17,25 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+from . import probe
+
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-# The path is handed on as it is here: the program may have changed it.
-_CODE: Final = f"import sys; sys.path[:] = sys.argv[2:]; from {__package__}.probe import main; main(sys.argv[1])"
+# A worker gets this process's `sys.path`, which the program may have changed.
+_CODE: Final = (
+    f"import sys; sys.path[:] = sys.argv[2:]; from {probe.__name__} import main; main(sys.argv[1])"
+)
 _END_SECONDS: Final = 3.0
-_PIECE_BYTES: Final = 1 << 16
+_READ_BYTES: Final = 1 << 16
 
 
-class ProbeProcess:
-    """A process that runs `probe`."""
+class Worker:
+    """A process that runs the commands of `probe`."""
 
     def __init__(self, lock_name: str) -> None:
-        """Start it."""
+        """Start the process; `lock_name` is `module:class`."""
         self._process = subprocess.Popen(  # noqa: S603 - this interpreter, with this package's code
             [sys.executable or "", "-P", "-c", _CODE, lock_name, *map(str, sys.path)],
             stdin=subprocess.PIPE,
@@ -41,21 +45,21 @@ class ProbeProcess:
         )
         self._unread = b""
 
-    def tell(self, command: str, *arguments: Any) -> None:
-        """Have it do something; `answer` waits for the result."""
+    def send(self, command: str, *arguments: Any) -> None:
+        """Send a command; `receive` waits for its result."""
         assert self._process.stdin
-        with contextlib.suppress(BrokenPipeError):  # it is dead, which its answer will tell
+        with contextlib.suppress(BrokenPipeError):  # the process has ended: `receive` raises
             self._process.stdin.write(json.dumps([command, *arguments]).encode() + b"\n")
 
-    def answer(self, timeout_seconds: float) -> Any:
-        """Return the result.
+    def receive(self, timeout_seconds: float) -> Any:
+        """Return the result of a command.
 
-        Raises the `OSError` that it met, or `TimeoutError` when none came in time.
+        Raises the `OSError` that the worker met, and `TimeoutError` without a result in time.
         """
         deadline = time.monotonic() + timeout_seconds
         line, newline, rest = self._unread.partition(b"\n")
         while not newline:
-            self._unread += self._piece(deadline, timeout_seconds)
+            self._unread += self._read(deadline, timeout_seconds)
             line, newline, rest = self._unread.partition(b"\n")
         self._unread = rest
         is_well, *result = json.loads(line)
@@ -63,15 +67,15 @@ class ProbeProcess:
             return result[0]
         raise OSError(result[0] or errno.EIO, result[1])
 
-    def ask(self, command: str, *arguments: Any, timeout_seconds: float) -> Any:
-        """Have it do something, and return the result."""
-        self.tell(command, *arguments)
-        return self.answer(timeout_seconds)
+    def request(self, command: str, *arguments: Any, timeout_seconds: float) -> Any:
+        """Send a command, and return its result."""
+        self.send(command, *arguments)
+        return self.receive(timeout_seconds)
 
     def end(self) -> None:
-        """End it by SIGKILL and close its pipes.
+        """Send SIGKILL, wait a few seconds for the end, and close the pipes.
 
-        One that not even that ends, for its mount does not answer, is left to the kernel.
+        A process in a system call on a mount that does not answer stays until the call returns.
         """
         self._process.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -80,55 +84,50 @@ class ProbeProcess:
             if pipe:
                 pipe.close()
 
-    def _piece(self, deadline: float, timeout_seconds: float) -> bytes:
+    def _read(self, deadline: float, timeout_seconds: float) -> bytes:
         assert self._process.stdout
         with selectors.DefaultSelector() as selector:
             selector.register(self._process.stdout, selectors.EVENT_READ)
             if not selector.select(max(0.0, deadline - time.monotonic())):
                 raise TimeoutError(errno.ETIMEDOUT, f"no answer within {timeout_seconds:g} s")
-        piece = os.read(self._process.stdout.fileno(), _PIECE_BYTES)
-        if not piece:
+        data = os.read(self._process.stdout.fileno(), _READ_BYTES)
+        if not data:
             raise ChildProcessError(
-                errno.ECHILD, f"a process of the doctor's ended: {self._last_words()}"
+                errno.ECHILD, f"a process of the doctor's ended: {self._last_line_of_stderr()}"
             )
-        return piece
+        return data
 
-    def _last_words(self) -> str:
+    def _last_line_of_stderr(self) -> str:
         assert self._process.stderr
-        words = (
-            os.read(self._process.stderr.fileno(), _PIECE_BYTES).decode(errors="replace").strip()
-        )
-        return words.rpartition("\n")[2] or "without a word"
+        text = os.read(self._process.stderr.fileno(), _READ_BYTES).decode(errors="replace").strip()
+        return text.rpartition("\n")[2] or "without a word"
 
 
-class Crew:
-    """The doctor's processes, by number; each is started when it is first needed.
-
-    A context that ends them all.
-    """
+class Workers:
+    """Worker processes by number, each started at first use; a context manager that ends them."""
 
     def __init__(self, lock_name: str) -> None:
-        """Start none yet."""
+        """Start none yet; `lock_name` is `module:class`."""
         self._lock_name = lock_name
-        self._processes: dict[int, ProbeProcess] = {}
+        self._processes: dict[int, Worker] = {}
 
-    def member(self, number: int) -> ProbeProcess:
-        """Return one of them."""
+    def worker(self, number: int) -> Worker:
+        """Return the worker of this number."""
         if number not in self._processes:
-            self._processes[number] = ProbeProcess(self._lock_name)
+            self._processes[number] = Worker(self._lock_name)
         return self._processes[number]
 
     def kill(self, number: int) -> None:
-        """Send SIGKILL to one of them, and see it dead."""
+        """End the worker of this number by SIGKILL."""
         self._processes.pop(number).end()
 
     def end(self) -> None:
-        """End all of them. Who is asked for afterwards is a new one."""
+        """End all workers; `worker` starts new ones afterwards."""
         while self._processes:
             self._processes.popitem()[1].end()
 
     def __enter__(self) -> Self:
-        """Return the crew itself."""
+        """Return the object itself."""
         return self
 
     def __exit__(
@@ -137,5 +136,5 @@ class Crew:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End all of them."""
+        """End all workers."""
         self.end()
