@@ -1,4 +1,4 @@
-"""The demo: what it shows is so, and its judge catches files that are damaged."""
+"""The demo: what it shows is true, and its check finds every kind of damage."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from metrics_appender import MetricsAppender
 from metrics_appender.cli.app import app
 from metrics_appender.demo import run as demo
-from metrics_appender.demo.check import FILES, LONG_FILE, Told, check
+from metrics_appender.demo.check import FILES, LONG_FILE, WorkerResult, check
 from metrics_appender.demo.worker import KINDS, SKILL_NAME, Task, append_record
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ EVENTS_FILE = f"{SKILL_NAME}_promotion_log.json"
 
 
 def test_the_demo_tears_a_write_and_finds_every_acknowledged_record(tmp_path: Path) -> None:
-    """One screen: five kinds, acknowledged as many as found, the torn bytes put aside."""
+    """As many records of each kind are found as acknowledged; the torn bytes are in `.torn`."""
     directory = tmp_path / "kept"
     done = subprocess.run(
         [*COMMAND, "--processes=3", "--records=10", "--dir", directory],
@@ -46,23 +46,23 @@ def test_the_demo_tears_a_write_and_finds_every_acknowledged_record(tmp_path: Pa
     ]
     assert [row[0] for row in rows] == [*KINDS, "all"]
     assert all(row[1] == row[2] and row[3:5] == ["0", "0"] for row in rows)
-    assert int(rows[-1][1]) >= demo.records_in_all(3, 10)
+    assert int(rows[-1][1]) >= demo.total_records(3, 10)
     assert "All well" in done.stdout
     assert set(FILES) | {LONG_FILE + ".torn"} == set(os.listdir(directory))
     assert all(len(line) <= 80 for line in done.stdout.splitlines() if str(directory) not in line)
 
 
-def test_the_torn_bytes_are_the_head_of_the_killed_worker_s_record(tmp_path: Path) -> None:
-    """Nothing is pretended: the kernel stopped copying in the middle of that line."""
-    outcome = demo.run(str(tmp_path), 2, 5, lambda: None)
-    kill = outcome.kills[-1]
+def test_the_torn_bytes_are_the_beginning_of_the_killed_worker_s_record(tmp_path: Path) -> None:
+    """Nothing is simulated: the kernel stopped copying in the middle of that line."""
+    result = demo.run(str(tmp_path), 2, 5, lambda: None)
+    kill = result.kills[-1]
     torn = (tmp_path / f"{LONG_FILE}.torn").read_bytes()
     assert kill.is_torn
     assert b"\n" not in torn
     assert 0 < len(torn) < kill.characters
     assert torn.startswith(b'{"execution_id":"worker-%d-' % kill.writer)
-    assert [told.is_killed for told in outcome.told] == [False] + [True] * len(outcome.kills)
-    assert outcome.failures == []
+    assert [worker.is_killed for worker in result.workers] == [False] + [True] * len(result.kills)
+    assert result.failures == []
 
 
 def test_without_a_directory_nothing_is_left_when_the_demo_is_interrupted(
@@ -79,15 +79,15 @@ def test_without_a_directory_nothing_is_left_when_the_demo_is_interrupted(
         stderr=subprocess.PIPE,
     ) as process:
         wait.until(lambda: list(tmp_path.glob(f"*/{EVENTS_FILE}")))
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of the session
+        os.killpg(process.pid, signal.SIGINT)  # to the whole group, as a terminal does
         assert process.communicate()[1] == b""
     assert process.returncode == 130
     assert os.listdir(tmp_path) == []
     wait.until(lambda: not is_alive(process.pid))
 
 
-def test_the_demo_refuses_a_directory_that_holds_something(tmp_path: Path) -> None:
-    """Lines of another run are none that it could judge, and nobody's files are touched."""
+def test_the_demo_refuses_a_directory_that_is_not_empty(tmp_path: Path) -> None:
+    """It could not check lines of another run, and must not touch other files."""
     (tmp_path / "notes").touch()
     done = CliRunner().invoke(app, ["demo", "--dir", str(tmp_path)])
     assert done.exit_code == 1
@@ -95,16 +95,13 @@ def test_the_demo_refuses_a_directory_that_holds_something(tmp_path: Path) -> No
     assert os.listdir(tmp_path) == ["notes"]
 
 
-def test_what_is_amiss_is_shown_and_ends_with_status_1(
+def test_problems_are_shown_and_end_with_status_1(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A record that was acknowledged but is nowhere: the demo says so."""
-    told = [Told(Task(str(tmp_path), 0, RECORDS), RECORDS)]
-    monkeypatch.setattr(
-        demo,
-        "run",
-        lambda *arguments: demo.Outcome(told, [], ["worker 0 failed: [red]:smile:"], 1.0),
-    )
+    """Records that were acknowledged but are in no file are reported."""
+    workers = [WorkerResult(Task(str(tmp_path), 0, RECORDS), RECORDS)]
+    result = demo.RunResult(workers, [], ["worker 0 failed: [red]:smile:"], 1.0)
+    monkeypatch.setattr(demo, "run", lambda *arguments: result)
     done = CliRunner().invoke(app, ["demo"])
     assert done.exit_code == 1
     assert "Amiss: 11 findings" in done.stdout
@@ -113,45 +110,41 @@ def test_what_is_amiss_is_shown_and_ends_with_status_1(
     assert "and 6 more" in done.stdout
 
 
-def test_a_worker_that_fails_is_told_of(tmp_path: Path) -> None:
-    """By its number and its error; the others end all the same."""
+def test_a_worker_that_fails_is_reported(tmp_path: Path) -> None:
+    """With its number and its error; the others end all the same."""
     (tmp_path / LONG_FILE).mkdir()
-    outcome = demo.run(str(tmp_path), 2, 5, lambda: None)
-    assert [failure.split(":")[0] for failure in outcome.failures] == [
+    result = demo.run(str(tmp_path), 2, 5, lambda: None)
+    assert [failure.split(":")[0] for failure in result.failures] == [
         "worker 0 failed",
         "worker 1 failed",
     ]
-    assert all("IsADirectoryError" in failure for failure in outcome.failures)
-    assert [told.acknowledged for told in outcome.told] == [1, 1]
+    assert all("IsADirectoryError" in failure for failure in result.failures)
+    assert [worker.acknowledged for worker in result.workers] == [1, 1]
 
 
-# The judge
+# The check
 
 
 @pytest.fixture
-def told(tmp_path: Path) -> list[Told]:
-    """A directory as it should be, in which a survivor and a killed worker wrote.
-
-    What they were told.
-    """
+def workers(tmp_path: Path) -> list[WorkerResult]:
+    """Fill a directory as a survivor and a killed worker do, and return their results."""
     tasks = [Task(str(tmp_path), writer, RECORDS) for writer in range(2)]
     with MetricsAppender(tmp_path, durability="os") as metrics:
         for number in range(RECORDS):
             for task in tasks:
                 append_record(metrics, task, number)
-    return [Told(tasks[0], RECORDS), Told(tasks[1], RECORDS - 1, is_killed=True)]
+    return [WorkerResult(tasks[0], RECORDS), WorkerResult(tasks[1], RECORDS - 1, is_killed=True)]
 
 
-def test_a_whole_directory_has_nothing_amiss(tmp_path: Path, told: list[Told]) -> None:
-    """All found; the killed worker's last record is there though it was not acknowledged.
-
-    Which may be.
-    """
+def test_an_undamaged_directory_has_no_problems(
+    tmp_path: Path, workers: list[WorkerResult]
+) -> None:
+    """The killed worker's last record may be there, though it was not acknowledged."""
     (tmp_path / f"{LONG_FILE}.torn").write_bytes(b"12345")
-    findings = check(str(tmp_path), told)
+    findings = check(str(tmp_path), workers)
     assert findings.problems == []
     assert findings.unacknowledged == 1
-    assert findings.set_aside == {LONG_FILE: 5}
+    assert findings.quarantined == {LONG_FILE: 5}
     assert [
         (tally.acknowledged, tally.found, tally.torn, tally.lost)
         for tally in findings.tallies.values()
@@ -197,17 +190,19 @@ DAMAGES: dict[str, tuple[Callable[[Lines], Lines], str]] = {
 
 
 def with_id_of(first: bytes, second: bytes) -> bytes:
-    """Return the second event with the first one's id."""
+    """Return the second event with the id of the first."""
     return second.replace(second.split(b'"')[3], first.split(b'"')[3], 1)
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_the_judge_catches_a_file_that_is(tmp_path: Path, told: list[Told], damage: str) -> None:
-    """Whatever a broken library could do to the promotions and rollbacks."""
+def test_the_check_finds_a_file_that_is(
+    tmp_path: Path, workers: list[WorkerResult], damage: str
+) -> None:
+    """Anything that a broken library could do to the promotions and rollbacks."""
     spoil, problem = DAMAGES[damage]
     file = tmp_path / EVENTS_FILE
     file.write_bytes(b"".join(spoil(file.read_bytes().splitlines(keepends=True))))
-    findings = check(str(tmp_path), told)
+    findings = check(str(tmp_path), workers)
     assert any(problem in found for found in findings.problems), findings.problems
     assert sum(tally.lost for tally in findings.tallies.values()) == sum(
         "is lost" in found for found in findings.problems

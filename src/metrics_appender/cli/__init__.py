@@ -1,1 +1,1 @@
-"""The shell's door: the command `metrics-appender`, with Typer and Rich."""
+"""The command line `metrics-appender`, made with Typer and Rich."""

@@ -1,8 +1,4 @@
-"""The shell's door.
-
-The command `metrics-appender` with `demo`, `append`, `read`, `rotate`, `check`, `repair` and
-`doctor`.
-"""
+"""The command `metrics-appender` with all of its subcommands."""
 
 import importlib.metadata
 import os
@@ -13,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from ..demo.run import FEWEST_PROCESSES, FEWEST_RECORDS
+from ..demo.run import MIN_PROCESSES, MIN_RECORDS
 from . import demo as demo_screen
 from .append import append_app
 from .check import check, repair
@@ -48,19 +44,19 @@ def main(
 ) -> None:
     """Append metrics to NDJSON files from many processes at once, and read them back.
 
-    Every command ends with status 0 or with one that its own help tells; with 2 where its words
-    cannot be understood, 74 where standard output cannot be written, 141 where its reader has gone,
-    130 or 143 where SIGINT or SIGTERM has ended it.
+    Every command ends with status 0 or with one that its own help lists; with 2 where its arguments
+    are wrong, 74 where standard output cannot be written, 141 where the reader of standard output
+    has gone, 130 or 143 where SIGINT or SIGTERM has ended it.
     """
 
 
 @app.command()
 def demo(
     processes: Annotated[
-        int, typer.Option(min=FEWEST_PROCESSES, help="How many worker processes.")
+        int, typer.Option(min=MIN_PROCESSES, help="How many worker processes.")
     ] = 8,
     records: Annotated[
-        int, typer.Option(min=FEWEST_RECORDS, help="How many records each of them appends.")
+        int, typer.Option(min=MIN_RECORDS, help="How many records each of them appends.")
     ] = 200,
     directory: Annotated[
         Path | None,
@@ -71,7 +67,7 @@ def demo(
 ) -> None:
     """Append from many processes, kill one in mid-write, check it all.
 
-    Every file is checked against what the processes were told was durable.
+    Every file is compared with the appends that were acknowledged.
     Ends with status 1 if anything is amiss. Without --dir the files are removed afterwards.
     """
     console = Console()
@@ -79,16 +75,17 @@ def demo(
         if directory is None:
             with (
                 tempfile.TemporaryDirectory(prefix="metrics-appender-demo-") as made,
-                signals.let_through(),
+                signals.delivered(),
             ):
                 is_well = demo_screen.play(console, made, processes, records)
         else:
             directory.mkdir(parents=True, exist_ok=True)
             if os.listdir(directory):
                 fail(
-                    f"{directory}: not empty; pass a new directory, for the check has to know every line there"
+                    f"{directory}: not empty; pass a new directory, for the check has to know "
+                    "every line there"
                 )
-            with signals.let_through():
+            with signals.delivered():
                 is_well = demo_screen.play(console, str(directory), processes, records)
             typer.echo(f"The files are in {directory}")
     if not is_well:

@@ -1,7 +1,4 @@
-"""The command `append`: records from standard input to a file.
-
-With a kind for the file, one of `kinds`.
-"""
+"""The command `append`: records from standard input to a file, or one typed record of `kinds`."""
 
 import itertools
 import json
@@ -17,7 +14,7 @@ from ..errors import MetricsAppenderError
 from ..outcome import add_detail
 from ..records.ndjson import decode_line
 from .failures import PlainErrors, describe, fail
-from .kinds import KINDS, tell_acknowledged
+from .kinds import KINDS, report_acknowledged
 from .options import LockTimeout, SyncedBy
 from .signals import held_signals
 
@@ -25,15 +22,12 @@ _FILE = "FILE"
 
 
 class FileOrKind(PlainErrors):
-    """The words after `append`.
-
-    A kind of record, or else the arguments of the command that takes a file.
-    """
+    """The group `append`: its subcommand is a kind of record, or else a file."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Keep the `--` in front of a FILE for that command.
+        """Keep a `--` before FILE, which Typer would drop, for the command that takes the file.
 
-        Only options, which are FILE's too, may stand before it.
+        Only options, which belong to FILE too, may come before it.
         """
         options = list(
             itertools.takewhile(lambda word: word.startswith("-") and word != "--", args)
@@ -43,14 +37,14 @@ class FileOrKind(PlainErrors):
         return super().parse_args(ctx, args)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
-        """Find the command by its first word."""
+        """Return the command of a kind, or else that of FILE."""
         if args[0] in self.commands and args[0] != _FILE:
             return super().resolve_command(ctx, args)
         return _FILE, self.commands[_FILE], args
 
 
 class FileCommand(TyperCommand):
-    """The command that takes a file, in whose place its usage has the name of the command."""
+    """The command that takes a file; its usage shows FILE as the command's name."""
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:  # noqa: ARG002 - the signature is Typer's
         """Return what follows `append FILE`."""
@@ -62,7 +56,7 @@ append_app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     subcommand_metavar="FILE | KIND [OPTIONS]",
-    context_settings={"ignore_unknown_options": True},  # those before FILE are FILE's
+    context_settings={"ignore_unknown_options": True},  # options before FILE belong to FILE
 )
 
 
@@ -72,7 +66,7 @@ def append() -> None:
 
     With a FILE, every line of standard input that holds a JSON object is appended to it. With a
     KIND, one record of a skill is appended to the skill's file; a FILE of such a name is written
-    ./performance. What FILE takes is told by: append FILE --help
+    ./performance. The options of FILE are listed by: append FILE --help
     """
 
 
@@ -89,9 +83,9 @@ def append_file(
 ) -> None:
     """Append the JSON objects of standard input, one a line.
 
-    A line is appended as it comes, so a pipe may live long. Blank lines are passed over. The first
-    line that is no JSON object ends it with status 1 and is named by its number; the records before
-    it stay. How many were acknowledged is said on standard output, at the end in any case.
+    A line is appended as it comes, so a pipe may stay open for long. Blank lines are skipped. The
+    first line that is not a JSON object ends the command with status 1 and is named by its number;
+    the records before it stay. How many were acknowledged is printed at the end in any case.
     """
     if file in {"-", *(kind.__name__ for kind in KINDS)}:
         message = f"records come from standard input; for a file of this name pass ./{file}"
@@ -100,13 +94,13 @@ def append_file(
     acknowledged = 0
     with held_signals() as signals:
         try:
-            with signals.let_through():
+            with signals.delivered():
                 for number, line in enumerate(_input_lines(), 1):
                     if not line.isspace():
                         _append_line(log, number, line)
                         acknowledged += 1
         finally:
-            tell_acknowledged(acknowledged, file)
+            report_acknowledged(acknowledged, file)
 
 
 def _input_lines() -> Iterator[bytes]:

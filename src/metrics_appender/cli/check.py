@@ -1,7 +1,4 @@
-"""The commands `check` and `repair`.
-
-What is in the files, what is wrong with it, and what becomes of that.
-"""
+"""The commands `check` and `repair`: report what is wrong in files, and repair it."""
 
 from __future__ import annotations
 
@@ -42,8 +39,8 @@ def check(
 ) -> None:
     """Read everything, change nothing, and report what is wrong.
 
-    Finds torn tails, NUL bytes, lines that are no JSON objects, objects glued into one line,
-    records that break their schema, and events with an id that stands in the log already. Sealed
+    Finds torn tails, NUL bytes, lines that are not JSON objects, objects glued into one line,
+    records that break their schema, and events whose id already stands in the log. Sealed
     segments are read too, compressed or not. In a directory: the files of skills, *.ndjson and
     *.jsonl. Ends with status 0 (clean), 1 (faults) or 2 (something cannot be read).
     """
@@ -107,9 +104,8 @@ def repair(
         left = sum(change.action == "left" for change in report.changes)
         done = "to repair (dry run: nothing was changed)" if dry_run else "repaired"
         failed = f", {_number(len(report.errors), 'log')} not repaired" if report.errors else ""
-        typer.echo(
-            f"{_number(len(report.changes) - left, 'fault')} {done}{f', {left:,} left' if left else ''}{failed}"
-        )
+        kept = f", {left:,} left" if left else ""
+        typer.echo(f"{_number(len(report.changes) - left, 'fault')} {done}{kept}{failed}")
         for failure in report.errors:
             typer.echo(f"metrics-appender: not repaired: {failure}", err=True)
     raise typer.Exit(report.exit_status)
@@ -137,9 +133,8 @@ def _show_file(file: FileReport) -> None:
         if file.first_time is None
         else f"; {_instant(file.first_time)} to {_instant(file.last_time)}"
     )
-    typer.echo(
-        f"{file.path}\n  {kinds}; {_number(file.lines, 'line')}, {_number(file.bytes, 'byte')}{span}"
-    )
+    size = f"{_number(file.lines, 'line')}, {_number(file.bytes, 'byte')}"
+    typer.echo(f"{file.path}\n  {kinds}; {size}{span}")
     if file.fault_counts:
         typer.echo(
             "  " + ", ".join(f"{count:,} {kind}" for kind, count in file.fault_counts.items())

@@ -1,7 +1,4 @@
-"""The demo's screen.
-
-What is about to happen, a bar while it does, and what the files hold afterwards.
-"""
+"""Showing the demo: what it does, a progress bar, and what the files hold afterwards."""
 
 from __future__ import annotations
 
@@ -27,22 +24,22 @@ _MEGABYTE: Final = 1_000_000
 
 
 def play(console: Console, directory: str, processes: int, records: int) -> bool:
-    """Run the demo in an empty directory and show it; return whether all was well."""
+    """Run the demo in an empty directory and show it; return whether no problem was found."""
     console.print(
         f'\n{processes} processes append five kinds of records for "{SKILL_NAME}", each to be\n'
         "on disk when its append returns. One of them is killed in the middle of a write.\n",
         highlight=False,
     )
-    outcome = _run_with_bar(console, directory, processes, records)
-    findings = check(directory, outcome.told)
-    problems = [*outcome.failures, *findings.problems]
-    _show_kills(console, outcome.kills, findings)
-    _show_tallies(console, findings.tallies, outcome.seconds)
+    result = _run_with_bar(console, directory, processes, records)
+    findings = check(directory, result.workers)
+    problems = [*result.failures, *findings.problems]
+    _show_kills(console, result.kills, findings)
+    _show_tallies(console, findings.tallies, result.seconds)
     _show_verdict(console, findings, problems)
     return not problems
 
 
-def _run_with_bar(console: Console, directory: str, processes: int, records: int) -> demo.Outcome:
+def _run_with_bar(console: Console, directory: str, processes: int, records: int) -> demo.RunResult:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -50,17 +47,18 @@ def _run_with_bar(console: Console, directory: str, processes: int, records: int
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console) as progress:
-        expected = demo.records_in_all(processes, records)
+        expected = demo.total_records(processes, records)
         bar = progress.add_task("acknowledged", total=expected)
-        outcome = demo.run(directory, processes, records, lambda: progress.advance(bar))
-        # A worker more, where the first kill came too late, has acknowledged a few more.
-        progress.update(bar, total=max(expected, sum(told.acknowledged for told in outcome.told)))
-    return outcome
+        result = demo.run(directory, processes, records, lambda: progress.advance(bar))
+        # Where the first kill came too late, a further worker has appended a few more.
+        acknowledged = sum(worker.acknowledged for worker in result.workers)
+        progress.update(bar, total=max(expected, acknowledged))
+    return result
 
 
 def _show_kills(console: Console, kills: list[demo.Kill], findings: Findings) -> None:
     console.print()
-    torn_bytes = findings.set_aside.get(LONG_FILE, 0)
+    torn_bytes = findings.quarantined.get(LONG_FILE, 0)
     for kill in kills:
         hit = f"SIGKILL to worker {kill.writer} (process {kill.pid})"
         length = f"{kill.characters / _MEGABYTE:,.0f} MB"
@@ -104,12 +102,14 @@ def _cells_of(tally: Tally, seconds: float) -> list[str]:
 def _show_verdict(console: Console, findings: Findings, problems: list[str]) -> None:
     if findings.unacknowledged:
         console.print(
-            f"Beside these, {findings.unacknowledged} of a killed worker: whole, but not acknowledged in time.",
+            f"Beside these, {findings.unacknowledged} of a killed worker: whole, but not "
+            "acknowledged in time.",
             highlight=False,
         )
     if not problems:
         console.print(
-            "[bold green]All well:[/] every acknowledged record is there once, whole, in its writer's order.\n"
+            "[bold green]All well:[/] every acknowledged record is there once, whole, in its "
+            "writer's order.\n"
         )
         return
     console.print(f"[bold red]Amiss:[/] {len(problems)} findings.", highlight=False)

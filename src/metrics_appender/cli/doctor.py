@@ -1,4 +1,4 @@
-"""The command `doctor`: what was found of a directory, as a table and a verdict or as JSON."""
+"""The command `doctor`: check a directory, and show the result as a table or as JSON."""
 
 import json
 import os
@@ -24,12 +24,11 @@ _WORST = ("ok", "limit", "unfit")
 
 def doctor(
     directory: Annotated[
-        str
-        # Not a Path, which Typer would look at itself, for ever on a mount that does not answer.
-        | None,
+        str | None,  # for a Path, Typer would call stat(2), which hangs on a dead mount
         typer.Argument(
             metavar="DIR",
-            help="The directory; else that of the metrics, or the nearest one above it that is there.",
+            help="The directory; else that of the metrics, or the nearest one above it that "
+            "is there.",
             show_default=False,
         ),
     ] = None,
@@ -37,13 +36,13 @@ def doctor(
         bool, typer.Option("--json", help="One line of JSON instead of the table.")
     ] = False,
 ) -> None:
-    """Tell what DIR's file system can keep of the promise.
+    """Check whether DIR's file system keeps the promise.
 
     Names the file system and how it is mounted, then tries it with real processes: locks under
     contention, a killed holder, a rename, the time of syncs. Takes a few seconds, and leaves
     nothing behind. Ends with status 0 (works), 1 (works with limits) or 2 (do not use).
     """
-    with held_signals() as signals, signals.let_through():
+    with held_signals() as signals, signals.delivered():
         report = _check(directory)
     if as_json:
         typer.echo(json.dumps(report.as_dict()))
@@ -103,7 +102,7 @@ def _check(directory: str | None) -> FilesystemReport:
 
 
 def _check_nearest(directory: str) -> FilesystemReport:
-    """Check the directory, or else where it will be made."""
+    """Check the directory, or the nearest existing one above it, in which it will be made."""
     while True:
         try:
             return check_filesystem(directory)

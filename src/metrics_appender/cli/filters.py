@@ -1,4 +1,4 @@
-"""Which records `read` shows: the newer ones, those of a skill, those with certain values."""
+"""Filters for `read`: by time, by skill, and by the value of a field."""
 
 import datetime as dt
 import json
@@ -8,17 +8,17 @@ from typing import Any, Final
 
 import typer
 
-from .options import seconds_in
+from .options import parse_duration
 
 Filter = Callable[[dict[str, Any]], bool]
 
 _MISSING: Final = object()
 
 
-def all_of(since: str | None, skill: str | None, where: Iterable[str]) -> Filter | None:
-    """Return what tells whether a record is wanted, `None` where all are.
+def make_filter(since: str | None, skill: str | None, where: Iterable[str]) -> Filter | None:
+    """Return a function that says whether a record is wanted, or `None` if all are.
 
-    `typer.BadParameter` for what cannot be understood.
+    Raises `typer.BadParameter` for a filter that cannot be parsed.
     """
     filters = [*map(_has_value, where)]
     if since is not None:
@@ -29,35 +29,41 @@ def all_of(since: str | None, skill: str | None, where: Iterable[str]) -> Filter
 
 
 def _is_since(text: str) -> Filter:
-    """Return whether a record's `timestamp` is no older; a record without one is."""
-    moment = _moment(text)
+    """Return a filter for records with a `timestamp` of this instant or later."""
+    start = _parse_instant(text)
 
     def is_since(record: dict[str, Any]) -> bool:
         timestamp = record.get("timestamp")
-        return isinstance(timestamp, int | float) and timestamp >= moment
+        return isinstance(timestamp, int | float) and timestamp >= start
 
     return is_since
 
 
-def _moment(text: str) -> float:
-    """Return seconds since the epoch for an instant in ISO 8601 (of this place where it has no offset), or `2h` for so long ago."""
-    seconds = seconds_in(text)
+def _parse_instant(text: str) -> float:
+    """Return the seconds since the epoch of an ISO 8601 instant, or of a duration before now.
+
+    An instant without an offset is in local time.
+    """
+    seconds = parse_duration(text)
     if seconds is not None:
         return time.time() - seconds
     try:
         return dt.datetime.fromisoformat(text).timestamp()
     except (ValueError, OverflowError):
-        message = f"{text!r} is neither a length of time (90s, 45m, 36h, 30d, 4w) nor an instant (2025-10-20, 2025-10-20T14:25:09Z)"
+        message = (
+            f"{text!r} is neither a length of time (90s, 45m, 36h, 30d, 4w) nor an instant "
+            "(2025-10-20, 2025-10-20T14:25:09Z)"
+        )
         raise typer.BadParameter(message, param_hint="--since") from None
 
 
 def _has_value(text: str) -> Filter:
-    """Return whether a field, named by its path (`automated_checks.passed`), has a value.
+    """Return a filter for `field=value`, where a dot in the field leads into an object.
 
-    A text as it stands, or JSON.
+    The value is compared as text and as JSON.
     """
-    field, found, wanted = text.partition("=")
-    if not found or not field:
+    field, separator, wanted = text.partition("=")
+    if not separator or not field:
         message = f"{text}: pass field=value, such as agent=ai_overseer or correct=false"
         raise typer.BadParameter(message, param_hint="--where")
     try:
@@ -66,10 +72,10 @@ def _has_value(text: str) -> Filter:
         value = _MISSING
 
     def has_value(record: dict[str, Any]) -> bool:
-        there = _value_at(record, field)
-        # 1, 1.0 and true are equal to Python.
-        return there == wanted or (
-            there == value and isinstance(there, bool) == isinstance(value, bool)
+        actual = _value_at(record, field)
+        # In Python, 1, 1.0 and true are equal.
+        return actual == wanted or (
+            actual == value and isinstance(actual, bool) == isinstance(value, bool)
         )
 
     return has_value

@@ -1,18 +1,17 @@
-"""Any record that was read as JSON again, one that this library would not write included."""
+"""Encoding any record that was read, also one that this library would refuse to append."""
 
 import json
 from typing import Any
 
 
 def json_text(value: Any) -> bytes:
-    """Return the JSON text of what a line was decoded to, in ASCII, of whatever depth.
+    """Return the JSON text of a decoded value, in ASCII, however deeply it is nested.
 
-    Lone surrogates are escaped, as they were. A number that was too large for a float is one again:
-    every reader that takes the one in the file for an infinity, which JSON has not, takes this for
-    the same.
+    Lone surrogates are escaped, as they were. A number too large for a float was decoded as an
+    infinity, which JSON lacks, and is written as 1e999, which decodes to an infinity again.
     """
     done: list[bytes] = []
-    todo = [value]  # what comes next stands last; bytes are text already
+    todo = [value]  # a stack without recursion; bytes are encoded already
     while todo:
         item = todo.pop()
         if type(item) is bytes:

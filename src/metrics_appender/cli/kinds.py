@@ -30,7 +30,8 @@ Directory = Annotated[
     Path | None,
     typer.Option(
         "--dir",
-        help="The directory of the metrics; else $METRICS_APPENDER_DIR, else recursive_improvement/metrics.",
+        help="The directory of the metrics; else $METRICS_APPENDER_DIR, else "
+        "recursive_improvement/metrics.",
     ),
 ]
 
@@ -53,8 +54,8 @@ AutomatedChecks = typer.Option(
 )
 
 
-def tell_acknowledged(acknowledged: int, where: str | Path) -> None:
-    """Say on standard output how many records are durable; where that fails, its error says it."""
+def report_acknowledged(acknowledged: int, where: str | Path) -> None:
+    """Print how many records are durable; if that fails, add the number to the error."""
     records = f"{acknowledged} record{'' if acknowledged == 1 else 's'}"
     try:
         typer.echo(f"{records} acknowledged in {where}")
@@ -69,13 +70,10 @@ def tell_acknowledged(acknowledged: int, where: str | Path) -> None:
 def _opened(
     skill: str, suffix: str, directory: Path | None, durability: Durability, lock_timeout: float
 ) -> Iterator[MetricsAppender]:
-    """Open a directory of metrics for one record of a skill's file.
-
-    Tell of it when it is there.
-    """
+    """Open a directory of metrics to append one record, then print the acknowledgement."""
     with MetricsAppender(directory, durability=durability, lock_timeout=lock_timeout) as metrics:
         yield metrics
-    tell_acknowledged(1, metrics.metrics_dir / naming.file_name(skill, suffix))
+    report_acknowledged(1, metrics.metrics_dir / naming.file_name(skill, suffix))
 
 
 def performance(

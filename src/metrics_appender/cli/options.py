@@ -1,7 +1,4 @@
-"""What options of several commands take.
-
-A length of time as people write it, a timeout, one word of a few.
-"""
+"""Options that several commands share: durations, timeouts, and choices of words."""
 
 import re
 from collections.abc import Callable
@@ -13,18 +10,15 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _WRITTEN = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
 
 
-def seconds_in(text: str) -> float | None:
-    """Return how many seconds 90s, 45m, 36h, 30d or 4w are.
-
-    `None` for what is no length of time.
-    """
+def parse_duration(text: str) -> float | None:
+    """Return the seconds of a duration such as 90s, 45m, 36h, 30d or 4w, `None` for other text."""
     matched = _WRITTEN.fullmatch(text)
     return float(matched[1]) * _SECONDS[matched[2]] if matched else None
 
 
-def age_of(text: str) -> float:
-    """Return so many seconds; a usage error for what is no length of time, or none above 0."""
-    seconds = seconds_in(text)
+def parse_age(text: str) -> float:
+    """Return the seconds of a duration above 0; anything else is a usage error."""
+    seconds = parse_duration(text)
     if seconds is None:
         message = f"{text!r} is no length of time; write it as 90s, 45m, 36h, 30d or 4w"
         raise typer.BadParameter(message)
@@ -34,19 +28,19 @@ def age_of(text: str) -> float:
 
 
 def one_of(*words: str) -> Callable[[str], str]:
-    """Return what passes these words, and answers any other with a usage error."""
+    """Return a parser that accepts these words; any other is a usage error."""
 
-    def passed(text: str) -> str:
+    def parse(text: str) -> str:
         if text not in words:
             message = f"{text!r} is not one of {', '.join(words)}"
             raise typer.BadParameter(message)
         return text
 
-    return passed
+    return parse
 
 
 def _check_timeout(seconds: float) -> float:
-    if not seconds >= 0:  # nor is NaN
+    if not seconds >= 0:  # false for NaN too
         raise typer.BadParameter("pass seconds of 0 or more, or 'inf' to wait for ever")
     return seconds
 
@@ -63,6 +57,7 @@ SyncedBy = Annotated[
     typer.Option(
         parser=one_of("fsync", "group", "os"),
         metavar="fsync|group|os",
-        help="What an acknowledged record survives: 'os' the process's end, the others a power cut too.",
+        help="What an acknowledged record survives: 'os' the process's end, the others a power "
+        "cut too.",
     ),
 ]

@@ -1,4 +1,4 @@
-"""A bar on a terminal while a command takes its time."""
+"""A progress bar on a terminal."""
 
 from __future__ import annotations
 
@@ -14,11 +14,9 @@ if TYPE_CHECKING:
 
 @contextmanager
 def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar on standard error where that is a terminal.
+    """Show a bar on standard error if that is a terminal, and remove it at the end.
 
-    What it yields is told the bytes that are done, and all there are.
-
-    The bar is gone in the end, and standard output has nothing of it.
+    Yields a function to call with the bytes done and the bytes in total.
     """
     console = Console(stderr=True)
     columns = (TextColumn(what), BarColumn(), DownloadColumn(), TimeRemainingColumn())

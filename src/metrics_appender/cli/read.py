@@ -1,7 +1,4 @@
-"""The command `read`.
-
-The records of a log, those that are there and, with `-f`, those that come.
-"""
+"""The command `read`: show the records of a log and, with `-f`, those appended later."""
 
 import sys
 from collections import deque
@@ -34,7 +31,7 @@ def read(
     number: Annotated[
         int | None,
         typer.Option(
-            "-n", min=0, help="Only the last so many records; else all.", show_default=False
+            "-n", min=0, help="Only this many of the last records; else all.", show_default=False
         ),
     ] = None,
     is_followed: Annotated[
@@ -58,18 +55,18 @@ def read(
     skips: Annotated[
         bool,
         typer.Option(
-            "--skip-corrupt", help="Pass over lines that are no JSON object, and say how many."
+            "--skip-corrupt", help="Skip lines that are not JSON objects, and print how many."
         ),
     ] = False,
 ) -> None:
     """Show the records of FILE and of its sealed segments, oldest first.
 
-    A table on a terminal, NDJSON in a pipe and with -f. A line that is not ended yet is no record
-    yet. A whole line that is no JSON object ends it with status 1, and is named by its number. With
-    -f, FILE need not be there yet, -n is how many of the last lines are looked at first, and Ctrl-C
-    ends it.
+    A table on a terminal, NDJSON in a pipe and with -f. A line without its newline is not a record
+    yet. A whole line that is not a JSON object ends the command with status 1, and is named by its
+    number. With -f, FILE need not exist yet, -n is with how many of the last lines to begin, and
+    Ctrl-C ends the command.
     """
-    is_wanted = filters.all_of(since, skill, where or ())
+    is_wanted = filters.make_filter(since, skill, where or ())
     log = AppendLog(file)
     if is_followed:
         _follow(log.path, number, is_wanted, "skip" if skips else "raise")
@@ -124,6 +121,6 @@ def _line_of(record: dict[str, Any]) -> bytes:
     try:
         return encode_line(record)
     except InvalidRecordError:
-        # Another program's line, with what this library would not write: an escaped lone surrogate,
-        # or a number that no float holds.
+        # Another program wrote what this library refuses: a lone surrogate, or a number that is
+        # too large for a float.
         return json_text(record) + b"\n"

@@ -1,4 +1,4 @@
-"""The command `rotate`: seal a file now, and keep up its segments."""
+"""The command `rotate`: seal a file now, then delete and compress its segments."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,14 +13,14 @@ from ..segment.cleaner import clean_segments
 from ..segment.rotation import Rotation
 from ..segment.segments import list_segments
 from .failures import fail
-from .options import LockTimeout, age_of, one_of
+from .options import LockTimeout, one_of, parse_age
 from .progress import progress_bar
 
 KeepSegments = typer.Option(
     min=1, help="Delete the oldest sealed segments beyond so many.", show_default=False
 )
 KeepAge = typer.Option(
-    parser=age_of,
+    parser=parse_age,
     metavar="AGE",
     help="Delete segments whose last line is older: 36h, 30d, 4w.",
     show_default=False,
@@ -42,16 +42,16 @@ def rotate(
     compress: Annotated[Any, Compress] = None,
     lock_timeout: LockTimeout = DEFAULT_LOCK_TIMEOUT,
 ) -> None:
-    """Seal FILE now, and begin the next one; safe while writers write.
+    """Seal FILE now, and begin the next one; safe while writers append.
 
-    The sealed segment lies beside FILE, named by its place among all bytes ever appended, and
-    reading FILE reads it too. Then segments are deleted and compressed as the options say; what a
-    named cursor has still to read is kept. Ends with status 0 (also where FILE has no line to seal)
-    or 1 (FILE is not there, or something failed).
+    The sealed segment is beside FILE, named by its range among all bytes ever appended, and reading
+    FILE reads it too. Then segments are deleted and compressed as the options say; what a named
+    cursor has still to read is kept. Ends with status 0 (also where FILE has no line to seal) or 1
+    (FILE is not there, or something failed).
     """
     try:
         rotation = Rotation(keep_segments=keep_segments, keep_age=keep_age, compress=compress)
-    except InvalidRecordError as error:  # what is not installed
+    except InvalidRecordError as error:  # the compression is not installed
         fault = error.faults[0]
         raise typer.BadParameter(fault.reason, param_hint=f"--{fault.field}") from None
     with AppendLog(file, lock_timeout=lock_timeout) as log:
@@ -65,5 +65,6 @@ def rotate(
         is_done = clean_segments(log.path, rotation, first_unread, progress=progress)
     if not is_done:
         fail(
-            f"{file}: another process is compressing or deleting its segments; it was left to that one"
+            f"{file}: another process is compressing or deleting its segments; it was left to "
+            "that one"
         )

@@ -1,7 +1,4 @@
-"""The signals that end a command.
-
-They break off what may be broken off, once, and wait while the rest is done.
-"""
+"""Signals that end a command: they interrupt only code that may be interrupted, and only once."""
 
 import contextlib
 import signal
@@ -9,59 +6,55 @@ from collections.abc import Iterator
 from types import FrameType
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_BY_SIGNAL = 128  # and the signal's number, as a shell reports it
+_BY_SIGNAL = 128  # plus the number of the signal, as a shell reports it
 
 
 class Signals:
-    """What has come so far, and whether it may break off what is under way."""
+    """The first signal that was received, and whether signals may interrupt at this moment."""
 
     def __init__(self) -> None:
-        """Nothing has come, and nothing may be broken off."""
+        """Start with no signal received, and hold signals back."""
         self._number = 0
-        self._is_let_through = False
+        self._is_delivering = False
 
     @contextlib.contextmanager
-    def let_through(self) -> Iterator[None]:
-        """Let the first signal raise `SystemExit` in here.
-
-        Behind it, whatever way it is left, none is raised any more.
-        """
+    def delivered(self) -> Iterator[None]:
+        """Let the first signal raise `SystemExit` within this block, and none after it."""
         try:
-            self._is_let_through = True
-            self.answer()
+            self._is_delivering = True
+            self.raise_pending()
             yield
         finally:
-            self._is_let_through = False
+            self._is_delivering = False
 
-    def answer(self) -> None:
-        """Raise `SystemExit` if one has come."""
+    def raise_pending(self) -> None:
+        """Raise `SystemExit` if a signal was received."""
         if self._number:
             raise SystemExit(_BY_SIGNAL + self._number)
 
-    def note(self, number: int, _frame: FrameType | None) -> None:
-        """Take a signal. Those after the first change nothing: it is being answered."""
+    def receive(self, number: int, _frame: FrameType | None) -> None:
+        """Handle a signal; those after the first are ignored, as the command is ending already."""
         if not self._number:
             self._number = number
-            if self._is_let_through:
-                self.answer()
+            if self._is_delivering:
+                self.raise_pending()
 
 
 @contextlib.contextmanager
 def held_signals() -> Iterator[Signals]:
-    """Hold SIGINT, SIGTERM and SIGHUP back, but where they are let through.
+    """Hold SIGINT, SIGTERM and SIGHUP back within this block, except where they are delivered.
 
-    One that came ends the command after this block.
-
-    Those that are ignored, as in a shell's background or under `nohup`, stay so.
+    A signal that was held back ends the command after the block. Ignored signals, as in a shell's
+    background or under `nohup`, stay ignored.
     """
     signals = Signals()
     before = {number: signal.getsignal(number) for number in _ENDING}
     for number, handler in before.items():
         if handler is not signal.SIG_IGN:
-            signal.signal(number, signals.note)
+            signal.signal(number, signals.receive)
     try:
         yield signals
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    signals.answer()
+    signals.raise_pending()

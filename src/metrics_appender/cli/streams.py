@@ -1,7 +1,4 @@
-"""The standard streams.
-
-All three are there, and what fails at standard output says that it was that.
-"""
+"""The standard streams: all three are open, and errors of standard output name it."""
 
 import io
 import os
@@ -12,8 +9,7 @@ from typing import Any
 class StandardOutputError(OSError):
     """Standard output cannot be written: it is full, closed, or its reader has gone.
 
-    Never a `BrokenPipeError`, which Typer and Rich would answer with a status that means something
-    else here.
+    It is never a `BrokenPipeError`, for which Typer and Rich exit with status 1.
     """
 
 
@@ -26,37 +22,37 @@ class _Output(io.FileIO):
 
 
 def open_streams() -> None:
-    """Take the place of those that were closed, before a file that is opened gets their number, and have output name itself.
+    """Open the standard streams that are closed, and let errors of standard output name it.
 
-    A closed one is opened the other way round, so that to use it fails as it should, with EBADF.
+    Otherwise the next file to be opened would get the number of a closed stream. Standard input and
+    output are opened in the wrong direction, so that their use still fails with EBADF.
     """
     if sys.stdin is None:
         _occupy(0, os.O_WRONLY)
-        sys.stdin = open(0, closefd=False, encoding="utf-8")  # noqa: SIM115 - it lives as long as the process
+        sys.stdin = open(0, closefd=False, encoding="utf-8")  # noqa: SIM115 - open until the end
     if sys.stdout is None:
         _occupy(1, os.O_RDONLY)
     if sys.stderr is None:
-        _occupy(2, os.O_WRONLY)  # the status says enough
+        _occupy(2, os.O_WRONLY)  # messages are discarded: the exit status says enough
         sys.stderr = open(2, "w", closefd=False, encoding="utf-8")  # noqa: SIM115 - as above
     encoding = sys.stdout.encoding if sys.stdout else "utf-8"
     raw = _Output(1, "w", closefd=False)
-    # A file's name may hold what is no text, and a terminal may know fewer letters than a record
-    # holds.
+    # A file name may not be valid text, and a terminal's encoding may lack characters of a record.
     sys.stdout = io.TextIOWrapper(
         io.BufferedWriter(raw), encoding, "backslashreplace", line_buffering=raw.isatty()
     )
 
 
 def give_up_stdout() -> None:
-    """Keep the interpreter from writing what is left once more, as it does at its end."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
+    """Discard what is still buffered, which the interpreter would try to write at its exit."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
 
 
 def _occupy(fd: int, flags: int) -> None:
-    nowhere = os.open(os.devnull, flags)  # the lowest number that is free
-    if nowhere != fd:
-        os.dup2(nowhere, fd)
-        os.close(nowhere)
+    null = os.open(os.devnull, flags)  # gets the lowest free number
+    if null != fd:
+        os.dup2(null, fd)
+        os.close(null)
     os.set_inheritable(fd, True)

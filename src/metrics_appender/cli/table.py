@@ -1,7 +1,4 @@
-"""Tables on a terminal, and what stands in their place where one would not fit.
-
-Records as a table.
-"""
+"""Tables on a terminal, and other layouts where a table does not fit."""
 
 from __future__ import annotations
 
@@ -25,14 +22,14 @@ if TYPE_CHECKING:
 
 _LONGEST_TEXT: Final = 200
 _WIDEST: Final = 10_000
-# A table is measured as a whole before it is shown.
+# A table is measured as a whole before it is shown, so it has to be of bounded size.
 _PAGE_RECORDS: Final = 1000
-# Room for a date and a time of day one below the other, to the millisecond.
+# An instant is shown to the millisecond, and may wrap between date and time.
 _INSTANT: Final = re.compile(r"(\d{4}-\d\d-\d\d)T([\d:]+(?:\.\d{3})?)\d*\+00:00")
 
 
 def show_table(console: Console, table: Table, sentences: Iterable[Text | str]) -> None:
-    """Print a table, or where its longest words do not fit, sentences that say the same."""
+    """Print a table or, if its longest words do not fit, sentences with the same content."""
     if _fits(console, table):
         console.print(table)
         return
@@ -43,10 +40,10 @@ def show_table(console: Console, table: Table, sentences: Iterable[Text | str]) 
 
 
 def show_records(console: Console, records: Iterable[dict[str, Any]]) -> None:
-    """Print records, a table for each thousand of them, with every field that one of them has.
+    """Print records as tables of a thousand, with a column for each field that one of them has.
 
-    What is the same in all of a table stands once, above. `timestamp` is left out where
-    `timestamp_iso` says the same. A text of more than 200 characters is cut, with an ellipsis.
+    A value that all records of a table share is printed once, above it. `timestamp` is omitted next
+    to `timestamp_iso`. Text of more than 200 characters is cut, with an ellipsis.
     """
     count = 0
     source = iter(records)
@@ -79,16 +76,16 @@ def _fits(console: Console, table: Table) -> bool:
 
 
 def _names_in(records: Iterable[dict[str, Any]]) -> list[str]:
-    """Return the fields, in the order in which they come first."""
+    """Return the fields of the records, in the order of their first appearance."""
     names = list(dict.fromkeys(name for record in records for name in record))
     return [name for name in names if name != "timestamp" or "timestamp_iso" not in names]
 
 
 def _shared_by(records: list[dict[str, Any]], names: Iterable[str]) -> list[str]:
-    """Return the fields that all records have with the same value, if there are several records."""
-    if len(records) < 2:  # noqa: PLR2004 - one record shares nothing with another
+    """Return the fields with the same value in all records; none of a single record."""
+    if len(records) < 2:  # noqa: PLR2004 - two records are the least that can share a value
         return []
-    # By their text, for 1, 1.0 and true are equal to Python.
+    # Compared as text, because 1, 1.0 and true are equal in Python.
     return [
         name
         for name in names
@@ -99,7 +96,7 @@ def _shared_by(records: list[dict[str, Any]], names: Iterable[str]) -> list[str]
 def _rows(records: Iterable[dict[str, Any]], names: Iterable[str]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name in names:
-        # A heading breaks at its underscores: many a field's name is longer than its values.
+        # A heading wraps at underscores, because names of fields are often longer than values.
         table.add_column(Text(_printable(name).replace("_", "\n")), overflow="fold")
     for record in records:
         table.add_row(*(_cell(name, record[name]) if name in record else Text() for name in names))
@@ -138,7 +135,7 @@ def _text_of(value: Any) -> str:
 
 
 def _printable(text: str) -> str:
-    """Return a text with its control characters escaped: a record must not steer the terminal."""
+    """Return text with control characters escaped: a record must not control the terminal."""
     if len(text) > _LONGEST_TEXT:
         text = text[: _LONGEST_TEXT - 1] + "…"
     return "".join(

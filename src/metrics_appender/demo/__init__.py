@@ -1,1 +1,1 @@
-"""The main job on real processes: many append, one is killed, everything is checked."""
+"""A demonstration with real processes: many append, one is killed, every record is checked."""

@@ -1,9 +1,7 @@
-"""Check the demo's files against what its workers were told.
+"""Comparing the files of a demo with what was acknowledged: nothing lost, doubled, torn or changed.
 
-Nothing lost, doubled, torn or changed.
-
-The judge shares no code with the library that it judges: it reads the raw bytes, with `json` of the
-standard library.
+The comparison shares no code with the library: it reads the raw bytes, with `json` of the standard
+library.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ from .worker import KINDS, LONG_KIND, SKILL_NAME, Task, arguments_of, identity_o
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# Each file, its kinds, and the field by which a record of that kind is known.
+# The kinds of records in each file, and the field that identifies a record of the kind.
 FILES: Final[dict[str, dict[str, str]]] = {
     f"{SKILL_NAME}_performance.json": {"performance": "execution_id"},
     f"{SKILL_NAME}_outcomes.json": {"outcome": "execution_id"},
@@ -31,18 +29,16 @@ FILES: Final[dict[str, dict[str, str]]] = {
 }
 LONG_FILE: Final = next(name for name, kinds in FILES.items() if LONG_KIND in kinds)
 TORN_SUFFIX: Final = ".torn"
-# What the library adds to the arguments; the times are the moment's, the events' ids are only to
-# differ.
+# The fields that the library adds to the arguments; their values are not known beforehand.
 _ADDED: Final = frozenset({"timestamp", "timestamp_iso"})
 _ADDED_TO_EVENTS: Final = _ADDED | {"event_id"}
 
 
 @dataclass(frozen=True)
-class Told:
-    """What one worker was told: that its first `acknowledged` records are durable.
+class WorkerResult:
+    """What one worker achieved: the appends of its first `acknowledged` records returned.
 
-    A worker that was killed may have written one more, whose acknowledgement it did not live to
-    hear.
+    A worker that was killed may have written one more, whose append did not return.
     """
 
     task: Task
@@ -52,7 +48,7 @@ class Told:
 
 @dataclass
 class Tally:
-    """One kind, in numbers: acknowledged records, those found whole, lines torn, records lost."""
+    """Counts of one kind: acknowledged records, those found whole, torn lines, lost records."""
 
     acknowledged: int = 0
     found: int = 0
@@ -62,78 +58,75 @@ class Tally:
 
 @dataclass
 class Findings:
-    """What the check found: numbers by kind, and a sentence for each thing amiss.
+    """What the comparison found: counts by kind, and a sentence for each problem.
 
-    `unacknowledged` counts whole records of killed workers that nobody was told of, `set_aside` the
-    bytes in the `.torn` file of each file that has one: neither is amiss.
+    `unacknowledged` counts whole records of killed workers that were not acknowledged, and
+    `quarantined` the bytes in the `.torn` of each file that has one: neither is a problem.
     """
 
     tallies: dict[str, Tally] = field(default_factory=lambda: {kind: Tally() for kind in KINDS})
     problems: list[str] = field(default_factory=list)
     unacknowledged: int = 0
-    set_aside: dict[str, int] = field(default_factory=dict)
+    quarantined: dict[str, int] = field(default_factory=dict)
 
 
-def check(directory: str, told: Iterable[Told]) -> Findings:
-    """Compare every file of a demo with what its workers were told."""
-    judge = _Judge(told)
+def check(directory: str, workers: Iterable[WorkerResult]) -> Findings:
+    """Compare every file of a demo with what was acknowledged to its workers."""
+    comparison = _Comparison(workers)
     for name, kinds in FILES.items():
-        judge.check_file(os.path.join(directory, name), kinds)
-    judge.count()
-    return judge.findings
+        comparison.check_file(os.path.join(directory, name), kinds)
+    comparison.count()
+    return comparison.findings
 
 
 class _Record(NamedTuple):
-    told: Told
+    worker: WorkerResult
     number: int
 
 
-class _Judge:
-    """One check under way.
+class _Comparison:
+    """The records that may be in the files, those seen so far, and the findings."""
 
-    What may be in the files, what was seen of it so far, and what to say of that.
-    """
-
-    def __init__(self, told: Iterable[Told]) -> None:
+    def __init__(self, workers: Iterable[WorkerResult]) -> None:
         self.findings = Findings()
         self._allowed = {
-            identity_of(one.task.writer, number): _Record(one, number)
-            for one in told
-            for number in _may_be_there(one)
+            identity_of(worker.task.writer, number): _Record(worker, number)
+            for worker in workers
+            for number in _possible_numbers(worker)
         }
         self._seen: Counter[str] = Counter()
         self._event_ids: set[str] = set()
 
     def check_file(self, path: str, kinds: dict[str, str]) -> None:
-        """Judge every line of one file, and its end."""
+        """Check every line of one file, and its end."""
         name = os.path.basename(path)
         *lines, rest = _bytes_of(path).split(b"\n")
         latest: dict[int, int] = {}
         for line_number, line in enumerate(lines, 1):
             fault = self._fault_of(line, kinds, latest)
             if fault:
-                self._say(f"{name}, line {line_number}: {fault}")
+                self._add_problem(f"{name}, line {line_number}: {fault}")
         if rest:
-            self._say(
+            self._add_problem(
                 f"{name}: {self._torn(kinds)}, its last {len(rest):,} bytes are no whole line"
             )
         if os.path.exists(path + TORN_SUFFIX):
-            self.findings.set_aside[name] = os.path.getsize(path + TORN_SUFFIX)
+            self.findings.quarantined[name] = os.path.getsize(path + TORN_SUFFIX)
 
     def _fault_of(self, line: bytes, kinds: dict[str, str], latest: dict[int, int]) -> str:
-        """Return what is wrong with a line; nothing, as a rule."""
+        """Return what is wrong with a line, the empty text if nothing is."""
         content = _parse(line)
         if content is None:
             return f"{self._torn(kinds)}, it is no JSON object"
         identity = _identity_in(content, kinds)
         if identity not in self._allowed:
             return f"a record that nobody was to write ({identity or 'nameless'})"
-        told, number = self._allowed[identity]
-        if not _is_whole(content, told.task, number):
+        worker, number = self._allowed[identity]
+        if not _is_whole(content, worker.task, number):
             return f"{identity} does not hold what was appended"
         self._seen[identity] += 1
-        is_early = latest.get(told.task.writer, -1) > number
-        latest[told.task.writer] = number
+        is_early = latest.get(worker.task.writer, -1) > number
+        latest[worker.task.writer] = number
         if is_early:
             return f"{identity} stands after a later one of its writer"
         return self._event_fault(content)
@@ -151,12 +144,12 @@ class _Judge:
         return ""
 
     def count(self) -> None:
-        """Count what was acknowledged, and find what is lost or doubled."""
-        for identity, (told, number) in self._allowed.items():
+        """Count the acknowledged records, and find those that are lost or doubled."""
+        for identity, (worker, number) in self._allowed.items():
             times = self._seen[identity]
             if times > 1:
-                self._say(f"{identity} is there {times} times")
-            if number >= told.acknowledged:
+                self._add_problem(f"{identity} is there {times} times")
+            if number >= worker.acknowledged:
                 self.findings.unacknowledged += times
                 continue
             tally = self.findings.tallies[kind_of(number)]
@@ -164,14 +157,14 @@ class _Judge:
             tally.found += times > 0
             tally.lost += times == 0
             if times == 0:
-                self._say(f"{identity} is lost, though its append returned")
+                self._add_problem(f"{identity} is lost, though its append returned")
 
-    def _say(self, problem: str) -> None:
+    def _add_problem(self, problem: str) -> None:
         self.findings.problems.append(problem)
 
 
-def _may_be_there(told: Told) -> range:
-    return range(min(told.acknowledged + told.is_killed, told.task.records))
+def _possible_numbers(worker: WorkerResult) -> range:
+    return range(min(worker.acknowledged + worker.is_killed, worker.task.records))
 
 
 def _bytes_of(path: str) -> bytes:
@@ -191,10 +184,7 @@ def _parse(line: bytes) -> dict[str, Any] | None:
 
 
 def _identity_in(content: dict[str, Any], kinds: dict[str, str]) -> str:
-    """Return the name of a record that belongs into a file of these kinds.
-
-    Nothing for any other.
-    """
+    """Return the identity of a record of one of these kinds, the empty text for any other."""
     kind = content.get("metric_type", content.get("event_type"))
     identity = content.get(kinds[kind]) if isinstance(kind, str) and kind in kinds else None
     return identity if isinstance(identity, str) else ""

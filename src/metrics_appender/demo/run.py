@@ -1,10 +1,7 @@
-"""The demo: workers append at once, one is killed in mid-write.
+"""Running the demo: worker processes append at once, and one is killed in mid-write.
 
-The files are checked against what was told.
-
-Nothing here is pretended: the workers are processes of their own, each acknowledgement comes over a
-pipe after its append returned, and the kill is a SIGKILL while the kernel copies a line of many
-megabytes.
+Nothing is simulated: each acknowledgement comes over a pipe after its append returned, and the kill
+is a SIGKILL while the kernel copies a line of many megabytes.
 """
 
 from __future__ import annotations
@@ -18,26 +15,26 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from .check import LONG_FILE, TORN_SUFFIX, Told
+from .check import LONG_FILE, TORN_SUFFIX, WorkerResult
 from .worker import ENDING, GO, KINDS, LONG_KIND, Message, Task, work
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.context import SpawnProcess
 
-FEWEST_PROCESSES: Final = 2  # one to be killed, one to mend what it leaves
-FEWEST_RECORDS: Final = len(KINDS)
-# The length of the record in whose middle a worker is killed, one a try: where the kill comes too
-# late, the next one takes longer to write.
+MIN_PROCESSES: Final = 2  # one to be killed, one to recover the tail that it leaves
+MIN_RECORDS: Final = len(KINDS)
+# The length of the record during whose write a worker is killed. Where the kill comes too late, the
+# next victim writes a longer one.
 _LONG_CHARACTERS: Final = (24_000_000, 64_000_000, 160_000_000)
-# So much growth is no other worker's record.
+# When the file has grown by this much, it is by the long record and no other.
 _SEEN_GROWING_BYTES: Final = 1_000_000
-_LOOK_SECONDS: Final = 0.0002
+_POLL_SECONDS: Final = 0.0002
 _END_SECONDS: Final = 5.0
 
 
 class Kill(NamedTuple):
-    """One SIGKILL: whom it hit, how long the record was that it wrote, and whether that is torn."""
+    """One SIGKILL: the worker it hit, the length of its record, and whether that line is torn."""
 
     writer: int
     pid: int
@@ -45,20 +42,17 @@ class Kill(NamedTuple):
     is_torn: bool
 
 
-class Outcome(NamedTuple):
-    """What a run came to.
+class RunResult(NamedTuple):
+    """The result of a run: each worker's result, the kills, failures of workers, and the time."""
 
-    What every worker was told, each kill, what went wrong with workers, the time it took.
-    """
-
-    told: list[Told]
+    workers: list[WorkerResult]
     kills: list[Kill]
     failures: list[str]
     seconds: float
 
 
 class _Worker:
-    """A process, the parent's end of its pipe, and what was heard from it."""
+    """A worker process, the parent's end of its pipe, and what was received from it."""
 
     def __init__(self, task: Task) -> None:
         context = multiprocessing.get_context("spawn")
@@ -68,11 +62,11 @@ class _Worker:
         self.failure = ""
         self.pipe, far_end = context.Pipe()
         self.process: SpawnProcess = context.Process(target=work, args=(task, far_end), daemon=True)
-        _start_undisturbed(self.process)
-        far_end.close()  # the worker's own copy is the only one now, so its death ends the pipe
+        _start_with_signals_blocked(self.process)
+        far_end.close()  # the worker has the only copy now, so its death closes the pipe
 
     def receive(self) -> Message | None:
-        """Return the next message; `None` when there will be no more."""
+        """Return the next message, or `None` after the last one."""
         try:
             message: Message = self.pipe.recv()
         except (EOFError, ConnectionResetError):
@@ -80,43 +74,43 @@ class _Worker:
         return message
 
     def send(self) -> None:
-        """Give the word that the worker waits for.
-
-        One that is dead is told of by the end of its pipe.
-        """
+        """Send the message that the worker waits for; a dead one is noticed by `receive`."""
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.pipe.send(GO)
 
     def kill(self) -> None:
-        """Send SIGKILL and wait for the end; a worker that was done before it was not killed."""
+        """Send SIGKILL and wait for the end; a worker that had ended before was not killed."""
         self.process.kill()
         self.process.join()
         self.is_killed = self.process.exitcode == -signal.SIGKILL
 
     def describe_failure(self) -> str:
-        """Return in a sentence what went wrong with it; nothing, as a rule."""
+        """Return why the worker failed, the empty text if it did not."""
         self.process.join()
         if self.failure or (self.process.exitcode and not self.is_killed):
-            return f"worker {self.task.writer} failed: {self.failure or f'exit code {self.process.exitcode}'}"
+            reason = self.failure or f"exit code {self.process.exitcode}"
+            return f"worker {self.task.writer} failed: {reason}"
         return ""
 
-    def dismiss(self) -> None:
-        """Close the pipe, by which one that is alive learns at its next word that nobody listens any more."""
+    def close_pipe(self) -> None:
+        """Close the pipe, so that the worker ends at its next message."""
         self.pipe.close()
 
     def end(self) -> None:
-        """Leave neither a process nor a descriptor behind, once it was dismissed."""
-        self.process.join(
-            _END_SECONDS
-        )  # killed in the middle of an import, it could leave a file in $TMPDIR
+        """Wait for the end of the process after `close_pipe`, kill it otherwise, and free it."""
+        # Killed in the middle of an import, it could leave a temporary file behind.
+        self.process.join(_END_SECONDS)
         self.process.kill()
         self.process.join()
         self.process.close()
 
 
-def _start_undisturbed(process: SpawnProcess) -> None:
-    """Start a process that is disturbed by no signal to the group until it attends to them, nor by one that breaks this off."""
-    resource_tracker.ensure_running()  # it would be started now, and unblock them
+def _start_with_signals_blocked(process: SpawnProcess) -> None:
+    """Start a process in which the ending signals are blocked until it unblocks them itself.
+
+    They are blocked here too, so that none interrupts the start.
+    """
+    resource_tracker.ensure_running()  # otherwise started by the process, which unblocks signals
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     try:
         process.start()
@@ -126,35 +120,30 @@ def _start_undisturbed(process: SpawnProcess) -> None:
 
 def run(
     directory: str, processes: int, records: int, on_acknowledged: Callable[[], object]
-) -> Outcome:
-    """Have workers append `records` each to a directory, kill the last of them in mid-write.
+) -> RunResult:
+    """Let workers append `records` each to a directory, and kill the last of them in mid-write.
 
-    Return what was told.
-
-    `on_acknowledged` is called for each acknowledgement, as it comes.
+    `on_acknowledged` is called for each acknowledgement as it is received.
     """
-    overseer = _Overseer(directory, processes, records, on_acknowledged)
+    workers = _Workers(directory, processes, records, on_acknowledged)
     try:
-        return overseer.run()
+        return workers.run()
     finally:
-        overseer.end()
+        workers.end()
 
 
-def records_in_all(processes: int, records: int) -> int:
-    """Return how many acknowledgements a run ends with, when the first kill hits."""
-    return (processes - 1) * records + _records_in_peace(records)
+def total_records(processes: int, records: int) -> int:
+    """Return how many acknowledgements a run ends with if the first kill tears a line."""
+    return (processes - 1) * records + _records_before_kill(records)
 
 
-def _records_in_peace(records: int) -> int:
-    """Return how many records the worker that is to be killed appends in peace.
-
-    Half, up to one of the kind that is long.
-    """
+def _records_before_kill(records: int) -> int:
+    """Return how many records a victim appends before the long one: about half of them."""
     return records // 2 // len(KINDS) * len(KINDS) + KINDS.index(LONG_KIND)
 
 
-class _Overseer:
-    """One run under way: the survivors, and one victim after another until a write is torn."""
+class _Workers:
+    """The workers of a run: the survivors, and one victim after another until a write is torn."""
 
     def __init__(
         self, directory: str, processes: int, records: int, on_acknowledged: Callable[[], object]
@@ -170,30 +159,31 @@ class _Overseer:
         for writer in range(processes - 1):
             self._add(Task(directory, writer, records))
         self._survivors = list(self._workers)
-        self._add_victim(_records_in_peace(records))
+        self._add_victim(_records_before_kill(records))
 
-    def run(self) -> Outcome:
-        """Start all at the same moment, and listen until the last has ended."""
+    def run(self) -> RunResult:
+        """Start all workers at the same moment, and receive messages until the last one ends."""
         for worker in self._workers:
-            self._hear(worker)
+            self._receive(worker)
         self._has_begun = True
         begin = time.monotonic()
         for worker in self._workers:
             worker.send()
         while self._listening:
             for pipe in wait(list(self._listening)):
-                self._hear(self._listening[pipe])
+                self._receive(self._listening[pipe])
         seconds = time.monotonic() - begin
-        told = [
-            Told(worker.task, worker.acknowledged, worker.is_killed) for worker in self._workers
+        results = [
+            WorkerResult(worker.task, worker.acknowledged, worker.is_killed)
+            for worker in self._workers
         ]
         failures = [failure for worker in self._workers if (failure := worker.describe_failure())]
-        return Outcome(told, self._kills, failures, seconds)
+        return RunResult(results, self._kills, failures, seconds)
 
     def end(self) -> None:
-        """End whatever runs still."""
+        """End the workers that are still running."""
         for worker in self._workers:
-            worker.dismiss()
+            worker.close_pipe()
         for worker in self._workers:
             worker.end()
 
@@ -203,14 +193,16 @@ class _Overseer:
         self._listening[worker.pipe] = worker
         return worker
 
-    def _add_victim(self, records_in_peace: int) -> None:
+    def _add_victim(self, records_before_kill: int) -> None:
         characters = _LONG_CHARACTERS[len(self._victims)]
         self._victims.append(
-            self._add(Task(self._directory, len(self._workers), records_in_peace + 1, characters))
+            self._add(
+                Task(self._directory, len(self._workers), records_before_kill + 1, characters)
+            )
         )
 
-    def _hear(self, worker: _Worker) -> None:
-        """Take one message and do what follows from it."""
+    def _receive(self, worker: _Worker) -> None:
+        """Receive one message, and act on it."""
         word, value = worker.receive() or ("end", 0)
         if word == "acknowledged":
             worker.acknowledged += 1
@@ -227,21 +219,21 @@ class _Overseer:
             worker.send()
 
     def _kill_in_mid_write(self, victim: _Worker) -> None:
-        """Kill once the file is seen growing under the long record.
+        """Kill a worker while the file grows by its long record.
 
-        Then let the others go on, or try with a longer one.
+        If the line is torn, the survivors continue; otherwise a next victim writes a longer one.
         """
         before, torn_before = _size_of(self._path), _size_of(self._path + TORN_SUFFIX)
         while (
-            not victim.pipe.poll(_LOOK_SECONDS)
+            not victim.pipe.poll(_POLL_SECONDS)
             and _size_of(self._path) - before < _SEEN_GROWING_BYTES
         ):
             pass
         victim.kill()
-        # Asked in this order: who mends the tail copies it aside before cutting it off.
+        # In this order: a recovery copies the tail to `.torn` before it truncates the file.
         is_torn = _is_torn(self._path) or _size_of(self._path + TORN_SUFFIX) > torn_before
         while victim.pipe in self._listening:
-            self._hear(victim)
+            self._receive(victim)
         if victim.failure:
             return
         self._kills.append(
@@ -250,7 +242,7 @@ class _Overseer:
         if is_torn or len(self._victims) == len(_LONG_CHARACTERS):
             self._release_survivors()
         else:
-            self._add_victim(_records_in_peace(FEWEST_RECORDS))
+            self._add_victim(_records_before_kill(MIN_RECORDS))
 
     def _release_survivors(self) -> None:
         for worker in self._survivors:
@@ -265,7 +257,7 @@ def _size_of(path: str) -> int:
 
 
 def _is_torn(path: str) -> bool:
-    """Whether a file ends in the middle of a line at this moment."""
+    """Return whether a file ends in the middle of a line at this moment."""
     try:
         with open(path, "rb") as file:
             file.seek(-1, os.SEEK_END)

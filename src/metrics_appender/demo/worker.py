@@ -1,7 +1,7 @@
-"""The demo's worker: append five kinds of records, and tell over a pipe what returned.
+"""The worker of the demo: append five kinds of records, and report each append that returned.
 
-What each record holds follows from its writer and its number, so that whoever checks the files
-later needs nothing from the worker but how many of its appends returned.
+The content of a record follows from its writer and its number, so a check of the files only has to
+know how many appends of each worker returned.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
 SKILL_NAME: Final = "YouTube Live Chat"
-# A worker's records take turns in this order.
+# A worker appends the kinds in this order, again and again.
 KINDS: Final = ("performance", "outcome", "fidelity", "promotion", "rollback")
 LONG_KIND: Final = "outcome"
 _REASON: Final = "Weil es die Leute so wollten: 人々がそれを望んだ. "
 
-# "ready" and "long": about to start, about to append the long record. "acknowledged": the append
+# "ready": about to start. "long": about to append the long record. "acknowledged": an append
 # returned.
 Message = tuple[Literal["ready", "long", "acknowledged", "failed"], int | str]
 GO: Final = "go"
-# The signals that end the parent, blocked in a worker until it says what they are to do there.
+# The signals that end the parent; they are blocked in a worker until it has set its handlers.
 ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
 class Task:
-    """What one worker is to append, and where.
+    """What one worker appends, and where.
 
-    Its records are numbered from 0; `long_characters` is the length of the last one's text where
-    that is to take long to write, 0 where it is a record like the others.
+    Its records are numbered from 0. `long_characters` is the length of the text in the last one, so
+    that its write takes long; 0 for a record like the others.
     """
 
     directory: str
@@ -47,17 +47,17 @@ class Task:
 
 
 def kind_of(number: int) -> str:
-    """Return the kind of a worker's record."""
+    """Return the kind of the record with this number."""
     return KINDS[number % len(KINDS)]
 
 
 def identity_of(writer: int, number: int) -> str:
-    """Return the text by which a record is known: its execution, its ticket or its trigger."""
+    """Return the text that identifies a record: its execution, its ticket or its trigger."""
     return f"worker-{writer}-record-{number}"
 
 
 def arguments_of(task: Task, number: int) -> dict[str, Any]:
-    """Return what a record is appended with, the skill's name apart."""
+    """Return the arguments with which a record is appended, except for the skill's name."""
     kind, identity = kind_of(number), identity_of(task.writer, number)
     metric = {"execution_id": identity, "agent": f"agent {task.writer}"}
     event = {"from_state": "prototype", "to_state": "staged"}
@@ -100,30 +100,25 @@ def arguments_of(task: Task, number: int) -> dict[str, Any]:
 
 
 def long_text(length: int) -> str:
-    """Return a text of so many characters, one byte each."""
+    """Return a text of `length` characters, one byte each."""
     return ("to be sure, " * (length // 12 + 1))[:length]
 
 
 def work(task: Task, pipe: Connection) -> None:
-    """Append the task's records, telling each one's number after its append returned.
+    """Append the records of a task, and send the number of each after its append returned.
 
-    The body of a process.
-
-    Waits for the word once before the first record, and once more before its last five, which come
-    after the kill: whatever is torn then is mended by one of them.
+    This is the main function of the process. It waits for a message before the first record, and
+    again before the last five, which follow the kill and recover the torn tail.
     """
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C is the parent's to answer: it ends its workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C, the parent ends its workers
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
-    logging.getLogger(logger.LOGGER).addHandler(
-        logging.NullHandler()
-    )  # the demo shows on its screen what was mended
+    # The warning about the torn tail is not printed: the demo itself shows what was recovered.
+    logging.getLogger(logger.LOGGER).addHandler(logging.NullHandler())
     try:
         _append_all(task, pipe)
     except (BrokenPipeError, ConnectionResetError, EOFError):
-        pass  # the parent is gone, and with it whoever would want to know
-    except Exception as error:  # noqa: BLE001 - whatever it is, the parent shows it as this worker's failure
+        pass  # the parent has ended
+    except Exception as error:  # noqa: BLE001 - the parent shows whatever it is
         pipe.send(("failed", f"{type(error).__name__}: {error}"))
     finally:
         pipe.close()
