@@ -1,4 +1,4 @@
-"""The command line: reading, its errors, and what holds for every command."""
+"""The command line: reading, its errors, and what is true of every command."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ SKILL = "YouTube Live Chat"
 # read
 
 
-def test_read_gives_a_pipe_the_lines_as_they_stand(path: str) -> None:
-    """NDJSON in, NDJSON out; -n takes the last; what is not ended yet is no record."""
+def test_read_writes_the_lines_to_a_pipe_as_they_are(path: str) -> None:
+    """NDJSON in, NDJSON out; -n takes the last; a line without its newline is no record."""
     Path(path).write_text(
         '{"a":1}\n{"who":"Zoë","n":123456789012345678901234567890}\n{"a":0.1}\n{"half',
         encoding="utf-8",
@@ -39,7 +39,7 @@ def test_read_gives_a_pipe_the_lines_as_they_stand(path: str) -> None:
     assert invoke("read", path, "-n", "0").stdout == ""
 
 
-def test_read_passes_on_what_only_other_programs_write(path: str) -> None:
+def test_read_shows_what_only_other_programs_write(path: str) -> None:
     """A lone surrogate is JSON, though this library would refuse to append it."""
     Path(path).write_text('{"a":"\\ud800"}\n', encoding="utf-8")
     assert json.loads(invoke("read", path).stdout) == {"a": "\ud800"}
@@ -54,11 +54,8 @@ def test_read_passes_on_what_only_other_programs_write(path: str) -> None:
         '{"n":1e308}',
     ],
 )
-def test_read_gives_a_pipe_nothing_but_json(path: str, line: str) -> None:
-    """A number that is too large for a float is one still.
-
-    Python's word for it stays where it is a text.
-    """
+def test_read_writes_nothing_but_json_to_a_pipe(path: str, line: str) -> None:
+    """A number too large for a float stays one, and the text "Infinity" stays a text."""
 
     def refuse(constant: str) -> None:
         raise AssertionError(constant)
@@ -67,7 +64,7 @@ def test_read_gives_a_pipe_nothing_but_json(path: str, line: str) -> None:
     assert json.loads(invoke("read", path).stdout, parse_constant=refuse) == json.loads(line)
 
 
-def test_read_of_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+def test_read_of_a_missing_file_is_an_error(tmp_path: Path) -> None:
     """A typo on a command line must not look like a file without records."""
     done = run("read", tmp_path / "nothing.json")
     assert done.returncode == 2
@@ -76,7 +73,7 @@ def test_read_of_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("arguments", [(), ("-n", "1"), ("-f",)])
 def test_read_of_a_pipe_is_refused(arguments: tuple[str, ...]) -> None:
-    """It names the pipe, and does not pass for a file without records."""
+    """The message names it; a pipe must not look like a file without records."""
     done = run("read", *arguments, "/dev/stdin", text='{"a":1}\n')
     assert (done.returncode, done.stdout, done.stderr) == (
         1,
@@ -86,7 +83,7 @@ def test_read_of_a_pipe_is_refused(arguments: tuple[str, ...]) -> None:
 
 
 def test_read_names_the_line_that_is_no_record(path: str) -> None:
-    """As the library does: file, line and byte."""
+    """With file, line and byte, as the library does."""
     Path(path).write_text('{"a":1}\nnot json\n', encoding="utf-8")
     done = run("read", path)
     assert done.returncode == 1
@@ -95,7 +92,7 @@ def test_read_names_the_line_that_is_no_record(path: str) -> None:
 
 
 def test_read_ends_quietly_when_the_pipe_is_closed(path: str) -> None:
-    """`| head -1` gets its line, and nobody complains."""
+    """`| head -1` gets its line, and no error is printed."""
     Path(path).write_text('{"a":"a line of some length"}\n' * 50_000, encoding="utf-8")
     with subprocess.Popen(
         [*COMMAND, "read", path], stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -109,7 +106,7 @@ def test_read_ends_quietly_when_the_pipe_is_closed(path: str) -> None:
 
 
 def test_read_shows_a_table_on_a_terminal(tmp_path: Path) -> None:
-    """A column a field, a row a record; what all share stands once, above."""
+    """A column for each field, a row for each record; a value that all share is above, once."""
     metrics = MetricsAppender(tmp_path)
     for number in range(3):
         metrics.append_performance_metric(
@@ -130,10 +127,7 @@ def test_read_shows_a_table_on_a_terminal(tmp_path: Path) -> None:
 def test_many_records_are_shown_in_tables_one_after_the_other(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each with the columns of its own records, so that not all are held at once.
-
-    All are counted, in the end.
-    """
+    """Each has the columns of its own records, so that not all are held in memory at once."""
     held: list[int] = []
     console = Console(file=io.StringIO(), width=80)
     monkeypatch.setattr(table, "_PAGE_RECORDS", 2)
@@ -154,11 +148,8 @@ def test_many_records_are_shown_in_tables_one_after_the_other(
     assert [line for line in shown if "record" in line] == ["5 records"]
 
 
-def test_read_shows_wide_records_as_blocks_and_escapes_what_steers_a_terminal(path: str) -> None:
-    """Where a row would not fit, a field a line.
-
-    A record cannot clear the screen of who reads it.
-    """
+def test_read_shows_wide_records_as_blocks_and_escapes_control_characters(path: str) -> None:
+    """Where a row does not fit, each field has a line; a record cannot clear the screen."""
     log = AppendLog(path)
     log.append(
         {f"a_field_{number}": f"value_{number}" for number in range(12)}
@@ -172,7 +163,7 @@ def test_read_shows_wide_records_as_blocks_and_escapes_what_steers_a_terminal(pa
 
 
 def test_read_shows_records_of_any_depth(path: str) -> None:
-    """Whole in a pipe, and cut in a table, as every long text is."""
+    """They are whole in a pipe, and cut in a table, as every long text is."""
     deep = '{"in":' * 3000 + "1" + "}" * 3000
     Path(path).write_text(f'{deep}\n{{"in":2}}\n', encoding="utf-8")
     assert invoke("read", path).stdout == Path(path).read_text(encoding="utf-8")
@@ -183,7 +174,7 @@ def test_read_shows_records_of_any_depth(path: str) -> None:
 
 @pytest.mark.parametrize(("width", "count"), [(80, 3), (30, 4)], ids=["table", "blocks"])
 def test_names_and_values_are_shown_as_they_are_written(width: int, count: int) -> None:
-    """What Rich takes for markup or for an emoji means nothing here."""
+    """Text is never taken for the markup or the emoji codes of Rich."""
     texts = ["[/b]", "[red]colour", ":smile:", "[/]"]
     console = Console(file=io.StringIO(), width=width)
     table.show_records(
@@ -205,7 +196,10 @@ def test_names_and_values_are_shown_as_they_are_written(width: int, count: int) 
 
 def test_without_the_extra_the_command_says_what_to_install() -> None:
     """In one line, and with a status of failure."""
-    code = "import sys; sys.modules['typer'] = None; from metrics_appender.__main__ import main; main()"
+    code = (
+        "import sys; sys.modules['typer'] = None; "
+        "from metrics_appender.__main__ import main; main()"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code, "read"], capture_output=True, text=True, check=False
     )
@@ -215,16 +209,15 @@ def test_without_the_extra_the_command_says_what_to_install() -> None:
 
 
 def test_the_library_itself_imports_nothing_of_the_command() -> None:
-    """The core has no use for Typer and Rich."""
-    code = "import sys, metrics_appender; print([name for name in sys.modules if name.startswith(('typer', 'rich', 'metrics_appender.cli'))])"
-    assert (
-        subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
-        ).stdout
-        == "[]\n"
+    """The core does not need Typer and Rich."""
+    code = (
+        "import sys, metrics_appender; heavy = ('typer', 'rich', 'metrics_appender.cli'); "
+        "print([name for name in sys.modules if name.startswith(heavy)])"
     )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 def test_the_version_is_that_of_the_package() -> None:
-    """What is asked for in every report of a fault."""
+    """It is what a bug report has to name."""
     assert invoke("--version").stdout == "metrics-appender 0.1.0\n"

@@ -25,11 +25,14 @@ if TYPE_CHECKING:
 
 COMMAND = (sys.executable, "-m", "metrics_appender")
 SKILL = "YouTube Live Chat"
-# Each kind's options beside --skill, the file they end in, and the method's arguments that they
-# stand for.
+# For each kind: its options besides --skill, the suffix of its file, and the arguments of the
+# method that the options stand for.
 KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "performance": (
-        "--execution-id e-1 --execution-time-ms 31 --agent ai --exception-occurred --exception-type OSError --memory-usage-mb 1.5",
+        (
+            "--execution-id e-1 --execution-time-ms 31 --agent ai --exception-occurred "
+            "--exception-type OSError --memory-usage-mb 1.5"
+        ),
         "_performance.json",
         {
             "execution_id": "e-1",
@@ -41,7 +44,10 @@ KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
         },
     ),
     "outcome": (
-        "--execution-id e-1 --decision go --expected-decision stay --incorrect --confidence 0.5 --reasoning why --agent ai",
+        (
+            "--execution-id e-1 --decision go --expected-decision stay --incorrect "
+            "--confidence 0.5 --reasoning why --agent ai"
+        ),
         "_outcomes.json",
         {
             "execution_id": "e-1",
@@ -54,7 +60,10 @@ KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
         },
     ),
     "fidelity": (
-        '--execution-id e-1 --pattern-fidelity 0.5 --patterns-followed 1 --patterns-missed 1 --patterns-detail {"a":true} --agent ai',
+        (
+            "--execution-id e-1 --pattern-fidelity 0.5 --patterns-followed 1 --patterns-missed 1 "
+            '--patterns-detail {"a":true} --agent ai'
+        ),
         "_fidelity.json",
         {
             "execution_id": "e-1",
@@ -66,7 +75,10 @@ KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
         },
     ),
     "promotion": (
-        '--from-state a --to-state b --approver Zoë --approval-ticket T-1 --reason why --automated-checks {"tests":[1,2]}',
+        (
+            "--from-state a --to-state b --approver Zoë --approval-ticket T-1 --reason why "
+            '--automated-checks {"tests":[1,2]}'
+        ),
         "_promotion_log.json",
         {
             "from_state": "a",
@@ -106,8 +118,8 @@ def invoke(*arguments: str | Path, text: str = "") -> Result:
 # append FILE
 
 
-def test_append_takes_a_record_from_each_line_and_tells_how_many(path: str) -> None:
-    """Blank lines are passed over, and the last line needs no newline."""
+def test_append_takes_a_record_from_each_line_and_prints_how_many(path: str) -> None:
+    """Blank lines are skipped, and the last line needs no newline."""
     done = run("append", path, text='{"a":1}\n\n{"who":"Zo\\u00eb"}\r\n   \n{"a": 3}')
     assert (done.returncode, done.stdout, done.stderr) == (
         0,
@@ -129,10 +141,7 @@ def test_append_takes_a_record_from_each_line_and_tells_how_many(path: str) -> N
 def test_a_bad_line_is_named_by_its_number_and_those_before_it_stay(
     path: str, line: str, reason: str
 ) -> None:
-    """The status tells scripts, the message tells people.
-
-    What comes after the line is not appended.
-    """
+    """The status is for scripts, the message for people; later lines are not appended."""
     done = invoke("append", path, text=f'{{"a":1}}\n\n{{"a":2}}\n{line}\n{{"a":4}}\n')
     assert done.exit_code == 1
     assert done.stdout == f"2 records acknowledged in {path}\n"
@@ -142,10 +151,7 @@ def test_a_bad_line_is_named_by_its_number_and_those_before_it_stay(
 
 
 def test_a_line_is_appended_while_the_pipe_stays_open(path: str, wait: Waiting) -> None:
-    """A program that writes a record now and then sees it in the file now.
-
-    Ctrl-C ends it with the count.
-    """
+    """A record is in the file at once, however slowly they come; Ctrl-C ends with the count."""
     with subprocess.Popen(
         [*COMMAND, "append", path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
@@ -156,7 +162,7 @@ def test_a_line_is_appended_while_the_pipe_stays_open(path: str, wait: Waiting) 
             wait.until(lambda expected=number: len(AppendLog(path).read()) > expected)  # type: ignore[misc]  # a default binds
         process.send_signal(signal.SIGINT)
         assert process.stdout
-        # The line is seen a moment before its append returns, and Ctrl-C may come in that moment.
+        # A reader sees the line just before its append returns, and Ctrl-C may come in between.
         assert process.stdout.read().decode() in {
             f"{count} acknowledged in {path}\n" for count in ("1 record", "2 records")
         }
@@ -184,10 +190,10 @@ def test_a_file_named_like_a_kind_is_reached_by_its_path(
     assert os.listdir(tmp_path) == ["outcome"]
 
 
-def test_a_lock_that_is_not_free_in_time_is_told(
+def test_a_lock_that_is_not_free_in_time_is_reported(
     path: str, hold: Callable[[str], contextlib.AbstractContextManager[int]]
 ) -> None:
-    """Which line, which file, and that nothing was written; no traceback."""
+    """With the line, the file, and that nothing was written; without a traceback."""
     with hold(path):
         done = run("append", path, "--lock-timeout", "0", text='{"a":1}\n')
     assert done.returncode == 1
@@ -196,8 +202,8 @@ def test_a_lock_that_is_not_free_in_time_is_told(
     assert done.stderr.count("\n") == 1
 
 
-def test_what_the_system_refuses_is_told_with_what_became_of_the_record(tmp_path: Path) -> None:
-    """One line: the file, the reason, and that nothing was written."""
+def test_an_error_of_the_system_is_reported_with_what_became_of_the_record(tmp_path: Path) -> None:
+    """In one line: the file, the reason, and that nothing was written."""
     missing = tmp_path / "no" / "file"
     done = invoke("append", missing, text='{"a":1}')
     assert done.exit_code == 1
@@ -206,13 +212,13 @@ def test_what_the_system_refuses_is_told_with_what_became_of_the_record(tmp_path
 
 
 def test_a_symbolic_link_is_named_as_one(tmp_path: Path) -> None:
-    """The system's own words, too many levels of links, would send people looking for a loop."""
+    """The text of ELOOP, too many levels of links, would make people look for a loop."""
     (tmp_path / "link").symlink_to(tmp_path / "file")
     assert "a symbolic link" in invoke("append", tmp_path / "link", text='{"a":1}').stderr
 
 
-def test_a_file_name_that_is_no_text_can_be_told(tmp_path: Path) -> None:
-    """Its bytes are shown escaped, and the acknowledgement is not lost in a traceback."""
+def test_a_file_name_that_is_not_valid_text_can_be_printed(tmp_path: Path) -> None:
+    """Its bytes are escaped, and the acknowledgement is not lost in a traceback."""
     name = os.fsdecode(b"\xff.ndjson")
     done = run("append", tmp_path / name, text='{"a":1}')
     assert (done.returncode, done.stderr) == (0, "")
@@ -244,7 +250,7 @@ def test_a_typed_record_is_what_the_method_appends(tmp_path: Path, kind: str) ->
 
 
 def method_of(kind: str) -> Callable[..., None]:
-    """Return the method that appends a kind."""
+    """Return the method that appends records of a kind."""
     found: Callable[..., None] = getattr(
         MetricsAppender,
         f"append_{kind}_{'event' if kind in {'promotion', 'rollback'} else 'metric'}",
@@ -254,14 +260,14 @@ def method_of(kind: str) -> Callable[..., None]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_options_are_named_as_the_parameters(kind: str) -> None:
-    """Whoever knows the method knows the command."""
+    """To know the method is to know the command."""
     shown = invoke("append", kind, "--help").stdout
     for name in list(inspect.signature(method_of(kind)).parameters)[2:]:
         assert f"  --{name.replace('_', '-')} " in shown, name
 
 
 def test_every_wrong_field_is_named_and_nothing_is_written(tmp_path: Path) -> None:
-    """One message, no traceback, and a status that scripts see."""
+    """In one message without a traceback, and with a status of failure."""
     options = [*KINDS["outcome"][0].split(), "--confidence", "1.5", "--timestamp", "nan"]
     done = run("append", "outcome", "--skill", "../x", *options, "--dir", tmp_path / "new")
     assert done.returncode == 1
@@ -272,7 +278,7 @@ def test_every_wrong_field_is_named_and_nothing_is_written(tmp_path: Path) -> No
 
 
 def test_an_option_that_is_no_json_object_is_named(tmp_path: Path) -> None:
-    """A usage error, as for a number that is none."""
+    """It is a usage error, as a malformed number is."""
     options = KINDS["promotion"][0].replace('{"tests":[1,2]}', "{'tests':1}").split()
     done = invoke("append", "promotion", "--skill", SKILL, *options, "--dir", tmp_path)
     assert done.exit_code == 2
@@ -285,7 +291,6 @@ def test_the_directory_comes_from_the_environment_as_in_the_library(
 ) -> None:
     """Without --dir, `METRICS_APPENDER_DIR` says where."""
     monkeypatch.setenv("METRICS_APPENDER_DIR", str(tmp_path / "metrics"))
-    assert (
-        invoke("append", "rollback", "--skill", SKILL, *KINDS["rollback"][0].split()).exit_code == 0
-    )
+    done = invoke("append", "rollback", "--skill", SKILL, *KINDS["rollback"][0].split())
+    assert done.exit_code == 0
     assert os.listdir(tmp_path / "metrics") == [f"{SKILL}_promotion_log.json"]

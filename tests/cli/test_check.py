@@ -20,7 +20,7 @@ def damaged(path: str) -> str:
 
 
 def test_check_names_every_fault_and_ends_with_1(damaged: str) -> None:
-    """File, line and byte, what is wrong, and an excerpt that does not steer the terminal."""
+    """File, line and byte, what is wrong, and an excerpt without control characters."""
     done = run("check", damaged)
     assert done.returncode == 1
     assert done.stdout.splitlines() == [
@@ -29,13 +29,16 @@ def test_check_names_every_fault_and_ends_with_1(damaged: str) -> None:
         "  1 no_object, 1 glued, 1 torn_tail",
         f"{damaged}, line 2 (byte 8): no_object: Expecting value at character 1: bad \\x1b[31m",
         f'{damaged}, line 3 (byte 18): glued: 2 whole objects in one line: {{"a": 1}}{{"b":2}}',
-        f'{damaged}, line 4 (byte 34): torn_tail: 6 bytes without a newline, which nobody is writing: {{"torn',
+        (
+            f"{damaged}, line 4 (byte 34): torn_tail: 6 bytes without a newline, which nobody is "
+            'writing: {"torn'
+        ),
         "1 file, 3 lines, 3 faults",
     ]
     assert done.stderr == ""
 
 
-def test_check_of_what_is_clean_ends_with_0(path: str) -> None:
+def test_check_of_a_clean_log_ends_with_0(path: str) -> None:
     """Records by kind, and the first and the last time."""
     Path(path).write_text('{"timestamp":0}\n{"timestamp":90.5}\n')
     done = invoke("check", path)
@@ -49,7 +52,7 @@ def test_check_of_what_is_clean_ends_with_0(path: str) -> None:
 
 
 def test_check_of_what_cannot_be_read_ends_with_2(tmp_path: Path) -> None:
-    """What is not there, and one of several files that is damaged beyond reading."""
+    """A missing path, and one of several files that cannot be uncompressed."""
     done = invoke("check", tmp_path / "none")
     assert (done.exit_code, done.stderr) == (
         2,
@@ -62,10 +65,10 @@ def test_check_of_what_cannot_be_read_ends_with_2(tmp_path: Path) -> None:
     assert "cannot be read: " in done.stdout
 
 
-def test_check_without_an_argument_is_for_the_directory_of_the_metrics(
+def test_check_without_an_argument_reads_the_directory_of_the_metrics(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As an appender finds it."""
+    """The same one that an appender uses."""
     monkeypatch.setenv("METRICS_APPENDER_DIR", str(tmp_path))
     (tmp_path / "a_performance.json").write_text("{}\n")
     done = invoke("check")
@@ -73,7 +76,7 @@ def test_check_without_an_argument_is_for_the_directory_of_the_metrics(
 
 
 def test_check_gives_json(damaged: str) -> None:
-    """One line, with what the function returns."""
+    """In one line, with what the function returns."""
     done = invoke("check", damaged, "--json")
     facts = json.loads(done.stdout)
     assert (done.exit_code, facts["exit_status"]) == (1, 1)
@@ -81,14 +84,14 @@ def test_check_gives_json(damaged: str) -> None:
 
 
 def test_of_many_faults_check_shows_the_first(path: str) -> None:
-    """And says how many more there are."""
+    """The next line says how many more there are."""
     Path(path).write_text("bad\n" * 30)
     lines = invoke("check", path).stdout.splitlines()
     assert lines[-2:] == ["… and 10 more; --json lists them", "1 file, 30 lines, 30 faults"]
 
 
-def test_repair_shows_first_what_it_would_do(damaged: str) -> None:
-    """The same lines with --dry-run and without; then nothing is left to do."""
+def test_a_dry_run_of_repair_shows_what_it_would_do(damaged: str) -> None:
+    """The same lines are shown with --dry-run and without; after that nothing is left to do."""
     before = Path(damaged).read_bytes()
     shown = invoke("repair", damaged, "--dry-run")
     assert shown.exit_code == 1
@@ -108,8 +111,8 @@ def test_repair_shows_first_what_it_would_do(damaged: str) -> None:
     assert invoke("repair", damaged).stdout == "0 faults repaired\n"
 
 
-def test_repair_leaves_what_it_is_told_to(tmp_path: Path) -> None:
-    """--keep may be given several times; a kind that there is not is a wrong argument."""
+def test_repair_leaves_the_kinds_to_keep(tmp_path: Path) -> None:
+    """--keep may be given several times; an unknown kind is a usage error."""
     (tmp_path / "a_performance.json").write_text("{}\nbad\n{}{}\n")
     done = invoke("repair", tmp_path, "--keep", "schema", "--keep", "glued", "--json")
     assert [change["action"] for change in json.loads(done.stdout)["changes"]] == [
@@ -121,18 +124,18 @@ def test_repair_leaves_what_it_is_told_to(tmp_path: Path) -> None:
     assert invoke("repair", tmp_path, "--keep", "all").exit_code == 2
 
 
-def test_repair_of_what_is_not_there_ends_with_2(tmp_path: Path) -> None:
+def test_repair_of_a_missing_path_ends_with_2(tmp_path: Path) -> None:
     """In one line."""
-    done = run("repair", tmp_path / "none")
+    none = tmp_path / "none"
+    done = run("repair", none)
     assert (done.returncode, done.stdout) == (2, "")
-    assert (
-        done.stderr
-        == f"metrics-appender: not repaired: {tmp_path / 'none'}: No such file or directory\n"
-    )
+    assert done.stderr == f"metrics-appender: not repaired: {none}: No such file or directory\n"
 
 
-def test_repair_of_a_directory_goes_on_behind_a_log_that_cannot_be_repaired(tmp_path: Path) -> None:
-    """What was done on standard output, what was not on standard error, in JSON both; status 2."""
+def test_repair_of_a_directory_continues_after_a_log_that_cannot_be_repaired(
+    tmp_path: Path,
+) -> None:
+    """Changes go to standard output, failures to standard error, and both to the JSON; status 2."""
     for name in ("a.ndjson", "c.ndjson"):
         (tmp_path / name).write_text("bad\n")
     os.mkfifo(tmp_path / "b.ndjson")
@@ -148,13 +151,11 @@ def test_repair_of_a_directory_goes_on_behind_a_log_that_cannot_be_repaired(tmp_
         2,
         "2 faults repaired, 1 log not repaired",
     )
-    assert (
-        done.stderr
-        == f"metrics-appender: not repaired: {tmp_path / 'b.ndjson'}: not a regular file\n"
-    )
+    pipe = tmp_path / "b.ndjson"
+    assert done.stderr == f"metrics-appender: not repaired: {pipe}: not a regular file\n"
 
 
-def test_on_a_terminal_the_bar_is_gone_in_the_end(path: str) -> None:
-    """Standard output has the report only."""
+def test_on_a_terminal_the_bar_is_removed_at_the_end(path: str) -> None:
+    """The report is the last that is shown."""
     Path(path).write_text("{}\n")
     assert on_terminal("check", path).splitlines()[-1] == "1 file, 1 line, 0 faults"

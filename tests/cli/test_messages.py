@@ -1,7 +1,4 @@
-"""What the command says.
-
-Each message names what is wrong in the words of the command line, and each help fits.
-"""
+"""Messages and helps: each message uses the words of the command line, and each help fits."""
 
 from __future__ import annotations
 
@@ -25,7 +22,12 @@ if TYPE_CHECKING:
     import contextlib
     from collections.abc import Callable
 
-SINCE = "is neither a length of time (90s, 45m, 36h, 30d, 4w) nor an instant (2025-10-20, 2025-10-20T14:25:09Z)"
+SINCE = (
+    "is neither a length of time (90s, 45m, 36h, 30d, 4w) nor an instant "
+    "(2025-10-20, 2025-10-20T14:25:09Z)"
+)
+WHERE = "agent: pass field=value, such as agent=ai_overseer or correct=false"
+AGE = "'5' is no length of time; write it as 90s, 45m, 36h, 30d or 4w"
 WAIT = "pass seconds of 0 or more, or 'inf' to wait for ever"
 KINDS = "pass one of nul_run, no_object, glued, schema, duplicate_id"
 
@@ -35,10 +37,7 @@ KINDS = "pass one of nul_run, no_object, glued, schema, duplicate_id"
     [
         ("read FILE --since yesterday", f"Invalid value for --since: 'yesterday' {SINCE}"),
         ("read FILE --since 1h30m", f"Invalid value for --since: '1h30m' {SINCE}"),
-        (
-            "read FILE --where agent",
-            "Invalid value for --where: agent: pass field=value, such as agent=ai_overseer or correct=false",
-        ),
+        ("read FILE --where agent", f"Invalid value for --where: {WHERE}"),
         ("append FILE --lock-timeout -1", f"Invalid value for '--lock-timeout': {WAIT}"),
         ("append performance --lock-timeout nan", f"Invalid value for '--lock-timeout': {WAIT}"),
         ("rotate FILE --lock-timeout nan", f"Invalid value for '--lock-timeout': {WAIT}"),
@@ -59,17 +58,14 @@ KINDS = "pass one of nul_run, no_object, glued, schema, duplicate_id"
             "rotate FILE --keep-age 0d",
             "Invalid value for '--keep-age': pass a length of time above 0, such as 36h, 30d or 4w",
         ),
-        (
-            "rotate FILE --keep-age 5",
-            "Invalid value for '--keep-age': '5' is no length of time; write it as 90s, 45m, 36h, 30d or 4w",
-        ),
+        ("rotate FILE --keep-age 5", f"Invalid value for '--keep-age': {AGE}"),
         ("repair FILE --keep foo", f"Invalid value for --keep: {KINDS}"),
     ],
 )
 def test_a_bad_option_is_named_with_what_may_be_passed(
     path: str, words: str, complaint: str
 ) -> None:
-    """With status 2, before anything is done."""
+    """The status is 2, and nothing was done."""
     AppendLog(path).append({})
     done = invoke(*words.replace("FILE", path).split(), text="{}\n")
     assert done.exit_code == 2
@@ -80,17 +76,17 @@ def test_a_bad_option_is_named_with_what_may_be_passed(
 def test_a_compression_that_is_not_installed_is_refused(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With what to install, and status 2."""
+    """The message says what to install, and the status is 2."""
     monkeypatch.setitem(sys.modules, "zstandard", None)
     done = invoke("rotate", path, "--compress", "zstd")
     assert done.exit_code == 2
     assert "pip install 'metrics-appender[zstd]'" in done.stderr
 
 
-def test_where_a_lock_is_not_free_in_time_the_option_is_named(
+def test_a_lock_timeout_names_the_option(
     path: str, hold: Callable[[str], contextlib.AbstractContextManager[int]]
 ) -> None:
-    """As it is written on a command line, by every command that waits for a lock."""
+    """As it is written on a command line, in every command that waits for a lock."""
     Path(path).write_text("{}\nbad\n")
     with hold(path):
         for words in (["append"], ["rotate"], ["repair"]):
@@ -100,11 +96,11 @@ def test_where_a_lock_is_not_free_in_time_the_option_is_named(
 
 
 @pytest.mark.parametrize(
-    ("line", "place"),
+    ("line", "position"),
     [("bad", 1), ('{"a":bad}', 6), ('{"NaN":NaN}', 8), ('{"\\"Infinity":-Infinity}', 15)],
 )
-def test_a_place_in_a_line_is_the_same_to_every_command(path: str, line: str, place: int) -> None:
-    """Characters count from 1, as they do for an editor."""
+def test_every_command_counts_characters_from_1(path: str, line: str, position: int) -> None:
+    """As an editor does."""
     Path(path).write_text(line + "\n")
     commands = (
         (["append", path + ".other"], line),
@@ -115,26 +111,24 @@ def test_a_place_in_a_line_is_the_same_to_every_command(path: str, line: str, pl
     for words, text in commands:
         done = invoke(*words, text=text)
         assert done.exit_code == 1
-        assert f" at character {place}" in done.stdout + done.stderr
+        assert f" at character {position}" in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(
     ("count", "words"),
     [(1, "1 corrupt line skipped, it is: "), (2, "2 corrupt lines skipped, the first: ")],
 )
-def test_corrupt_lines_that_were_skipped_are_counted_in_good_grammar(
+def test_skipped_corrupt_lines_are_counted_in_good_grammar(
     path: str, count: int, words: str
 ) -> None:
     """One is a line, two are lines."""
     Path(path).write_text("bad\n" * count)
-    assert (
-        f"metrics-appender: {words}{path}, line 1 (byte 0)"
-        in invoke("read", path, "--skip-corrupt").stderr
-    )
+    done = invoke("read", path, "--skip-corrupt")
+    assert f"metrics-appender: {words}{path}, line 1 (byte 0)" in done.stderr
 
 
 def test_a_wrong_option_of_append_leads_to_the_help_with_the_right_ones(path: str) -> None:
-    """The command that is told of is one that can be typed."""
+    """The command that the message names can be typed as it is."""
     done = invoke("append", "--bogus", path)
     assert done.exit_code == 2
     assert "append FILE [OPTIONS]\n" in done.stderr
@@ -153,21 +147,19 @@ def test_a_file_whose_name_begins_with_a_dash_comes_after_two(
     assert AppendLog("-dash.ndjson").read() == [{"n": 1}]
 
 
-def test_what_the_system_refuses_is_told_of_the_file(tmp_path: Path) -> None:
+def test_an_error_of_the_system_names_the_file_first(tmp_path: Path) -> None:
     """The line of the input is where it happened, not what is wrong."""
     done = invoke("append", tmp_path, text='\n{"a":1}')
     assert done.exit_code == 1
-    assert (
-        done.stderr
-        == f"metrics-appender: {tmp_path}: Is a directory (nothing was written) (line 2 of standard input)\n"
-    )
+    reason = "Is a directory (nothing was written) (line 2 of standard input)"
+    assert done.stderr == f"metrics-appender: {tmp_path}: {reason}\n"
 
 
 @pytest.mark.parametrize(
     "words", ["append f", "read f", "check f", "repair f", "rotate f", "doctor"]
 )
 def test_a_working_directory_that_was_removed_is_named(tmp_path: Path, words: str) -> None:
-    """The system names nothing, and FILE would be looked for in vain."""
+    """The system's error names nothing, and FILE is not what is missing."""
     code = "import os, sys; os.rmdir(os.getcwd()); os.execv(sys.argv[1], sys.argv[1:])"
     gone = tmp_path / "gone"
     gone.mkdir()
@@ -188,21 +180,18 @@ def test_a_working_directory_that_was_removed_is_named(tmp_path: Path, words: st
 
 
 def test_the_short_helps_fit_on_a_terminal_of_80_columns() -> None:
-    """None ends in three dots."""
+    """None is cut with three dots."""
     for words in ([], ["append"]):
         assert "..." not in invoke(*words, "--help").stdout.partition("Commands:")[2]
 
 
-def test_the_statuses_that_all_commands_share_are_told_in_the_help() -> None:
-    """For scripts that look at them."""
+def test_the_exit_statuses_of_all_commands_are_in_the_help() -> None:
+    """Scripts depend on them."""
     assert all(status in invoke("--help").stdout for status in ("74", "141", "130", "143"))
 
 
-def test_facts_of_a_corrupt_line_stay_those_of_json(path: str) -> None:
-    """What a program reads of the error is as the standard library's.
-
-    Only the text counts as people do.
-    """
+def test_the_attributes_of_a_corrupt_line_are_those_of_json(path: str) -> None:
+    """`pos` counts from 0, as in the standard library; only the message counts from 1."""
     Path(path).write_text("bad\n")
     with pytest.raises(json.JSONDecodeError) as caught:
         AppendLog(path).read()
@@ -211,19 +200,9 @@ def test_facts_of_a_corrupt_line_stay_those_of_json(path: str) -> None:
 
 @pytest.mark.parametrize("columns", [20, 40, 50])
 def test_a_narrow_terminal_loses_no_figure_of_the_demo(tmp_path: Path, columns: int) -> None:
-    """Where the table does not fit, a kind has a line that says all of it."""
-    shown = " ".join(
-        on_terminal(
-            "demo",
-            "--processes",
-            "2",
-            "--records",
-            "5",
-            "--dir",
-            str(tmp_path / "new"),
-            columns=columns,
-        ).split()
-    )
+    """Where the table does not fit, each kind has a sentence with all of its figures."""
+    words = ["demo", "--processes=2", "--records=5", "--dir", str(tmp_path / "new")]
+    shown = " ".join(on_terminal(*words, columns=columns).split())
     assert "All well" in shown
     assert "rollback: 1 acknowledged, 1 found, 0 torn, 0 lost" in shown
     assert "all: " in shown
@@ -231,7 +210,7 @@ def test_a_narrow_terminal_loses_no_figure_of_the_demo(tmp_path: Path, columns: 
 
 @pytest.mark.parametrize("columns", range(20, 60, 4))
 def test_a_narrow_terminal_loses_no_status_of_the_doctor(columns: int) -> None:
-    """Nor a letter of what it found."""
+    """Nor a letter of its messages."""
     report = FilesystemReport(
         "/d",
         "ext4",

@@ -26,7 +26,7 @@ COMMAND = (sys.executable, "-m", "metrics_appender", "read")
 
 
 def show(*arguments: str) -> list[Any]:
-    """Return the numbers of the records that are shown."""
+    """Run `read`, and return the numbers of the records that it shows."""
     done = CliRunner().invoke(app, ["read", *arguments])
     assert done.exit_code == 0, done.output
     return [json.loads(line)["n"] for line in done.stdout.splitlines()]
@@ -34,7 +34,7 @@ def show(*arguments: str) -> list[Any]:
 
 @pytest.fixture
 def varied(path: str) -> str:
-    """A file with records that differ in every way that is filtered by."""
+    """A log whose records differ in every way that can be filtered by."""
     log = AppendLog(path)
     now = time.time()
     log.append(
@@ -83,10 +83,8 @@ def test_only_the_wanted_records_are_shown(varied: str, arguments: str, numbers:
 @pytest.mark.parametrize(
     "arguments", [("--since", "soon"), ("--since", "2 h"), ("--where", "agent"), ("--where", "=5")]
 )
-def test_a_filter_that_cannot_be_understood_is_refused(
-    varied: str, arguments: tuple[str, str]
-) -> None:
-    """Before anything is read, with what to pass."""
+def test_a_filter_that_cannot_be_parsed_is_refused(varied: str, arguments: tuple[str, str]) -> None:
+    """Before anything is read; the message says what to pass."""
     done = CliRunner().invoke(app, ["read", varied, *arguments])
     assert done.exit_code == 2
     assert "pass field=value" in done.output or "length of time" in done.output
@@ -97,12 +95,12 @@ def test_a_log_of_sealed_segments_alone_is_shown(path: str) -> None:
     log = AppendLog(path)
     log.append({"n": 0})
     log.rotate()
-    os.unlink(path)  # empty; a crash right behind a sealing leaves none
+    os.unlink(path)  # empty; a crash right after a sealing leaves no active file
     assert show(path) == [0]
 
 
 class Command:
-    """`read -f` as a process, whose lines are waited for."""
+    """`read -f` as a process, killed if a line does not come in time."""
 
     def __init__(self, *arguments: str) -> None:
         self.process = subprocess.Popen(
@@ -112,7 +110,7 @@ class Command:
         self._guard.start()
 
     def numbers(self, count: int) -> list[Any]:
-        """Return those of the next lines."""
+        """Return the numbers of the next records."""
         assert self.process.stdout
         return [json.loads(self.process.stdout.readline())["n"] for _ in range(count)]
 
@@ -126,7 +124,7 @@ class Command:
 
 
 def commands(*arguments: str) -> Iterator[Command]:
-    """Give a running command, and leave none behind."""
+    """Yield a running command, and kill it at the end."""
     command = Command(*arguments)
     try:
         yield command
@@ -136,7 +134,7 @@ def commands(*arguments: str) -> Iterator[Command]:
 
 
 def test_following_goes_on_through_rotations_until_interrupted(path: str) -> None:
-    """All that is there, then what comes, from whichever file."""
+    """The records that are there, then those appended, whatever file they are in."""
     log = AppendLog(path)
     log.append({"n": 0})
     for command in commands("-f", path):
@@ -153,7 +151,7 @@ def test_following_goes_on_through_rotations_until_interrupted(path: str) -> Non
 
 
 def test_following_begins_with_the_last_lines_that_are_asked_for(path: str) -> None:
-    """They may stand in several segments; filters choose among them."""
+    """They may be in several segments; filters select among them."""
     log = AppendLog(path)
     for number in range(9):
         log.append({"n": number})
@@ -168,7 +166,7 @@ def test_following_begins_with_the_last_lines_that_are_asked_for(path: str) -> N
 
 
 def test_following_waits_for_a_file_that_is_not_there(tmp_path: Path) -> None:
-    """And without `-f` that is an error."""
+    """Without `-f` it is an error."""
     name = "s_performance.json"
     for command in commands("-f", str(tmp_path / name), "--skill", "s"):
         MetricsAppender(tmp_path).append_performance_metric("s", "run-1", 1, "a")

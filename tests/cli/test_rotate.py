@@ -1,4 +1,4 @@
-"""The command `rotate`, and reading through what it has sealed."""
+"""The command `rotate`, and reading the segments that it sealed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def fill(path: str, count: int) -> None:
 
 
 def test_rotate_seals_the_file_and_names_the_segment(path: str) -> None:
-    """A file without a line is left as it is, also where only its segments are there."""
+    """A file without a line is left as it is, also if the log has segments."""
     AppendLog(path).append({"n": 1})
     assert invoke("rotate", path).stdout == f"{sealed_path(path, 0, 8)}\n"
     assert invoke("rotate", path).stdout == f"{path}: no line to seal\n"
@@ -31,8 +31,8 @@ def test_rotate_seals_the_file_and_names_the_segment(path: str) -> None:
     assert (done.exit_code, done.stdout) == (0, f"{path}: no line to seal\n")
 
 
-def test_rotate_of_what_is_not_there_is_a_failure(path: str) -> None:
-    """A name that is mistyped in a table of jobs is noticed; nothing is made of it."""
+def test_rotate_of_a_missing_file_is_a_failure(path: str) -> None:
+    """A mistyped name in a crontab is noticed, and no file is made."""
     done = invoke("rotate", path, "--keep-segments", "3")
     assert (done.exit_code, done.stdout, done.stderr) == (
         1,
@@ -43,7 +43,7 @@ def test_rotate_of_what_is_not_there_is_a_failure(path: str) -> None:
 
 
 def test_rotate_refuses_what_is_no_regular_file(path: str) -> None:
-    """A pipe has no lines to seal, and says so otherwise than an empty file."""
+    """The message for a pipe is another than that for an empty file."""
     os.mkfifo(path)
     done = invoke("rotate", path)
     assert (done.exit_code, done.stderr) == (
@@ -67,10 +67,7 @@ def test_rotate_compresses_and_deletes_what_the_options_say(path: str) -> None:
 def test_rotate_leaves_what_a_named_cursor_has_still_to_read(
     path: str, arguments: tuple[str, str]
 ) -> None:
-    """From the segment on in which the cursor stands.
-
-    Once it is dropped, nothing is kept for it.
-    """
+    """From the cursor's segment on; once the cursor is dropped, nothing is kept for it."""
     fill(path, 4)
     log = AppendLog(path)
     with log.follow("beginning") as follower:
@@ -95,9 +92,7 @@ def test_rotate_leaves_what_a_named_cursor_has_still_to_read(
         (("--keep-segments", "0"), "greater than or equal to 1"),
     ],
 )
-def test_options_that_cannot_be_are_refused(
-    path: str, arguments: tuple[str, str], complaint: str
-) -> None:
+def test_invalid_options_are_refused(path: str, arguments: tuple[str, str], complaint: str) -> None:
     """Before anything is sealed."""
     AppendLog(path).append({})
     done = invoke("rotate", path, *arguments)
@@ -106,7 +101,7 @@ def test_options_that_cannot_be_are_refused(
     assert list_segments(path) == []
 
 
-def test_an_upkeep_that_another_process_does_is_left_to_it(path: str) -> None:
+def test_cleaning_that_another_process_does_is_left_to_it(path: str) -> None:
     """The file is sealed all the same."""
     from filelock import FileLock
 
@@ -132,7 +127,7 @@ def test_read_reads_through_segments_also_without_an_active_file(path: str) -> N
 
 
 def test_read_may_skip_corrupt_lines_and_says_how_many(path: str) -> None:
-    """And where the first is; the rest is shown."""
+    """It says where the first one is, and shows the other records."""
     Path(path).write_text('{"n":0}\nbad\nworse\n{"n":1}\n', encoding="utf-8")
     assert invoke("read", path).exit_code == 1
     done = invoke("read", path, "--skip-corrupt")

@@ -1,7 +1,4 @@
-"""The command and its signals.
-
-What was acknowledged is told, and nothing is left behind, whenever they come.
-"""
+"""Signals: whenever they come, the count is printed, and nothing is left behind."""
 
 from __future__ import annotations
 
@@ -24,14 +21,15 @@ if TYPE_CHECKING:
 
 COMMAND = (sys.executable, "-m", "metrics_appender")
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
-# Ends the standard input of one `append` after the other, and sends SIGINT at that moment, a little
-# before or after it.
+# Closes the standard input of one `append` after the other, and sends SIGINT at about that moment.
 PRODUCER = """
 import os, signal, subprocess, sys, threading
 
-command, path, rounds = [sys.executable, "-m", "metrics_appender", "append"], sys.argv[1], int(sys.argv[2])
+command = [sys.executable, "-m", "metrics_appender", "append"]
+path, rounds = sys.argv[1], int(sys.argv[2])
+pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
 for number in range(rounds):
-    with subprocess.Popen([*command, f"{path}.{number}"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen([*command, f"{path}.{number}"], **pipes) as process:
         process.stdin.write(b'{"n":1}\\n')
         process.stdin.flush()
         while not os.path.exists(f"{path}.{number}") or not os.path.getsize(f"{path}.{number}"):
@@ -44,8 +42,8 @@ for number in range(rounds):
 """
 
 
-def test_an_end_of_input_that_comes_with_ctrl_c_leaves_the_count(path: str) -> None:
-    """As where both ends of a pipe get the SIGINT of a terminal."""
+def test_the_end_of_input_together_with_ctrl_c_keeps_the_count(path: str) -> None:
+    """Both ends of a pipe get the SIGINT of a terminal."""
     rounds = 30
     done = subprocess.run(
         [sys.executable, "-c", PRODUCER, path, str(rounds)],
@@ -54,18 +52,18 @@ def test_an_end_of_input_that_comes_with_ctrl_c_leaves_the_count(path: str) -> N
         check=True,
         timeout=300,
     )
-    told = [line.split(" acknowledged in ") for line in done.stdout.splitlines()]
-    assert [line[1] for line in told] == [f"{path}.{number} 130" for number in range(rounds)]
-    # The line is seen a moment before its append returned.
-    assert {line[0] for line in told} <= {"0 records", "1 record"}
+    lines = [line.split(" acknowledged in ") for line in done.stdout.splitlines()]
+    assert [line[1] for line in lines] == [f"{path}.{number} 130" for number in range(rounds)]
+    # The signal may come between the write of the line and the return of its append.
+    assert {line[0] for line in lines} <= {"0 records", "1 record"}
     assert done.stderr == ""
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_a_signal_that_waits_with_append_for_a_lock_ends_the_waiting(
+def test_a_signal_ends_an_append_that_waits_for_the_lock(
     path: str, number: int, wait: Waiting
 ) -> None:
-    """With the count of those before, and nothing of the line in the file."""
+    """The count is that of the lines before, and nothing of this one is in the file."""
     with (
         held(path),
         subprocess.Popen(
@@ -111,8 +109,8 @@ def test_the_demo_leaves_nothing_when_it_is_ended(
         (os.kill if to == "the process" else os.killpg)(process.pid, number)
         assert process.communicate()[1] == b""
     assert process.returncode == 128 + number
-    # A worker that is killed in its first steps may leave the file with which `tempfile` tries the
-    # directory (portalocker asks for it).
+    # A worker that is killed during its imports may leave the file by which `tempfile` tests the
+    # directory (portalocker calls it).
     assert [
         made
         for made in tmp_path.iterdir()
@@ -127,7 +125,7 @@ def test_the_demo_leaves_nothing_when_it_is_ended(
 def test_the_doctor_leaves_nothing_when_it_is_ended(
     tmp_path: Path, made: str, number: int, to: str, wait: Waiting
 ) -> None:
-    """Neither the directory for its tries nor a process, whichever try was under way."""
+    """Neither its temporary directory nor a process, whichever check was running."""
     with started("doctor", str(tmp_path)) as process:
         wait.until(lambda: list(tmp_path.glob(f".*/{made}")))
         (os.kill if to == "the process" else os.killpg)(process.pid, number)
