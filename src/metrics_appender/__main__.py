@@ -1,17 +1,18 @@
-"""`python -m metrics_appender`, the same as the command `metrics-appender`."""
+"""`python -m metrics_appender`: the same as the command `metrics-appender`."""
 
 import sys
 
 
 def main() -> None:
-    """Run the command line, or say in one line what to install for it."""
+    """Run the command line, or print what to install for it."""
     try:
         from .cli.app import run
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in {"typer", "rich"}:
             raise
         sys.exit(
-            "metrics-appender: the command line needs Typer and Rich; install them with: pip install 'metrics-appender[cli]'"
+            "metrics-appender: the command line needs Typer and Rich; install them with: "
+            "pip install 'metrics-appender[cli]'"
         )
     run()
 

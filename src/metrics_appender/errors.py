@@ -1,19 +1,19 @@
-"""Every way this library can fail, as one tree.
+"""The errors of this library, as one tree.
 
     MetricsAppenderError
     ├── InvalidRecordError   (ValueError)            a record or a name that cannot be written
     ├── LockTimeoutError     (TimeoutError)          the lock was not free before the deadline
     ├── CorruptLineError     (json.JSONDecodeError)  a whole line that is not a JSON object
-    ├── CorruptSegmentError  (OSError)               a compressed segment that cannot be unpacked
-    ├── CursorGoneError      (LookupError)           what a stored cursor points into is not there any more
+    ├── CorruptSegmentError  (OSError)               a compressed segment that is damaged
+    ├── CursorGoneError      (LookupError)           the file that a cursor points into is gone
     ├── PositionError        (ValueError)            a block that does not belong where the log ends
-    └── ClosedError          (ValueError)            an append to what was closed
+    └── ClosedError          (ValueError)            an append after `close()`
 
-What the operating system refuses stays an `OSError` with its errno, so that `except
-PermissionError` works as ever. Such an error names the file and carries a note that says what
-became of the record: `NOTHING_WRITTEN`, or `MAY_BE_WRITTEN` where taking the line back failed too.
+Errors of the operating system stay `OSError`s with their errno, so that `except PermissionError`
+works as usual. Such an error names the file, and its note says what became of the record:
+`NOTHING_WRITTEN`, or `MAY_BE_WRITTEN` if the line could not be rolled back either.
 
-All of them survive pickling with their notes, for they cross process borders.
+All of them can be pickled with their attributes and notes, since they cross process boundaries.
 """
 
 from __future__ import annotations
@@ -29,20 +29,29 @@ _SHOWN_CHARACTERS: Final = 60
 
 
 class MetricsAppenderError(Exception):
-    """The root: whatever this library raises of its own is one of these.
+    """The root of the tree: the base class of all errors that this library defines.
 
-    `outcome` says what became of the record, where the text does: "nothing was written", or
-    "nothing more was written" where the first of many records are acknowledged.
+    Attributes:
+        outcome: What became of the record, if anything was to be written: "nothing was written", or
+            "nothing more was written" if the first records of many were acknowledged. Empty
+            otherwise.
+
+    Example:
+        >>> try:
+        ...     AppendLog("events.ndjson").append({"value": float("nan")})
+        ... except MetricsAppenderError as error:
+        ...     print(error.outcome)
+        nothing was written
     """
 
     outcome = ""
 
 
 def show(value: object) -> str:
-    """Return a value as an error shows it: its type, and its repr cut to a readable length."""
+    """Return a value as errors show it: its repr, cut to a readable length, and its type."""
     try:
         text = repr(value)
-    except Exception as error:  # noqa: BLE001 - a repr of the caller's may raise anything, and must not hide the fault
+    except Exception as error:  # noqa: BLE001 - the caller's `__repr__` must not hide the fault
         text = f"<no repr: {type(error).__name__}>"
     if len(text) > _SHOWN_CHARACTERS:
         text = text[: _SHOWN_CHARACTERS - 1] + "…"
@@ -50,36 +59,38 @@ def show(value: object) -> str:
 
 
 class Fault(NamedTuple):
-    """One wrong field: which, what was passed, and what to pass instead."""
+    """One wrong field of a record.
+
+    Attributes:
+        field: Its name, or its path within the record.
+        value: The value that was passed, as text.
+        reason: What to pass instead.
+    """
 
     field: str
     value: str
     reason: str
 
     def __str__(self) -> str:
-        """Name the field, the value and the remedy, in this order."""
+        """Return the field, the value and the remedy, in this order."""
         return f"{self.field}: got {self.value}; {self.reason}"
 
 
 class InvalidRecordError(MetricsAppenderError, ValueError):
-    """A record, a name or an argument that cannot be written as it is.
+    """A record, a name or an argument that is not valid; nothing was opened or written.
 
-    Nothing was opened or written.
-
-    `faults` names every wrong field, not only the first.
+    Attributes:
+        faults: Every wrong field, in the order of the fields.
     """
 
     def __init__(self, faults: tuple[Fault, ...], outcome: str = NOTHING_WRITTEN) -> None:
-        """Take every fault that was found, in the order of the fields.
-
-        No outcome where there was nothing to write.
-        """
+        """Take the faults; the outcome is empty where nothing was to be written."""
         super().__init__(faults)
         self.faults = faults
         self.outcome = outcome
 
     def __str__(self) -> str:
-        """List the faults, one a line when there are several."""
+        """Return the faults, one on each line if there are several."""
         outcome = f" ({self.outcome})" if self.outcome else ""
         if len(self.faults) == 1:
             return f"{self.faults[0]}{outcome}"
@@ -88,15 +99,15 @@ class InvalidRecordError(MetricsAppenderError, ValueError):
 
 
 class LockTimeoutError(MetricsAppenderError, TimeoutError):
-    """Another holder kept the file's lock until the deadline.
+    """The lock of the file was not free before the deadline; nothing was written or will be.
 
-    Nothing was written, and will not be later.
-
-    `filename` is the file, `timeout_seconds` the time that was waited at least.
+    Attributes:
+        filename: The file.
+        timeout_seconds: How long the caller waited at least.
     """
 
     def __init__(self, path: str, timeout_seconds: float) -> None:
-        """Take the file's path and the deadline that passed, in seconds."""
+        """Take the path of the file, and the timeout in seconds."""
         super().__init__(
             errno.ETIMEDOUT,
             f"no lock within {timeout_seconds:g} s, for another writer holds it; "
@@ -107,40 +118,45 @@ class LockTimeoutError(MetricsAppenderError, TimeoutError):
         self.outcome = NOTHING_WRITTEN
 
     def __str__(self) -> str:
-        """Say what became of the record, too."""
+        """Return the message with what became of the record."""
         return f"{super().__str__()} ({self.outcome})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle by the two facts, and what was noted since."""
+        """Pickle the arguments, and the attributes and notes added since."""
         return type(self), (self.filename, self.timeout_seconds), vars(self)
 
 
 class CorruptLineError(MetricsAppenderError, json.JSONDecodeError):
     """A line that ends in a newline but is not a JSON object; reading changed nothing.
 
-    `path`, `line_number` (from 1) and `byte_offset` (of the line's first byte, from 0) say where;
-    `msg`, `doc` and `pos` are those of `json.JSONDecodeError`, with the line as the document; the
-    text counts its characters from 1, as editors do.
+    `msg`, `doc` and `pos` are those of `json.JSONDecodeError`, with the line as the document. The
+    message counts characters from 1, as editors do.
+
+    Attributes:
+        path: The file that holds the line.
+        line_number: Which line it is, from 1.
+        byte_offset: Where the line begins in the file.
     """
 
     def __init__(
         self, msg: str, doc: str, pos: int, path: str, line_number: int, byte_offset: int
     ) -> None:
-        """Take what the decoder said of the line, then where the line stands."""
+        """Take the error of the decoder, then the position of the line."""
         super().__init__(msg, doc, pos)
         self.path = path
         self.line_number = line_number
         self.byte_offset = byte_offset
 
     def __str__(self) -> str:
-        """Say where the line is, what is wrong, and what to do."""
+        """Return where the line is, what is wrong, and what to do."""
         return (
-            f"{self.path}, line {self.line_number} (byte {self.byte_offset}): {self.msg} at character {self.pos + 1}; "
+            f"{self.path}, line {self.line_number} (byte {self.byte_offset}): "
+            f"{self.msg} at character {self.pos + 1}; "
             "another program wrote this line: move it aside, then read again"
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle by all six facts, and what was noted since."""
+        """Pickle the arguments, and the attributes and notes added since."""
         return (
             type(self),
             (self.msg, self.doc, self.pos, self.path, self.line_number, self.byte_offset),
@@ -149,59 +165,66 @@ class CorruptLineError(MetricsAppenderError, json.JSONDecodeError):
 
 
 class CorruptSegmentError(MetricsAppenderError, OSError):
-    """A compressed segment that cannot be unpacked: the disk has changed it, or somebody has.
+    """A compressed segment that is damaged; reading changed nothing.
 
-    Reading changed nothing.
-
-    `filename` is the file, `reason` what was found.
+    Attributes:
+        filename: The segment's file.
+        reason: What is wrong with it.
     """
 
     def __init__(self, path: str, reason: str) -> None:
-        """Take the file's path, and what was found."""
+        """Take the path of the file, and what is wrong with it."""
         super().__init__(
             errno.EBADMSG,
-            f"cannot be unpacked ({reason}); put back a copy of it, or move it aside to read without it",
+            f"cannot be unpacked ({reason}); put back a copy of it, or move it aside to read "
+            "without it",
             path,
         )
         self.reason = reason
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle by the two facts, and what was noted since."""
+        """Pickle the arguments, and the attributes and notes added since."""
         return type(self), (self.filename, self.reason), vars(self)
 
 
 class CursorGoneError(MetricsAppenderError, LookupError):
-    """Nothing that is left holds the bytes a cursor points behind.
+    """The file that a cursor points into is gone; records may be lost with it, and none was read.
 
-    Records may have gone with them; nothing was read.
-
-    `path` is the followed file, `cursor` the cursor as it was passed.
+    Attributes:
+        path: The log that was to be followed.
+        cursor: The cursor as it was passed.
+        reason: What was found in place of its file.
     """
 
     def __init__(self, path: str, cursor: str, reason: str) -> None:
-        """Take the followed file, the cursor, and what was found in place of its file."""
+        """Take the log, the cursor, and what was found in place of its file."""
         super().__init__(path, cursor, reason)
         self.path = path
         self.cursor = cursor
         self.reason = reason
 
     def __str__(self) -> str:
-        """Say what is gone, and how to go on."""
+        """Return what is gone, and how to continue."""
         return (
-            f"{self.path}: {self.reason} (cursor {self.cursor}); records in between may be lost to this follower: "
-            'go on with start="beginning" for all that is left, or with start="end" for what comes from now on'
+            f"{self.path}: {self.reason} (cursor {self.cursor}); records in between may be lost to "
+            'this follower: go on with start="beginning" for all that is left, or with start="end" '
+            "for what comes from now on"
         )
 
 
 class PositionError(MetricsAppenderError, ValueError):
-    """A block for one position of a log's stream, where the log ends at another.
+    """A block for another position of the log's stream than its end; nothing was written.
 
-    Nothing was written. `path` is the log's file, `expected` the position that the block is for and
-    `found` the position where the log ends, both in bytes from the beginning of the log's stream.
+    Positions are in bytes from the beginning of the stream.
+
+    Attributes:
+        path: The file of the log.
+        expected: The position that the block is for.
+        found: The position where the log ends.
     """
 
     def __init__(self, path: str, expected: int, found: int) -> None:
-        """Take the file's path and both positions."""
+        """Take the path of the file, and both positions."""
         super().__init__(path, expected, found)
         self.path = path
         self.expected = expected
@@ -209,7 +232,7 @@ class PositionError(MetricsAppenderError, ValueError):
         self.outcome = NOTHING_WRITTEN
 
     def __str__(self) -> str:
-        """Name both positions, and say what to do."""
+        """Return both positions, and what to do."""
         if self.found < self.expected:
             reason = f"{self.expected - self.found} bytes in between are missing: append them first"
         else:
@@ -223,15 +246,16 @@ class PositionError(MetricsAppenderError, ValueError):
 class ClosedError(MetricsAppenderError, ValueError):
     """An append to a log, or to an appender's file, after `close()`; nothing was written.
 
-    `path` is the file.
+    Attributes:
+        path: The file.
     """
 
     def __init__(self, path: str) -> None:
-        """Take the file's path."""
+        """Take the path of the file."""
         super().__init__(path)
         self.path = path
         self.outcome = NOTHING_WRITTEN
 
     def __str__(self) -> str:
-        """Say what to do."""
+        """Return what happened, and what to do."""
         return f"{self.path}: append after close() ({self.outcome}); make a new one"

@@ -1,8 +1,7 @@
-"""What the library says of its own accord, through `logging`: the logger `metrics_appender`.
+"""Warnings of the library, sent to the logger `metrics_appender` of `logging`.
 
-Only what nobody asked for and somebody should know: damage that was met and dealt with, and work in
-the background that failed. `logging` is imported when there is something to say, not with this
-package.
+There are two kinds: damage that was found and recovered from, and work in the background that
+failed. `logging` is imported with the first warning, not with this package.
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ LOGGER: Final = "metrics_appender"
 def warn(message: str, *arguments: object) -> None:
     """Log a warning.
 
-    To be called with no lock held, for a handler may take its time or append to a log itself.
+    The caller must hold no lock: a handler may be slow, or append to a log itself.
     """
     import logging
 
     try:
         logging.getLogger(LOGGER).warning(message, *arguments)
-    except Exception:  # noqa: BLE001 - a handler that fails must not make a failure of what went well
-        if logging.raiseExceptions:  # as `logging` itself does with what its handlers raise
+    except Exception:  # noqa: BLE001 - a failing handler must not make a successful append fail
+        if logging.raiseExceptions:  # as `logging` itself reports the errors of handlers
             import traceback
 
             traceback.print_exc()

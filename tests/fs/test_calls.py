@@ -1,7 +1,4 @@
-"""The calls of the operating system.
-
-Short writes, directories, what a file system does not know.
-"""
+"""The system calls: short writes, leases, new directories, and what a file system lacks."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("step", [1, 3, 7])
 def test_a_short_write_is_continued(path: str, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    """However little the system takes at a time, all of it is written, once."""
+    """However little the system writes at a time, every byte is written once."""
     real = os.write
     monkeypatch.setattr(fs_calls, "write", lambda fd, data: real(fd, data[:step]))
     fd = fs_calls.open_append(path)
@@ -32,10 +29,10 @@ def test_a_short_write_is_continued(path: str, monkeypatch: pytest.MonkeyPatch, 
         assert file.read() == b"0123456789"
 
 
-def test_a_disk_that_takes_nothing_and_says_nothing_is_full(
+def test_a_write_of_no_bytes_without_an_error_means_a_full_disk(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A write of nothing is not tried for ever."""
+    """It is not repeated for ever."""
     real = os.write
     monkeypatch.setattr(
         fs_calls, "write", lambda fd, data: real(fd, data[:4]) if len(data) == 10 else 0
@@ -48,28 +45,25 @@ def test_a_disk_that_takes_nothing_and_says_nothing_is_full(
 
 
 @pytest.mark.skipif(not hasattr(fcntl, "F_SETLEASE"), reason="no leases on this system")
-def test_a_file_that_is_leased_to_somebody_is_waited_for(path: str) -> None:
-    """As a file server leases one; it is asked to give it up, and does."""
+def test_a_lease_on_a_file_is_waited_for(path: str) -> None:
+    """A file server may hold one; the kernel asks it to give the lease up."""
     holder = fs_calls.open_append(path)
     before = signal.signal(
         signal.SIGIO, lambda *_: fcntl.fcntl(holder, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     )
     try:
         fcntl.fcntl(holder, fcntl.F_SETLEASE, fcntl.F_WRLCK)
-        with ThreadPoolExecutor() as pool:  # for this thread is the one that has the signal
+        with ThreadPoolExecutor() as pool:  # because this thread has to handle the signal
             fs_calls.close(pool.submit(fs_calls.open_read, path).result())
     finally:
         signal.signal(signal.SIGIO, before)
         fs_calls.close(holder)
 
 
-def test_directories_are_made_with_all_above_them_and_synced(
+def test_directories_are_made_with_their_parents_and_synced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each that is made, or may just have been by another, is made durable in its parent.
-
-    Those with anything in them are left alone.
-    """
+    """Each new directory, and an empty one that may be new, is synced into its parent."""
     synced: list[str] = []
     monkeypatch.setattr(fs_calls, "sync_directory", synced.append)
     (tmp_path / "file").touch()
@@ -82,8 +76,8 @@ def test_directories_are_made_with_all_above_them_and_synced(
     assert len(synced) == 3
 
 
-def test_a_file_where_a_directory_should_be_is_told(tmp_path: Path) -> None:
-    """It is neither replaced nor taken for one."""
+def test_a_file_in_place_of_a_directory_is_an_error(tmp_path: Path) -> None:
+    """It is neither replaced nor taken for a directory."""
     (tmp_path / "file").touch()
     for name in ("file", "file/below"):
         with pytest.raises(NotADirectoryError) as caught:
@@ -92,10 +86,10 @@ def test_a_file_where_a_directory_should_be_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.EIO])
-def test_a_file_system_that_cannot_sync_directories_is_taken_as_it_is(
+def test_a_file_system_that_cannot_sync_directories_is_accepted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    """EINVAL says that there is no such thing; any other error is one."""
+    """It returns EINVAL; any other error is raised."""
 
     class Refusing:
         def __getattr__(self, name: str) -> Any:

@@ -1,7 +1,7 @@
-"""The few operating system calls an append is made of.
+"""The calls of the operating system that the engine makes.
 
-Nothing else in the engine calls the operating system, `file_lock`'s flock apart; a test that wants
-a failing disk puts its own `os`, or its own call in place of one that is named at the end, here.
+The engine makes its system calls on files here, except for flock(2) in `fs.lock`. A test that needs
+a failing disk replaces the `os` of this module, or one of the names at its end.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-# O_NOFOLLOW: a link planted in a shared directory must not lead the append elsewhere.
+# O_NOFOLLOW: a symbolic link planted in a shared directory must not redirect an append.
 APPEND: Final = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 _OVERWRITE: Final = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 _READ: Final = os.O_RDONLY | os.O_CLOEXEC
@@ -26,8 +26,7 @@ MODE: Final = 0o644
 _COPY_BYTES: Final = 1 << 20
 _AT_EMPTY_PATH: Final = 0x1000
 _STATX_BTIME: Final = 0x800
-# struct statx of <linux/stat.h>: the mask of what is told at its beginning, the birth time from
-# byte 80 on.
+# struct statx of <linux/stat.h>: the mask of valid fields at byte 0, the birth time at byte 80.
 _MASK: Final = struct.Struct("=I")
 _BIRTH: Final = struct.Struct("=80xqI")
 _STATX_BYTES: Final = 256
@@ -36,19 +35,17 @@ _FS_IOC_GETVERSION: Final = 0x80007601 | struct.calcsize("l") << 16
 
 
 def open_append(path: str) -> int:
-    """Open a file for reading and appending, made if it is not there (mode 0644 less the umask)."""
+    """Open a file for reading and appending, made with mode 0644 less the umask if it is missing."""
     return os.open(path, APPEND, MODE)
 
 
 def open_read(path: str) -> int:
-    """Open a regular file for reading; `OSError` at once for anything else."""
+    """Open a regular file for reading; raise `OSError` at once for anything else."""
     try:
-        fd = os.open(
-            path, _READ | os.O_NONBLOCK
-        )  # without it, that of a pipe would wait for its writer
-    except (
-        BlockingIOError
-    ):  # a file server has a lease on it, and gives it up when asked (fcntl(2))
+        # Without O_NONBLOCK, the open of a pipe would wait for its writer.
+        fd = os.open(path, _READ | os.O_NONBLOCK)
+    except BlockingIOError:
+        # Another process has a lease on the file; a blocking open breaks it (fcntl(2)).
         fd = os.open(path, _READ)
     try:
         require_regular(fd, path)
@@ -59,34 +56,28 @@ def open_read(path: str) -> int:
 
 
 def create(path: str) -> int:
-    """Make a file that is not there yet, and open it for appending.
-
-    For its owner alone, until it has the attributes of another.
-    """
+    """Make a new file, readable by its owner only, and open it for appending."""
     return os.open(path, APPEND | os.O_EXCL, 0o600)
 
 
 def copy_attributes(source: int, target: int) -> None:
-    """Give one open file the owner, the mode and the times of another.
-
-    The owner where this process may.
-    """
-    told = stat_open(source)
+    """Give one open file the mode and the times of another, and its owner where that is allowed."""
+    attributes = stat_open(source)
     with contextlib.suppress(PermissionError):
-        os.fchown(target, told.st_uid, told.st_gid)
-    os.fchmod(target, stat.S_IMODE(told.st_mode))
-    set_times(target, told)
+        os.fchown(target, attributes.st_uid, attributes.st_gid)
+    os.fchmod(target, stat.S_IMODE(attributes.st_mode))
+    set_times(target, attributes)
 
 
-def set_times(fd: int, told: os.stat_result) -> None:
-    """Give an open file the times that were told of one."""
-    os.utime(fd, ns=(told.st_atime_ns, told.st_mtime_ns))
+def set_times(fd: int, times: os.stat_result) -> None:
+    """Set the times of access and modification of an open file."""
+    os.utime(fd, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
 def open_overwrite(path: str) -> int:
-    """Open a file to write into the middle of it.
+    """Open a file to write into its middle.
 
-    One that is opened to append Linux appends to, whatever the offset (pwrite(2), BUGS).
+    With O_APPEND, Linux would append whatever the offset is (pwrite(2), BUGS).
     """
     return os.open(path, _OVERWRITE)
 
@@ -97,7 +88,7 @@ def size_of(fd: int) -> int:
 
 
 def require_regular(fd: int, path: str) -> None:
-    """Raise `OSError` (EINVAL, EISDIR for a directory) unless the open file is a plain one."""
+    """Raise `OSError` (EINVAL, EISDIR for a directory) unless the open file is a regular one."""
     mode = stat_open(fd).st_mode
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
@@ -106,7 +97,7 @@ def require_regular(fd: int, path: str) -> None:
 
 
 def is_there(path: str) -> bool:
-    """Whether anything has this name, a link that leads nowhere included."""
+    """Return whether anything has this name, a dangling symbolic link included."""
     try:
         stat_named(path)
     except FileNotFoundError:
@@ -115,13 +106,10 @@ def is_there(path: str) -> bool:
 
 
 def write_all(fd: int, data: bytes | memoryview) -> int:
-    """Append all of `data` and return its length.
-
-    One `write` in the ordinary case, more after a short one.
-    """
+    """Append all of `data`, by one `write` and more after a short one; return its length."""
     written = write(fd, data)
     while written < len(data):
-        # A write that takes nothing tells why at the next try; it is not tried for ever.
+        # write(2) gives the reason for a short write with the next one; 0 bytes are no progress.
         more = write(fd, memoryview(data)[written:])
         if more == 0:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -130,7 +118,7 @@ def write_all(fd: int, data: bytes | memoryview) -> int:
 
 
 def overwrite(fd: int, data: bytes, offset: int) -> None:
-    """Write all of `data` at a place of a file that was opened by `open_overwrite`."""
+    """Write all of `data` at an offset of a file that was opened by `open_overwrite`."""
     written = 0
     while written < len(data):
         more = write_at(fd, memoryview(data)[written:], offset + written)
@@ -142,15 +130,14 @@ def overwrite(fd: int, data: bytes, offset: int) -> None:
 def _sync_fully(fd: int) -> None:
     import fcntl
 
-    fcntl.fcntl(
-        fd, 51
-    )  # F_FULLFSYNC of macOS's <sys/fcntl.h>: its fsync(2) leaves the drive's cache alone
+    # F_FULLFSYNC of macOS's <sys/fcntl.h>: fsync(2) does not flush the drive's cache there.
+    fcntl.fcntl(fd, 51)
 
 
 def sync_directory(path: str) -> None:
-    """Return once the names in a directory are on the disk (fsync(2).
+    """Return once the names in a directory are on the disk.
 
-    "an explicit fsync() on … the directory").
+    fsync(2) of a file does not sync its directory entry; see its NOTES.
     """
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -159,9 +146,7 @@ def sync_directory(path: str) -> None:
         finally:
             os.close(fd)
     except OSError as error:
-        if (
-            error.errno != errno.EINVAL
-        ):  # the file system has no such thing as syncing a directory (some of SMB and FUSE)
+        if error.errno != errno.EINVAL:  # some SMB and FUSE file systems cannot sync a directory
             error.filename = path
             raise
 
@@ -172,7 +157,7 @@ def _is_empty(path: str) -> bool:
 
 
 def make_directory(path: str) -> None:
-    """Make a directory with all that are missing above it, each durable in its parent."""
+    """Make a directory and its missing parents, each synced into its parent."""
     missing = []
     while True:
         try:
@@ -184,11 +169,9 @@ def make_directory(path: str) -> None:
             break
     if not stat.S_ISDIR(mode):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
-    # An empty one may be what another process made and, killed or slow, has not synced; where
-    # anything is in it, somebody has.
-    with contextlib.suppress(
-        PermissionError
-    ):  # who may not look into it, or not read the one above it, has not made it
+    # Another process may have made an empty directory without having synced it yet; a file in it
+    # means that it was synced. Without the permission to read it, this user did not make it.
+    with contextlib.suppress(PermissionError):
         if _is_empty(path):
             sync_directory(os.path.dirname(path))
     for made in reversed(missing):
@@ -211,11 +194,10 @@ def pieces(fd: int, start: int, end: int) -> Iterator[bytes]:
 
 
 def generation_of(fd: int) -> int:
-    """Return an open file's inode generation, 0 where the file system has none.
+    """Return the inode generation of an open file, 0 where the file system has none.
 
-    An inode number is given out again after its file is gone, with another generation
-    (ioctl_iflags(2) is its neighbour; ext4, xfs, btrfs and f2fs answer `FS_IOC_GETVERSION`, tmpfs
-    and overlays may not).
+    The number of an inode is reused after its file was deleted, with another generation. It is what
+    `FS_IOC_GETVERSION` returns on ext4, xfs, btrfs and f2fs; tmpfs and overlays may lack it.
     """
     if sys.platform != "linux":
         return 0
@@ -225,18 +207,15 @@ def generation_of(fd: int) -> int:
         answer = fcntl.ioctl(fd, _FS_IOC_GETVERSION, bytes(8))
     except OSError:
         return 0
-    return int.from_bytes(
-        answer[:4], sys.byteorder
-    )  # the kernel writes an int, whatever the request's number says
+    # The kernel writes an int, although the request's number says long.
+    return int.from_bytes(answer[:4], sys.byteorder)
 
 
 def born_at(fd: int) -> float | None:
-    """Return when an open file was made, in seconds since the epoch.
+    """Return the birth time of an open file in seconds since the epoch, `None` if it has none.
 
-    `None` where its file system does not keep that.
-
-    By statx(2)'s `stx_btime`, or `st_birthtime`: neither time that every file has says it, for a
-    write changes the one, and a link or a rename the other.
+    This is `stx_btime` of statx(2), or `st_birthtime`. The other times of a file do not tell its
+    age: a write changes the one, and a link or a rename the other.
     """
     born: float | None = getattr(os.fstat(fd), "st_birthtime", None)
     return _ask_statx(fd) if born is None else born
@@ -246,14 +225,14 @@ def _ask_statx(fd: int) -> float | None:
     import ctypes
 
     statx = _load_statx()
-    told = ctypes.create_string_buffer(_STATX_BYTES)
+    buffer = ctypes.create_string_buffer(_STATX_BYTES)
     if (
         statx is None
-        or statx(fd, b"", _AT_EMPTY_PATH, _STATX_BTIME, told)
-        or not _MASK.unpack_from(told)[0] & _STATX_BTIME
+        or statx(fd, b"", _AT_EMPTY_PATH, _STATX_BTIME, buffer)
+        or not _MASK.unpack_from(buffer)[0] & _STATX_BTIME
     ):
         return None
-    seconds, nanoseconds = _BIRTH.unpack_from(told)
+    seconds, nanoseconds = _BIRTH.unpack_from(buffer)
     return float(seconds + nanoseconds / 1e9)
 
 
@@ -268,11 +247,10 @@ open = os.open  # noqa: A001 - it is the operating system's open
 close = os.close
 write = os.write
 write_at = os.pwrite
-read_at = (
-    os.pread
-)  # (fd, length, offset): fewer bytes than asked for only where the file ends, or at 2 GiB
+# (fd, length, offset); fewer bytes than asked for only at the end of the file, or at 2 GiB.
+read_at = os.pread
 cut_back = os.ftruncate  # (fd, size)
-# Returns once the file's bytes and size are on the disk itself (fsync(2)).
+# Returns once the bytes and the size of the file are on the disk itself (fsync(2)).
 sync_file: Callable[[int], None] = _sync_fully if sys.platform == "darwin" else os.fsync
 stat_open = os.fstat
 list_names = os.listdir

@@ -1,9 +1,7 @@
-"""The names of the files beside an NDJSON file.
+"""The names of the files beside a log: torn bytes, sealed segments, cursors, and a lock.
 
-Torn bytes, sealed segments, cursors, the lock of the upkeep.
-
-All are the file's own name and an ending, so that a listing shows them together, and none ends as a
-file of records does: a pattern such as `*_performance.json` matches none of them.
+Each is the name of the log and an ending, so that a listing shows them together. None ends as a log
+does: a pattern such as `*_performance.json` matches none of them.
 """
 
 from __future__ import annotations
@@ -13,12 +11,12 @@ import re
 from typing import Final, NamedTuple
 
 TORN: Final = ".torn"
-UNFINISHED: Final = ".tmp"  # added to the name of what is not whole yet
+UNFINISHED: Final = ".tmp"  # added to the name of a file that is being written
 _MAINTENANCE_LOCK: Final = ".maintenance.lock"
 _CURSOR: Final = ".cursor"
 _LONGEST_NAME_BYTES: Final = 255
-# Left free for an ending that varies, so that all of a kind are cut at one place: a stretch, its
-# compression and `.tmp`; a cursor's name.
+# The room for the endings of one kind, whose length varies, so that all names of a log are cut at
+# the same length: a range, the compression and `.tmp`; the name of a cursor.
 _SEALED_ROOM: Final = 48
 _CURSOR_ROOM: Final = 80
 _SEALED: Final = re.compile(r"(\d{15,})-(\d{15,})((?:\.[a-z]+)*)")
@@ -26,10 +24,7 @@ _OF_SEALED: Final = re.compile(rf"(.+)\.{_SEALED.pattern}")
 
 
 class SealedName(NamedTuple):
-    """What the name of a sealed segment says.
-
-    Its stretch in the stream of bytes, and what is added (`.gz`, `.gz.tmp`).
-    """
+    """What the name of a sealed segment says: its range of the stream, and its ending (`.gz`)."""
 
     start: int
     end: int
@@ -37,9 +32,9 @@ class SealedName(NamedTuple):
 
 
 def torn_path(path: str) -> str:
-    """Return where the torn bytes of a file are kept: beside it, `.torn` added.
+    """Return the path of the file for the torn bytes of a log: its own with `.torn` added.
 
-    Where that would pass the 255 bytes of a file name, the name is cut and told apart by a digest.
+    Where that exceeds the 255 bytes of a file name, the name is cut, and a digest is added to it.
 
         >>> torn_path("/var/log/Live Chat_performance.json")
         '/var/log/Live Chat_performance.json.torn'
@@ -48,7 +43,7 @@ def torn_path(path: str) -> str:
 
 
 def sealed_path(path: str, start: int, end: int, ending: str = "") -> str:
-    """Return the name of the sealed segment that holds the bytes from `start` to `end` of the log's stream.
+    """Return the path of the sealed segment with the bytes from `start` to `end` of the stream.
 
     Such names sort in the order of time.
 
@@ -59,7 +54,10 @@ def sealed_path(path: str, start: int, end: int, ending: str = "") -> str:
 
 
 def sealed_names(path: str, names: list[str]) -> list[tuple[str, SealedName]]:
-    """Return those of a directory's names that are sealed segments of `path`, whole or unfinished, in the order of their stretches."""
+    """Return the names of sealed segments of `path`, whole or unfinished, ordered by their range.
+
+    `names` are those of the log's directory.
+    """
     prefix = os.path.basename(_stem(path, _SEALED_ROOM)) + "."
     found = []
     for name in names:
@@ -71,24 +69,24 @@ def sealed_names(path: str, names: list[str]) -> list[tuple[str, SealedName]]:
 
 
 def log_of_sealed(name: str) -> str | None:
-    """Return the name of the file whose sealed segment a name is, `None` where it is none.
+    """Return the name of the log that a sealed segment belongs to, `None` for any other file.
 
-    A name that was cut stays cut.
+    The name of a log that was cut stays cut.
 
-    >>> log_of_sealed("events.ndjson.000000000000000-000000000001234.gz")
-    'events.ndjson'
+        >>> log_of_sealed("events.ndjson.000000000000000-000000000001234.gz")
+        'events.ndjson'
     """
     matched = _OF_SEALED.fullmatch(name)
     return matched[1] if matched else None
 
 
 def maintenance_lock_path(path: str) -> str:
-    """Return the file that is locked by whoever compresses or deletes the sealed segments of `path`."""
+    """Return the path of the lock for compressing, deleting and repairing the files of a log."""
     return _stem(path, len(_MAINTENANCE_LOCK)) + _MAINTENANCE_LOCK
 
 
 def cursor_path(path: str, name: str) -> str:
-    """Return where the cursor of this name is kept; a name holds no dot, and 64 bytes at the most.
+    """Return the path of a named cursor; the name has no dot, and at most 64 bytes.
 
     >>> cursor_path("/var/log/events.ndjson", "billing")
     '/var/log/events.ndjson.billing.cursor'
@@ -97,7 +95,7 @@ def cursor_path(path: str, name: str) -> str:
 
 
 def cursor_names(path: str, names: list[str]) -> list[str]:
-    """Return the names of the cursors of `path` that are among a directory's names, sorted."""
+    """Return the names of the cursors of `path` among the names of its directory, sorted."""
     prefix = os.path.basename(_stem(path, _CURSOR_ROOM)) + "."
     found = (
         name[len(prefix) : -len(_CURSOR)]
@@ -108,7 +106,7 @@ def cursor_names(path: str, names: list[str]) -> list[str]:
 
 
 def _stem(path: str, room: int) -> str:
-    """Return the path, cut and told apart by a digest where its name leaves no room for so many bytes."""
+    """Return the path, with its name cut and a digest added if it has no room for `room` bytes."""
     directory, name = os.path.split(path)
     raw = os.fsencode(name)
     if len(raw) + room <= _LONGEST_NAME_BYTES:
