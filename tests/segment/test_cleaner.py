@@ -1,7 +1,4 @@
-"""The upkeep of segments.
-
-What is compressed and deleted, what is left, and what becomes of a half-done one.
-"""
+"""Cleaning segments: what is compressed, deleted or left, also after a cleaning was interrupted."""
 
 from __future__ import annotations
 
@@ -50,7 +47,7 @@ of_both = pytest.mark.parametrize("compression", ENDINGS)
 
 
 def fill(path: str, segments: int) -> list[dict[str, Any]]:
-    """Make a log of so many sealed segments and an active file; return its records."""
+    """Make a log of so many sealed segments and an active file, and return its records."""
     log = AppendLog(path, durability="os")
     for number in range(segments + 1):
         log.append({"n": number, "text": "x" * 100})
@@ -76,10 +73,7 @@ def content(path: str) -> bytes:
 
 @of_both
 def test_all_segments_but_the_newest_are_compressed(path: str, compression: Compression) -> None:
-    """The newest keeps its name, by which the active file's beginning is known.
-
-    Nothing else changes.
-    """
+    """The newest keeps its name, which gives the base of the active file; nothing else changes."""
     records = fill(path, 3)
     before, base = content(path), base_of_active(path)
     times = [os.stat(segment.path).st_mtime_ns for segment in list_segments(path)]
@@ -93,24 +87,26 @@ def test_all_segments_but_the_newest_are_compressed(path: str, compression: Comp
     assert len([name for name in os.listdir(os.path.dirname(path)) if ".0" in name]) == 3
 
 
-def test_compression_tells_how_far_it_is(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In bytes of all the segments that are due, up to the last of them."""
+def test_compression_reports_its_progress(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In bytes of all the segments to compress, up to the last byte."""
     monkeypatch.setattr(cleaner, "BLOCK_BYTES", 100)
     fill(path, 3)
-    due = list_segments(path)[:-1]
-    told: list[tuple[int, int]] = []
+    pending = list_segments(path)[:-1]
+    reported: list[tuple[int, int]] = []
     clean_segments(
-        path, Rotation(compress="gzip"), progress=lambda done, total: told.append((done, total))
+        path,
+        Rotation(compress="gzip"),
+        progress=lambda done, total: reported.append((done, total)),
     )
-    total = sum(segment.end - segment.start for segment in due)
-    assert {of for _, of in told} == {total}
-    assert [done for done, _ in told] == sorted({done for done, _ in told})
-    assert len(told) > len(due)
-    assert told[-1][0] == total
+    total = sum(segment.end - segment.start for segment in pending)
+    assert {of for _, of in reported} == {total}
+    assert [done for done, _ in reported] == sorted({done for done, _ in reported})
+    assert len(reported) > len(pending)
+    assert reported[-1][0] == total
 
 
-def test_what_was_compressed_otherwise_stays_so(path: str) -> None:
-    """A change of the option concerns what is sealed later."""
+def test_a_segment_with_another_compression_keeps_it(path: str) -> None:
+    """A change of the option only concerns segments that are not compressed yet."""
     fill(path, 2)
     clean_segments(path, Rotation(compress="gzip"))
     AppendLog(path).rotate()
@@ -123,7 +119,7 @@ def test_what_was_compressed_otherwise_stays_so(path: str) -> None:
 def test_the_oldest_are_deleted_where_there_are_too_many(
     path: str, keep: int, left: int, compress: Compression | None
 ) -> None:
-    """Compressed or not; what is left is read, and the stream goes on where it was."""
+    """Compressed or not; the others can be read, and the base of the active file is the same."""
     records = fill(path, 5)
     base = base_of_active(path)
     clean_segments(path, Rotation(compress=compress))
@@ -136,7 +132,7 @@ def test_the_oldest_are_deleted_where_there_are_too_many(
 
 @pytest.mark.parametrize("age", [3600.0, timedelta(hours=1)])
 def test_the_oldest_are_deleted_when_they_are_too_old(path: str, age: float | timedelta) -> None:
-    """By the time of their last line, which a compression keeps; the newest stays."""
+    """By the time of their last line, which compression keeps; the newest stays."""
     fill(path, 4)
     long_ago = time.time() - 4000
     for segment in list_segments(path)[:2]:
@@ -150,8 +146,8 @@ def test_the_oldest_are_deleted_when_they_are_too_old(path: str, age: float | ti
     assert len(list_segments(path)) == 1
 
 
-def test_what_a_follower_still_needs_is_not_deleted(path: str) -> None:
-    """Nor what comes behind it; unless told to."""
+def test_an_unread_segment_is_not_deleted(path: str) -> None:
+    """Nor are those after it, unless `keep_unread` is false."""
     fill(path, 5)
     third = list_segments(path)[2]
     for unread in (third.start, third.end - 1):
@@ -161,8 +157,8 @@ def test_what_a_follower_still_needs_is_not_deleted(path: str) -> None:
     assert len(list_segments(path)) == 1
 
 
-def test_a_cursor_that_is_stored_while_segments_are_deleted_is_heeded(path: str) -> None:
-    """Before each of them it is asked for."""
+def test_a_cursor_that_is_saved_while_segments_are_deleted_counts(path: str) -> None:
+    """Cursors are read again before each deletion."""
     fill(path, 5)
     third = list_segments(path)[2]
     answers = iter([None, third.start])
@@ -171,7 +167,7 @@ def test_a_cursor_that_is_stored_while_segments_are_deleted_is_heeded(path: str)
 
 
 def test_a_cursor_that_cannot_be_read_keeps_everything(path: str) -> None:
-    """What raises when asked for deletes nothing."""
+    """An error while cursors are read ends the cleaning, and nothing is deleted."""
     fill(path, 3)
 
     def fail(path: str) -> int | None:
@@ -183,11 +179,8 @@ def test_a_cursor_that_cannot_be_read_keeps_everything(path: str) -> None:
 
 
 @of_both
-def test_what_a_killed_compressor_left_is_finished(path: str, compression: Compression) -> None:
-    """Half a temporary file is removed.
-
-    Of a plain and a compressed segment the plain one is, once they are the same.
-    """
+def test_a_killed_cleaning_is_finished(path: str, compression: Compression) -> None:
+    """A half-written file is removed, and a plain segment with an equal compressed copy."""
     fill(path, 3)
     before = content(path)
     first, second, _ = list_segments(path)
@@ -205,10 +198,10 @@ def test_what_a_killed_compressor_left_is_finished(path: str, compression: Compr
 
 
 @pytest.mark.parametrize("damage", ["other bytes", "cut short"])
-def test_a_compressed_segment_that_is_not_the_same_goes_instead(
+def test_a_compressed_copy_that_differs_is_removed_instead(
     path: str, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The plain one is what was acknowledged."""
+    """The plain segment holds what was acknowledged."""
     fill(path, 2)
     first = list_segments(path)[0]
     good = codec_of("gzip").pack(read(first.path) if damage == "cut short" else bytes(first.end))
@@ -220,10 +213,10 @@ def test_a_compressed_segment_that_is_not_the_same_goes_instead(
     assert "did not hold what" in caplog.text
 
 
-def test_a_segment_that_somebody_wrote_to_is_not_compressed(
+def test_a_segment_that_was_written_to_is_not_compressed(
     path: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A writer without a lock, say, that had it open: its bytes are not thrown away."""
+    """A program that ignores locks may have had it open; its bytes are kept."""
     fill(path, 2)
     first = list_segments(path)[0]
     with open(first.path, "ab") as file:
@@ -233,8 +226,8 @@ def test_a_segment_that_somebody_wrote_to_is_not_compressed(
     assert "not compressed" in caplog.text
 
 
-def test_one_process_at_a_time_does_the_upkeep(path: str) -> None:
-    """Who finds another at it leaves it to that one."""
+def test_one_process_at_a_time_cleans(path: str) -> None:
+    """A process that finds another one cleaning leaves it to that one."""
     from filelock import FileLock
 
     fill(path, 2)
@@ -244,15 +237,14 @@ def test_one_process_at_a_time_does_the_upkeep(path: str) -> None:
     assert clean_segments(path, Rotation(compress="gzip"))
 
 
-def test_the_upkeep_follows_an_append_that_sealed(path: str, tmp_path: Path) -> None:
+def test_cleaning_follows_an_append_that_sealed(path: str, tmp_path: Path) -> None:
     """In the background; closing waits for it."""
     option = Rotation(max_bytes=1, keep_segments=3, compress="gzip")
     with AppendLog(path, durability="os", rotation=option) as log:
         for number in range(10):
             log.append({"n": number})
-    with AppendLog(
-        path, durability="os", rotation=option
-    ) as log:  # the last one's upkeep may have met the end of the one before
+    # The request of the last seal may have come while the cleaner was ending.
+    with AppendLog(path, durability="os", rotation=option) as log:
         log.append({"n": 10})
     assert endings(path) == [".gz", ".gz", ""]
     assert [record["n"] for record in AppendLog(path).read()] == [7, 8, 9, 10]
@@ -262,10 +254,10 @@ def test_the_upkeep_follows_an_append_that_sealed(path: str, tmp_path: Path) -> 
     assert len(list_segments(str(tmp_path / "s_performance.json"))) == 3
 
 
-def test_an_upkeep_that_fails_is_told_and_tried_again(
+def test_a_cleaning_that_fails_is_logged_and_repeated(
     path: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The appends go on; the next rotation asks again."""
+    """Appends are not affected, and the next rotation tries again."""
     fill(path, 2)
     failing = iter([OSError(errno.ENOSPC, "No space left on device")])
 
@@ -274,13 +266,13 @@ def test_an_upkeep_that_fails_is_told_and_tried_again(
             raise error
         return None
 
-    upkeep = Cleaner(path, Rotation(keep_segments=1), first_unread)
-    upkeep.begin()
-    upkeep.finish()
+    cleaner_of_log = Cleaner(path, Rotation(keep_segments=1), first_unread)
+    cleaner_of_log.begin()
+    cleaner_of_log.finish()
     assert "No space left on device" in caplog.text
     assert len(list_segments(path)) == 2
-    upkeep.begin()
-    upkeep.finish()
+    cleaner_of_log.begin()
+    cleaner_of_log.finish()
     assert len(list_segments(path)) == 1
 
 
@@ -300,11 +292,8 @@ FAULTS_OF_A_WRITE: dict[str, Fault] = {
 ALL_OF_IT = Rotation(keep_segments=3, compress="gzip")
 
 
-def run_upkeep(path: str, number: int, fault: Fault) -> OneFault:
-    """Do the upkeep in a child of which one call goes wrong.
-
-    Whether it died or failed is no matter.
-    """
+def run_cleaning(path: str, number: int, fault: Fault) -> OneFault:
+    """Clean in a child process with a fault at one call, whether that kills it or not."""
     answer = OneFault(number, fault, perform_unsynced)
     with intercepted(answer):
         answer.is_armed = True
@@ -333,17 +322,14 @@ def disks(tmp_path: Path) -> Callable[[], str]:
     )
 
 
-def test_an_upkeep_that_dies_or_fails_at_any_call_loses_nothing(
+def test_a_cleaning_that_is_killed_or_fails_at_any_call_loses_nothing(
     disks: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At each call, in each way.
-
-    All that is to be kept reads as before, at once and after the next upkeep, which finishes.
-    """
+    """The records to keep can be read, at once and after the next cleaning, which finishes it."""
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 64)
     path = disks()
     records = AppendLog(path).read()
-    calls = run_upkeep(path, 0, perform_unsynced).calls
+    calls = run_cleaning(path, 0, perform_unsynced).calls
     names = {call.name for call in calls}
     assert {"rename", "unlink", "write", "fsync", "listdir", "pread", "open"} <= names
     for number, call in enumerate(calls, 1):
@@ -352,28 +338,28 @@ def test_an_upkeep_that_dies_or_fails_at_any_call_loses_nothing(
             **(FAULTS_OF_A_WRITE if call.name == "write" else {}),
         }.items():
             path = disks()
-            run_upkeep(path, number, fault)
-            told = f"{number}. {call} | {name}"
+            run_cleaning(path, number, fault)
+            case = f"{number}. {call} | {name}"
             found = AppendLog(path).read()
-            assert found in [records[-length:] for length in (12, 10, 8)], told
+            assert found in [records[-length:] for length in (12, 10, 8)], case
             log = AppendLog(path, durability="os")
             log.append({"n": "more"})
-            assert log.read() == [*found, {"n": "more"}], told
+            assert log.read() == [*found, {"n": "more"}], case
             with intercepted(perform_unsynced):
-                assert clean_segments(path, ALL_OF_IT), told
-            assert endings(path) == [".gz", ".gz", ""], told
-            assert log.read() == [*records[-8:], {"n": "more"}], told
+                assert clean_segments(path, ALL_OF_IT), case
+            assert endings(path) == [".gz", ".gz", ""], case
+            assert log.read() == [*records[-8:], {"n": "more"}], case
             assert not [
                 name for name in os.listdir(os.path.dirname(path)) if name.endswith(UNFINISHED)
-            ], told
+            ], case
 
 
 class Interrupted(BaseException):
-    """What a signal handler raises."""
+    """Raised by a signal handler."""
 
 
-def in_the_midst(monkeypatch: pytest.MonkeyPatch, of: str, act: Callable[[], object]) -> None:
-    """Have something done once, as by a signal handler, before and after the thread of the upkeep is started, or in its stead."""
+def on_thread_start(monkeypatch: pytest.MonkeyPatch, of: str, act: Callable[[], object]) -> None:
+    """Call a function once before or after the next thread is started, as a signal handler may."""
     start = threading.Thread.start
 
     def start_and_act(thread: threading.Thread) -> None:
@@ -388,13 +374,10 @@ def in_the_midst(monkeypatch: pytest.MonkeyPatch, of: str, act: Callable[[], obj
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_a_signal_handler_may_seal_and_close_while_its_thread_begins_the_upkeep(
+def test_a_signal_handler_may_seal_and_close_while_its_thread_starts_a_cleaning(
     path: str, moment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SIGTERM: the handler says goodbye in the log, and closes it.
-
-    It does not wait for what its own thread is in the middle of.
-    """
+    """A handler of SIGTERM appends and closes; it does not wait for its own thread."""
     log = AppendLog(path, durability="os", rotation=Rotation(max_bytes=1, keep_segments=2))
 
     def say_goodbye() -> None:
@@ -402,17 +385,17 @@ def test_a_signal_handler_may_seal_and_close_while_its_thread_begins_the_upkeep(
         log.close()
 
     log.append({"n": 0})
-    in_the_midst(monkeypatch, moment, say_goodbye)
+    on_thread_start(monkeypatch, moment, say_goodbye)
     log.append({"n": 1})
     log.close()
     assert [record["n"] for record in log.read()] == [0, 1, "goodbye"]
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_an_interrupted_beginning_of_an_upkeep_is_not_the_last(
+def test_an_interrupted_start_of_a_cleaning_is_repeated(
     path: str, moment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ctrl-C in it; closing goes well, and the next rotation begins the next upkeep."""
+    """After Ctrl-C at that moment, closing works, and the next rotation starts a cleaning."""
 
     def interrupt() -> None:
         raise Interrupted
@@ -422,18 +405,15 @@ def test_an_interrupted_beginning_of_an_upkeep_is_not_the_last(
             log.append({"n": number})
         log.close()
     with AppendLog(path, durability="os", rotation=Rotation(max_bytes=1, keep_segments=2)) as log:
-        in_the_midst(monkeypatch, moment, interrupt)
+        on_thread_start(monkeypatch, moment, interrupt)
         with pytest.raises(Interrupted):
             log.append({"n": 4})
         log.append({"n": 5})
     assert [record["n"] for record in log.read()] == [3, 4, 5]
 
 
-def test_an_append_that_seals_while_the_interpreter_ends_comes_to_its_end(tmp_path: Path) -> None:
-    """A thread for the upkeep would never run then.
-
-    The next rotation of another process does it.
-    """
+def test_an_append_that_seals_while_the_interpreter_ends_returns(tmp_path: Path) -> None:
+    """A new thread would never run then; the next rotation of another process cleans."""
     code = """
 import builtins, os, sys
 from metrics_appender import AppendLog, Rotation
@@ -458,8 +438,8 @@ builtins.session = Session()
     assert [record["session"] for record in AppendLog(path).read()] == ["begins", "ends"]
 
 
-def test_before_a_plain_segment_goes_the_name_of_the_compressed_one_is_durable(path: str) -> None:
-    """Its compressor may have been killed after the renaming, before the directory was synced."""
+def test_a_plain_segment_is_removed_after_the_compressed_name_is_durable(path: str) -> None:
+    """A killed cleaning may have renamed the copy without having synced the directory."""
     fill(path, 2)
     (oldest, _) = list_segments(path)
     calls: list[tuple[str, str]] = []
@@ -469,7 +449,7 @@ def test_before_a_plain_segment_goes_the_name_of_the_compressed_one_is_durable(p
             raise Interrupted
         return call.perform()
 
-    def note(call: Call) -> Any:
+    def record(call: Call) -> Any:
         calls.append((call.name, call.path))
         return call.perform()
 
@@ -477,6 +457,6 @@ def test_before_a_plain_segment_goes_the_name_of_the_compressed_one_is_durable(p
         clean_segments(path, Rotation(compress="gzip"))
     assert os.path.exists(oldest.path)
     assert os.path.exists(oldest.path + ENDINGS["gzip"])
-    with intercepted(note):
+    with intercepted(record):
         clean_segments(path, Rotation(compress="gzip"))
     assert ("fsync", os.path.dirname(path)) in calls[: calls.index(("unlink", oldest.path))]

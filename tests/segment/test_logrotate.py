@@ -1,4 +1,4 @@
-"""Which files beside a log were rotated away by others, and in which order they were written."""
+"""Files that another program rotated: they are found in the order in which they were written."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def names(directory: Path, *made: str) -> list[str]:
-    """Make files, each younger than the one before, and return what is listed."""
+    """Make files, each newer than the one before, and return those that are listed."""
     for age, name in enumerate(made):
         (directory / name).touch()
         os.utime(directory / name, (age, age))
@@ -35,12 +35,12 @@ def names(directory: Path, *made: str) -> list[str]:
     ],
 )
 def test_rotated_files_are_listed_oldest_first(tmp_path: Path, oldest_first: list[str]) -> None:
-    """By number or by date; where both are there, by when they were written too."""
+    """By number or by date; where both are there, also by the time of the last write."""
     assert names(tmp_path, *oldest_first) == oldest_first
 
 
 def test_the_number_counts_and_not_the_time(tmp_path: Path) -> None:
-    """A writer that was held up writes to an older file after a newer one was begun."""
+    """A slow writer may append to an older file after a newer one was begun."""
     assert names(tmp_path, "e.json.1", "e.json.2", "e.json.3") == [
         "e.json.3",
         "e.json.2",
@@ -67,12 +67,12 @@ def test_other_files_are_not_taken_for_rotated_ones(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_there_plain_and_compressed_is_listed_once(tmp_path: Path) -> None:
-    """Its compressor is at work, and the compressed one may be half."""
+    """It is being compressed, and the compressed copy may be half-written."""
     assert names(tmp_path, "e.json.1.gz", "e.json.1") == ["e.json.1"]
 
 
-def test_a_listing_ends_though_a_rotated_file_is_written_to_all_the_while(tmp_path: Path) -> None:
-    """Its time is another each time; its number is not."""
+def test_a_listing_ends_though_a_rotated_file_is_being_written(tmp_path: Path) -> None:
+    """Its time changes with each listing; its inode number does not."""
     expected = names(tmp_path, "e.json.2", "e.json.1")
     real = fs_calls.list_names
     times = iter(range(10, 100))
@@ -88,7 +88,7 @@ def test_a_listing_ends_though_a_rotated_file_is_written_to_all_the_while(tmp_pa
 
 
 def test_a_listing_in_the_middle_of_a_rotation_is_repeated(tmp_path: Path) -> None:
-    """A renamed file that one listing did not show is in the next."""
+    """A renamed file that one listing missed is in the next."""
     expected = names(tmp_path, "e.json.2", "e.json.1")
     listings = iter([["e.json.2"], ["e.json.1"]])
     real = fs_calls.list_names

@@ -1,4 +1,4 @@
-"""Torn tails of every shape: put aside to the byte, and the file goes on."""
+"""Torn tails of every kind: quarantined byte for byte, and appends continue."""
 
 from __future__ import annotations
 
@@ -36,10 +36,7 @@ def read(path: str) -> bytes:
 @pytest.mark.parametrize("before", [WHOLE, b""], ids=["after lines", "the whole file"])
 @pytest.mark.parametrize("torn", TORN.values(), ids=TORN.keys())
 def test_an_append_after_a_torn_line_keeps_both(path: str, before: bytes, torn: bytes) -> None:
-    """Write, break, recover, append more, read all.
-
-    The torn bytes are in `.torn`, and nothing else changed.
-    """
+    """Write, break, recover, append more, read all; the torn bytes are in `.torn`."""
     with open(path, "wb") as file:
         file.write(before + torn)
     log = AppendLog(path)
@@ -52,7 +49,7 @@ def test_an_append_after_a_torn_line_keeps_both(path: str, before: bytes, torn: 
 
 @pytest.mark.parametrize("content", [b"", WHOLE])
 def test_a_whole_file_is_left_as_it_is(path: str, content: bytes) -> None:
-    """Where nothing is torn, nothing is put aside."""
+    """Where nothing is torn, nothing is quarantined."""
     with open(path, "wb") as file:
         file.write(content)
     AppendLog(path).append({"n": 3})
@@ -60,11 +57,8 @@ def test_a_whole_file_is_left_as_it_is(path: str, content: bytes) -> None:
     assert not os.path.exists(path + ".torn")
 
 
-def test_what_is_torn_later_is_added(path: str) -> None:
-    """The file beside is appended to, never overwritten.
-
-    The same log sees that somebody wrote since.
-    """
+def test_later_torn_bytes_are_appended(path: str) -> None:
+    """`.torn` is never overwritten, and the same log notices what others wrote since its append."""
     log = AppendLog(path)
     for torn in (b"first", b"second"):
         log.append({})
@@ -75,8 +69,8 @@ def test_what_is_torn_later_is_added(path: str) -> None:
     assert read(path + ".torn") == b"firstsecond"
 
 
-def test_a_file_cut_to_the_same_length_by_hand_is_looked_at(path: str) -> None:
-    """Replaced by another file, the tail is checked anew."""
+def test_the_tail_of_another_file_of_the_same_length_is_checked(path: str) -> None:
+    """A file that was replaced is checked again."""
     log = AppendLog(path)
     log.append({"n": 1})
     os.rename(path, path + ".1")
@@ -88,7 +82,7 @@ def test_a_file_cut_to_the_same_length_by_hand_is_looked_at(path: str) -> None:
 
 
 def test_a_name_of_255_bytes_has_a_torn_file_too(tmp_path: Path) -> None:
-    """Where `.torn` does not fit the name is cut, told apart by a digest."""
+    """Where `.torn` does not fit, the name is cut, and a digest is added."""
     paths = [str(tmp_path / ("ü" * 124 + f"{number:07}")) for number in (1, 2)]
     for path in paths:
         assert len(os.fsencode(os.path.basename(path))) == 255
@@ -100,10 +94,10 @@ def test_a_name_of_255_bytes_has_a_torn_file_too(tmp_path: Path) -> None:
     assert filename.torn_path(paths[0]) != filename.torn_path(paths[1])
 
 
-def test_a_torn_file_that_cannot_be_kept_is_not_cut(
+def test_a_tail_that_cannot_be_quarantined_is_not_cut_off(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When the bytes cannot be put aside, the append fails and both files are as before."""
+    """The append fails, and both files are as before."""
     with open(path, "wb") as file:
         file.write(b"{}\ntorn")
     with open(path + ".torn", "wb") as file:
@@ -124,13 +118,10 @@ def test_a_torn_file_that_cannot_be_kept_is_not_cut(
     assert read(path + ".torn") == b"earliertorn"
 
 
-def test_what_cannot_be_cut_off_is_not_put_aside_again_and_again(
+def test_a_tail_that_cannot_be_cut_off_is_not_quarantined_twice(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file that may only be appended to, as `chattr +a` makes it.
-
-    Once it may be cut, the torn bytes are beside it once.
-    """
+    """The file is append-only, as after `chattr +a`; later the torn bytes are in `.torn` once."""
     with open(path, "wb") as file:
         file.write(b'{"n":1}\n{"n":')
     log = AppendLog(path)
@@ -151,10 +142,8 @@ def test_what_cannot_be_cut_off_is_not_put_aside_again_and_again(
     assert read(filename.torn_path(path)) == b'{"n":'
 
 
-def test_a_file_that_was_cut_outside_and_has_grown_beyond_our_last_line_is_looked_at_whole(
-    path: str,
-) -> None:
-    """The place where our last line ended is the middle of a torn one by now."""
+def test_a_file_that_was_truncated_and_has_grown_since_is_checked_again(path: str) -> None:
+    """The end of the log's own last line is in the middle of a torn one now."""
     log = AppendLog(path)
     log.append({"n": 0, "text": "x" * 100})
     os.truncate(path, 0)

@@ -1,7 +1,4 @@
-"""Rotation: a file that is due is sealed before the next line, by whoever appends.
-
-Every line is in one segment, once.
-"""
+"""Rotation: an append that finds the file full or too old seals it; every line is kept once."""
 
 from __future__ import annotations
 
@@ -46,7 +43,7 @@ HOUR = 3600.0
 
 
 def names_beside(path: str) -> list[str]:
-    """Return the names in the directory without the log's own name in front, sorted."""
+    """Return the names in the directory without the name of the log as their prefix, sorted."""
     return sorted(
         name.removeprefix(os.path.basename(path)) for name in os.listdir(os.path.dirname(path))
     )
@@ -59,7 +56,7 @@ def read(path: str) -> bytes:
 
 
 def test_the_append_that_finds_the_file_full_seals_it_and_begins_the_next(path: str) -> None:
-    """A segment is named by its stretch of the stream, and holds what the file held."""
+    """A segment is named by its range of the stream, and holds what the file held."""
     log = AppendLog(path, rotation=Rotation(max_bytes=2 * len(LINE)))
     for _ in range(5):
         log.append_line(LINE)
@@ -76,7 +73,7 @@ def test_the_append_that_finds_the_file_full_seals_it_and_begins_the_next(path: 
 
 
 def test_without_the_option_nothing_is_ever_sealed(path: str) -> None:
-    """Off by default."""
+    """Rotation is off by default."""
     log = AppendLog(path)
     for _ in range(100):
         log.append_line(LINE)
@@ -87,7 +84,7 @@ def test_without_the_option_nothing_is_ever_sealed(path: str) -> None:
 def test_a_log_of_another_process_notices_and_loses_nothing(
     path: str, option: Rotation | None
 ) -> None:
-    """Another log of the file, with the option or without it, goes on in the next file."""
+    """Another log of the file, with the option or without it, continues in the next file."""
     log, other = AppendLog(path, rotation=SMALL), AppendLog(path, rotation=option)
     for number in range(6):
         (log, other)[number % 2].append({"n": number})
@@ -120,8 +117,8 @@ def test_a_log_that_waits_for_the_lock_of_the_sealed_file_goes_on_in_the_next(
     assert len(list_segments(path)) >= 1
 
 
-def test_a_torn_tail_is_put_aside_before_the_file_is_sealed(path: str) -> None:
-    """What is sealed is whole lines, and its name tells their length."""
+def test_a_torn_tail_is_quarantined_before_the_file_is_sealed(path: str) -> None:
+    """A segment holds whole lines only, and its name says their length."""
     with open(path, "wb") as file:
         file.write(LINE + b'{"torn')
     AppendLog(path, rotation=SMALL).append({"n": 2})
@@ -132,7 +129,7 @@ def test_a_torn_tail_is_put_aside_before_the_file_is_sealed(path: str) -> None:
     assert [record["n"] for record in AppendLog(path).read()] == [1, 2]
 
 
-def test_a_file_of_nothing_but_a_torn_tail_is_not_sealed(path: str) -> None:
+def test_a_file_with_only_a_torn_tail_is_not_sealed(path: str) -> None:
     """There is never an empty segment."""
     with open(path, "wb") as file:
         file.write(b'{"torn-and-long')
@@ -146,10 +143,7 @@ def test_a_file_of_nothing_but_a_torn_tail_is_not_sealed(path: str) -> None:
 def test_a_file_is_sealed_when_it_is_too_old(
     path: str, age: float | timedelta, has_birth: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By its birth time, or since it was first seen where there is none.
-
-    An idle file is sealed by the next append.
-    """
+    """By its birth time, or else since it was first seen; the next append seals an idle file."""
     if not has_birth:
         monkeypatch.setattr(fs_calls, "born_at", lambda fd: None)
     log = AppendLog(path, rotation=Rotation(max_age=age))
@@ -182,7 +176,7 @@ def test_a_file_that_lay_empty_is_no_older_than_its_first_line(
 def test_a_file_with_the_number_of_one_before_is_no_older_than_its_birth(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An inode number is given out again once its file is gone."""
+    """An inode number is reused after its file was deleted."""
     log = AppendLog(path, rotation=Rotation(max_age=HOUR))
     log.append_line(LINE)
     now = time.time() + 2 * HOUR
@@ -193,7 +187,7 @@ def test_a_file_with_the_number_of_one_before_is_no_older_than_its_birth(
 
 
 def test_the_birth_of_a_file_is_not_its_change(path: str) -> None:
-    """It lies between the times before and after it was made, whatever was done to the file since."""
+    """It is between the times before and after the creation, whatever was done since."""
     before = time.time()
     with open(path, "wb") as file:
         after = time.time()
@@ -204,10 +198,7 @@ def test_the_birth_of_a_file_is_not_its_change(path: str) -> None:
 
 
 def test_rotating_by_hand_seals_what_is_there(path: str) -> None:
-    """With or without the option.
-
-    The name of the segment is returned, and nothing where there is no line.
-    """
+    """With or without the option; returns the path of the segment, or `None` without a line."""
     log = AppendLog(path)
     assert log.rotate() is None
     assert names_beside(path) == []
@@ -236,7 +227,7 @@ def test_rotating_by_hand_waits_for_the_lock_until_its_deadline(
 
 
 def test_an_appender_rotates_each_file_by_itself(tmp_path: Path) -> None:
-    """The option is for every file of the directory, and `rotate` takes a file's name."""
+    """The option applies to every file of the directory, and `rotate` takes the name of one."""
     with MetricsAppender(tmp_path, rotation=Rotation(max_bytes=1)) as metrics:
         for number in range(3):
             metrics.append_performance_metric("s", str(number), 1, "agent")
@@ -255,9 +246,9 @@ def test_an_appender_rotates_each_file_by_itself(tmp_path: Path) -> None:
 
 def test_the_option_is_pickled_along(path: str, tmp_path: Path) -> None:
     """A spawned worker rotates as its parent does."""
-    for door in (AppendLog(path, rotation=SMALL), MetricsAppender(tmp_path, rotation=SMALL)):
-        assert repr(pickle.loads(pickle.dumps(door))) == repr(door)
-        assert repr(SMALL) in repr(door)
+    for face in (AppendLog(path, rotation=SMALL), MetricsAppender(tmp_path, rotation=SMALL)):
+        assert repr(pickle.loads(pickle.dumps(face))) == repr(face)
+        assert repr(SMALL) in repr(face)
 
 
 @pytest.mark.parametrize(
@@ -273,7 +264,7 @@ def test_the_option_is_pickled_along(path: str, tmp_path: Path) -> None:
         *(("compress", value) for value in ("bz2", 1, True, ["gzip"])),
     ],
 )
-def test_what_is_no_rotation_is_refused_by_name(field: str, value: Any) -> None:
+def test_an_invalid_rotation_is_refused_with_the_field(field: str, value: Any) -> None:
     """Every wrong value is named, at construction."""
     with pytest.raises(InvalidRecordError, match=field) as caught:
         Rotation(**{field: value})
@@ -281,7 +272,7 @@ def test_what_is_no_rotation_is_refused_by_name(field: str, value: Any) -> None:
 
 
 def test_something_else_than_a_rotation_is_refused(path: str, tmp_path: Path) -> None:
-    """A plain number, say."""
+    """For instance a number."""
     mistake: Any = 5
     for make in (
         lambda: AppendLog(path, rotation=mistake),
@@ -291,8 +282,8 @@ def test_something_else_than_a_rotation_is_refused(path: str, tmp_path: Path) ->
             make()
 
 
-def test_zstd_that_is_not_installed_is_told_at_construction() -> None:
-    """With the way to install it."""
+def test_zstd_that_is_not_installed_is_reported_at_construction() -> None:
+    """The message says how to install it."""
     code = """
 import sys
 sys.modules["zstandard"] = None
@@ -310,7 +301,7 @@ except ValueError as error:
 
 
 def test_a_segment_is_never_overwritten(path: str) -> None:
-    """Where its name is taken, by whatever, the append fails and nothing is lost."""
+    """If anything has its name already, the append fails, and nothing is lost."""
     log = AppendLog(path, rotation=SMALL)
     log.append_line(LINE)
     os.symlink("nowhere", sealed_path(path, 0, 8))
@@ -328,7 +319,7 @@ def test_a_segment_is_never_overwritten(path: str) -> None:
 def test_a_file_that_another_program_renames_in_mid_seal_is_not_taken_for_ours(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The name is looked at once more right before it is given away."""
+    """The name is checked once more right before the file is renamed."""
     log = AppendLog(path, rotation=SMALL)
     log.append_line(LINE)
     real = fs_calls.list_names
@@ -347,13 +338,10 @@ def test_a_file_that_another_program_renames_in_mid_seal_is_not_taken_for_ours(
     assert read(path) == b"{}\n"
 
 
-def test_a_mended_tail_is_logged_once_with_its_bytes(
+def test_a_recovered_tail_is_logged_once_with_its_length(
     path: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """By a plain append and by one that seals, after the lock is free.
-
-    The handler may append to the same log.
-    """
+    """By an append that seals or not, after the lock was released: the handler may append too."""
     log = AppendLog(path)
     seen = []
 
@@ -376,13 +364,10 @@ def test_a_mended_tail_is_logged_once_with_its_bytes(
     caplog.handler.removeFilter(append_too)
 
 
-def test_a_logging_handler_that_fails_makes_no_failure_of_an_append(
+def test_an_append_succeeds_though_a_logging_handler_fails(
     path: str, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its line is durable, and an error would have it appended again.
-
-    What the handler raised is printed, as `logging` does it.
-    """
+    """The line is durable, so an error would mislead; it is printed, as `logging` does it."""
 
     def fail(_: object) -> bool:
         raise RuntimeError("the log shipper is down")
@@ -398,8 +383,8 @@ def test_a_logging_handler_that_fails_makes_no_failure_of_an_append(
     assert read(path) == LINE
 
 
-def test_the_doors_for_asyncio_rotate_too(path: str, tmp_path: Path) -> None:
-    """By size and by hand, and closing waits for the upkeep."""
+def test_the_classes_for_asyncio_rotate_too(path: str, tmp_path: Path) -> None:
+    """By size and by hand, and closing waits for the cleaning."""
     option = Rotation(max_bytes=1, compress="gzip")
 
     async def main() -> None:
@@ -421,7 +406,7 @@ def test_the_doors_for_asyncio_rotate_too(path: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("call", ["rename", "sync_directory"])
-def test_the_disks_error_reaches_who_rotates_though_another_thread_met_it(
+def test_an_error_of_the_disk_reaches_the_caller_though_another_thread_met_it(
     path: str,
     call: str,
     hold: Callable[[str], AbstractContextManager[int]],

@@ -1,7 +1,4 @@
-"""The model of rotation, in every interleaving.
-
-No line lost, none twice, no gap for a reader, and nobody stuck.
-"""
+"""The model of rotation in every interleaving: no line lost or doubled, no gap, no deadlock."""
 
 from __future__ import annotations
 
@@ -25,26 +22,26 @@ CASES: dict[str, World] = {
     "two writers, a rotator, a follower": begin(
         writer("a1", "a2", seals=True), writer("b1"), rotator(), follower()
     ),
-    "a writer, two upkeeps": begin(writer("a1", "a2", "a3", seals=True), upkeep(), upkeep()),
-    "a writer, an upkeep, a reader": begin(
+    "a writer, two cleaners": begin(writer("a1", "a2", "a3", seals=True), upkeep(), upkeep()),
+    "a writer, a cleaner, a reader": begin(
         writer("a1", "a2", "a3", seals=True), upkeep(), reader()
     ),
-    "a writer, an upkeep, a follower": begin(
+    "a writer, a cleaner, a follower": begin(
         writer("a1", "a2", "a3", seals=True), upkeep(), follower()
     ),
 }
 
 
 def explore(world: World) -> int:
-    """Judge every world that can be reached; return how many there are."""
+    """Verify every reachable state of the world, and return how many there are."""
     seen = {world}
     todo = [world]
     while todo:
         world = todo.pop()
-        judge(world)
+        verify(world)
         following = list(model.successors(world))
         if not following:
-            judge_end(world)
+            verify_end(world)
         for after in following:
             if after not in seen:
                 seen.add(after)
@@ -53,27 +50,24 @@ def explore(world: World) -> int:
 
 
 @functools.lru_cache(1 << 16)
-def judge_files(world: World) -> tuple[str, ...]:
-    """Return the stream.
-
-    Segments follow each other without a hole, hold what their names say, and no line is missing.
-    """
-    place = 0
+def verify_files(world: World) -> tuple[str, ...]:
+    """Verify that segments are adjacent and hold what their names say; return the stream."""
+    expected = 0
     for start, end in world.segments():
-        assert start == place, "a hole between segments, or two of one stretch"
+        assert start == expected, "a gap between segments, or two of one range"
         content = world.content(start, end)
         assert len(content) == end - start
         assert content == model.whole(content), "a torn line is sealed"
-        place = end
+        expected = end
     stream = world.stream()
     assert len(set(stream)) == len(stream), "a line is there twice"
     assert world.acknowledged <= set(stream), "an acknowledged line is lost"
     return stream
 
 
-def judge(world: World) -> None:
-    """What holds at every moment, of the files and of what readers have seen of them."""
-    stream = judge_files(world._replace(locks=(), processes=(), crashes=0))
+def verify(world: World) -> None:
+    """Verify what holds at every moment, of the files and of what readers have read of them."""
+    stream = verify_files(world._replace(locks=(), processes=(), crashes=0))
     for process in world.processes:
         if process.is_reader:
             assert process.got == stream[: len(process.got)], (
@@ -84,13 +78,10 @@ def judge(world: World) -> None:
             )
 
 
-def judge_end(world: World) -> None:
-    """What holds when nothing more can happen.
-
-    All are through, each writer's lines are in its order, a follower has all.
-    """
+def verify_end(world: World) -> None:
+    """Verify a final state: all are done, lines are in order, and followers have read them all."""
     for process in world.processes:
-        assert process.step in {DONE, DEAD}, "somebody waits for ever"
+        assert process.step in {DONE, DEAD}, "a process waits for ever"
         if process.follows and process.step == DONE:
             assert process.got == world.stream(), "a follower missed something"
     stream = world.stream()
@@ -101,17 +92,17 @@ def judge_end(world: World) -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_every_interleaving_keeps_every_line_once(case: str) -> None:
-    """With a crash of anybody at any step."""
+    """With a crash of any process at any step."""
     assert explore(CASES[case]) > 1000
 
 
 def write_unchecked(world: World, me: int) -> Iterator[World]:
-    """Take any file that is locked for the one that has the name."""
+    """Accept any locked file as the one that has the name."""
     yield from model.check(world, me) if world.processes[me].is_by_hand else [world.go(me, "write")]
 
 
-def seal_unmended(world: World, me: int) -> Iterator[World]:
-    """Seal a file with the half line that a dead writer left."""
+def seal_unrecovered(world: World, me: int) -> Iterator[World]:
+    """Seal a file with the torn line of a dead writer."""
     file = world.processes[me].file
     is_due = world.means(model.NAME) == file and world.processes[me].seals and world.files[file]
     yield from [model.begin_list(world, me, "list")] if is_due else model.check(world, me)
@@ -133,12 +124,12 @@ def unlink_first(world: World, me: int) -> Iterator[World]:
 
 
 def believe_the_name(world: World, me: int) -> Iterator[World]:
-    """Take the file that was opened for the active one still."""
+    """Assume that the opened file is still the active one."""
     yield model.begin_list(world, me, "sealed")
 
 
 def list_once(world: World, me: int) -> Iterator[World]:
-    """Believe one listing where there is no active file."""
+    """Trust a single listing where there is no active file."""
     for names in model.listings(world, me):
         base = model.ends(names)
         yield (
@@ -149,7 +140,7 @@ def list_once(world: World, me: int) -> Iterator[World]:
 
 
 def look_no_more(world: World, me: int) -> Iterator[World]:
-    """Leave a file that has lost its name without a last look."""
+    """Leave a file that has lost its name without reading it a last time."""
     yield world.go(me, "hold", place=len(world.processes[me].got))
 
 
@@ -157,21 +148,18 @@ def look_no_more(world: World, me: int) -> Iterator[World]:
     ("case", "step", "broken"),
     [
         ("two writers, a rotator that compresses", "check", write_unchecked),
-        ("two writers, a rotator that compresses", "check", seal_unmended),
-        ("a writer, an upkeep, a reader", "survey", pack_any),
-        ("a writer, an upkeep, a reader", "pack", unlink_first),
+        ("two writers, a rotator that compresses", "check", seal_unrecovered),
+        ("a writer, a cleaner, a reader", "survey", pack_any),
+        ("a writer, a cleaner, a reader", "pack", unlink_first),
         ("two writers, a rotator, a reader", "same", believe_the_name),
-        ("a writer, an upkeep, a reader", "base", list_once),
+        ("a writer, a cleaner, a reader", "base", list_once),
         ("two writers, a rotator, a follower", "last look", look_no_more),
     ],
 )
-def test_a_protocol_that_is_broken_is_caught(
+def test_a_broken_protocol_is_caught(
     case: str, step: str, broken: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each rule is there for a reason.
-
-    Without it something is lost, or seen twice, or never ends.
-    """
+    """Each rule is needed: without it a line is lost or read twice, or a process waits for ever."""
     monkeypatch.setitem(model.STEPS, step, broken)
     with pytest.raises(AssertionError):
         explore(CASES[case])

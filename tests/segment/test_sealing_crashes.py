@@ -1,7 +1,4 @@
-"""Every crash point of an append that seals.
-
-It dies before, fails at, or is cut short in each of its system calls.
-"""
+"""Every crash point of an append that seals: killed, failing or cut short at each system call."""
 
 from __future__ import annotations
 
@@ -62,7 +59,7 @@ LATE_CALLS = {"flock", "close", "ftruncate"}
 
 
 def append(log: AppendLog) -> str:
-    """Append the new line; return what became of it."""
+    """Append the new line, and return what became of it."""
     return what_became_of(lambda: log.append_line(NEW)) or "acknowledged"
 
 
@@ -78,7 +75,7 @@ def rotate(log: AppendLog) -> str:
 
 
 def what_became_of(act: Callable[[], object]) -> str:
-    """Return what an error says of the line; nothing where there is none."""
+    """Return what an error says about the line, the empty text without an error."""
     try:
         act()
     except OSError as failed:
@@ -94,9 +91,9 @@ def what_became_of(act: Callable[[], object]) -> str:
 def run(
     path: str, durability: Any, number: int, fault: Fault, act: Callable[[AppendLog], str]
 ) -> tuple[OneFault, str]:
-    """Do it in a child of which one call goes wrong.
+    """Run it in a child process with a fault at one call.
 
-    Return what became of the line, `""` for a death.
+    Return what became of the line, the empty text if the child was killed.
     """
     answer = OneFault(number, fault, perform_unsynced)
     reader, writer = os.pipe()
@@ -122,10 +119,7 @@ def run(
 
 
 def stream(path: str) -> bytes:
-    """Return the bytes of all segments, which follow each other without a hole.
-
-    Of the active file.
-    """
+    """Return the bytes of all segments, which have to be adjacent, and of the active file."""
     data = b""
     for segment in list_segments(path):
         assert segment.start == len(data)
@@ -134,20 +128,17 @@ def stream(path: str) -> bytes:
     return data + read(path)
 
 
-def judge(path: str, said: str, torn: bytes, *, is_late: bool) -> None:
-    """What was there is there, the new line whole, or torn, or not at all, as was said of it.
-
-    And the log goes on.
-    """
+def verify(path: str, reported: str, torn: bytes, *, is_late: bool) -> None:
+    """Verify that the old lines are there and the new one as it was reported; append and read."""
     found = stream(path)
     whole = LINES[0] + LINES[1]
     assert found.startswith(whole)
     rest = found.removeprefix(whole)
-    if said == "acknowledged":
+    if reported == "acknowledged":
         assert rest == NEW
-    elif said == NOTHING_WRITTEN:
+    elif reported == NOTHING_WRITTEN:
         assert rest in {b"", torn}
-    elif said:
+    elif reported:
         assert is_late
     assert rest in {b"", torn} or NEW.startswith(rest)
     records = [json.loads(line) for line in (*LINES[:2], *([NEW] if rest == NEW else []))]
@@ -160,8 +151,8 @@ def judge(path: str, said: str, torn: bytes, *, is_late: bool) -> None:
     AppendLog(path, durability="os", rotation=FULL).append({"n": "and more"})
     assert log.read() == [*records, {"n": "more"}, {"n": "and more"}]
     assert log.read(2) == [{"n": "more"}, {"n": "and more"}]
-    aside = read(torn_path(path))
-    assert aside.endswith(torn if rest in {b"", torn, NEW} else torn + rest)
+    quarantined = read(torn_path(path))
+    assert quarantined.endswith(torn if rest in {b"", torn, NEW} else torn + rest)
 
 
 @pytest.mark.parametrize("durability", ["fsync", "group", "os"])
@@ -170,10 +161,7 @@ def judge(path: str, said: str, torn: bytes, *, is_late: bool) -> None:
 def test_sealing_may_fail_or_end_at_any_call(
     tmp_path: Path, durability: Any, before: str, act: Callable[[AppendLog], str]
 ) -> None:
-    """No line of before is lost or doubled, the new one is what was said of it.
-
-    The next appends go on.
-    """
+    """No old line is lost or doubled, the new one is as reported, and the next appends work."""
     segments, torn = BEFORE[before]
     path = str(tmp_path / "log" / "events.ndjson")
 
@@ -199,9 +187,10 @@ def test_sealing_may_fail_or_end_at_any_call(
             **(FAULTS_OF_A_WRITE if call.name == "write" else {}),
         }.items():
             lay_out()
-            said = run(path, durability, number, fault, act)[1]
+            reported = run(path, durability, number, fault, act)[1]
+            is_late = call.name in LATE_CALLS or durability == "group"
             try:
-                judge(path, said, torn, is_late=call.name in LATE_CALLS or durability == "group")
+                verify(path, reported, torn, is_late=is_late)
             except BaseException as error:
-                error.add_note(f"{number}. {call} | {name} | {said}")
+                error.add_note(f"{number}. {call} | {name} | {reported}")
                 raise

@@ -1,7 +1,4 @@
-"""Power cuts in the middle of a rotation.
-
-At each call of writers that seal and of their upkeep, in every way the disk may be left.
-"""
+"""Power cuts during a rotation: at each call, and in every state that the disk may be in."""
 
 from __future__ import annotations
 
@@ -25,15 +22,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ROTATION = Rotation(max_bytes=600)
-UPKEEP = Rotation(compress="gzip")
+CLEANING = Rotation(compress="gzip")
 LENGTHS = (700, 30, 580, 20, 700, 50)
 
 
 def stream_of(path: str) -> list[bytes]:
-    """Return the lines of the segments, which follow each other without a hole.
-
-    Of the active file.
-    """
+    """Return the lines of all segments, which have to be adjacent, and of the active file."""
     data = b""
     for segment in list_segments(path):
         assert segment.start == len(data)
@@ -44,7 +38,7 @@ def stream_of(path: str) -> list[bytes]:
 
 
 def run(path: str, durabilities: tuple[Any, Any], recorder: Recorder) -> list[bytes]:
-    """Append by turns, sealing; rotate by hand and compress in between; return the lines."""
+    """Append alternately with sealing, rotate and compress in between, and return the lines."""
     logs = [
         AppendLog(path, durability=durability, rotation=ROTATION) for durability in durabilities
     ]
@@ -55,7 +49,7 @@ def run(path: str, durabilities: tuple[Any, Any], recorder: Recorder) -> list[by
             recorder.acknowledge(line)
         if number == 3:
             logs[0].rotate()
-            clean_segments(path, UPKEEP)
+            clean_segments(path, CLEANING)
     return lines
 
 
@@ -65,10 +59,7 @@ def run(path: str, durabilities: tuple[Any, Any], recorder: Recorder) -> list[by
 def test_no_power_cut_in_a_rotation_loses_an_acknowledged_line(
     tmp_path: Path, durabilities: Any
 ) -> None:
-    """In every state: what was acknowledged is there, nothing twice, in order.
-
-    The segments have no hole; and the log goes on.
-    """
+    """In every state the acknowledged lines are there once, in order, and appends continue."""
     root = str(tmp_path / "run")
     os.mkdir(root)
     recorder = Recorder(root)
@@ -81,7 +72,7 @@ def test_no_power_cut_in_a_rotation_loses_an_acknowledged_line(
 
 
 def test_a_rotation_that_returned_is_on_the_disk(tmp_path: Path) -> None:
-    """The segment has its name, and its content, in every state that the disk may be in then."""
+    """The segment has its name and its content in every state that the disk may be in then."""
     path = str(tmp_path / "events.ndjson")
     possible = PossibleDisks(str(tmp_path))
     with intercepted(possible):
@@ -96,14 +87,14 @@ def test_a_rotation_that_returned_is_on_the_disk(tmp_path: Path) -> None:
 def check(
     root: str, state: dict[str, bytes], acknowledged: frozenset[bytes], order: list[bytes]
 ) -> None:
-    """Put a state on a disk of its own, append, do the upkeep, and look for the lines."""
+    """Make a directory with the files of this state, append, clean, and look for the lines."""
     os.mkdir(root)
     for name, content in state.items():
         with open(os.path.join(root, name), "wb") as file:
             file.write(content)
     path = os.path.join(root, "events.ndjson")
     AppendLog(path, rotation=ROTATION).append_line(AFTER)
-    clean_segments(path, UPKEEP)
+    clean_segments(path, CLEANING)
     *lines, last = stream_of(path)
     assert last == AFTER
     assert acknowledged <= set(lines), f"an acknowledged line is lost in {state}"

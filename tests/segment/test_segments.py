@@ -1,7 +1,4 @@
-"""Sealed segments.
-
-Which there are whatever else lies beside, where the active file begins, and any of them read.
-"""
+"""Sealed segments: they are found among other files, give the base of the active file, and read."""
 
 from __future__ import annotations
 
@@ -30,7 +27,7 @@ def put(
     compression: Compression | None = None,
     content: bytes | None = None,
 ) -> Segment:
-    """Make a segment, of NULs if nothing else is told."""
+    """Make a segment, of NULs by default."""
     ending = ENDINGS[compression] if compression else ""
     data = bytes(end - start) if content is None else content
     segment = Segment(sealed_path(path, start, end, ending), start, end, compression)
@@ -40,17 +37,14 @@ def put(
 
 
 def test_a_log_without_segments_begins_at_0(path: str) -> None:
-    """Nothing there, or no directory either."""
+    """Whether the file or its directory is missing."""
     for where in (path, os.path.join(path, "none", "events.ndjson")):
         assert list_segments(where) == []
         assert base_of_active(where) == 0
 
 
 def test_segments_are_listed_oldest_first_and_once(path: str) -> None:
-    """Where a segment is there plain and compressed the plain one counts.
-
-    What is unfinished or beside does not.
-    """
+    """Of plain and compressed, the plain one counts; unfinished and other files do not."""
     segments = [
         put(path, 0, 5, "gzip"),
         put(path, 5, 9),
@@ -72,7 +66,7 @@ def test_segments_are_listed_oldest_first_and_once(path: str) -> None:
     assert base_of_active(path) == 31
 
 
-def test_what_retention_took_is_no_hole(path: str) -> None:
+def test_deleted_oldest_segments_are_no_gap(path: str) -> None:
     """The first that is left may begin anywhere."""
     segments = [put(path, 100, 110), put(path, 110, 111)]
     assert list_segments(path) == segments
@@ -83,10 +77,7 @@ def test_what_retention_took_is_no_hole(path: str) -> None:
 def test_a_segment_that_is_compressed_while_the_directory_is_listed_is_not_missed(
     path: str, missed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The listing of a large directory may see neither of its names.
-
-    It is done again where there is a hole.
-    """
+    """One listing of a large directory may miss both of its names; it is repeated for a gap."""
     segments = [
         put(path, 0, 5, "gzip"),
         put(path, 5, 9, "gzip"),
@@ -106,7 +97,7 @@ def test_a_segment_that_is_compressed_while_the_directory_is_listed_is_not_misse
 def test_a_segment_reads_the_same_compressed_or_not(
     path: str, compression: Compression | None
 ) -> None:
-    """Its size is the one of its stretch, and offsets are those before the compression."""
+    """Its size is the length of its range, and offsets are those before the compression."""
     segment = put(path, 100, 100 + len(CONTENT), compression, CONTENT)
     with open_segment(segment) as source:
         assert source.path == segment.path
@@ -121,7 +112,7 @@ def test_a_segment_reads_the_same_compressed_or_not(
 def test_a_segment_that_was_compressed_since_it_was_listed_is_found(
     path: str, compression: Compression
 ) -> None:
-    """Under its new name."""
+    """It is opened under its new name."""
     listed = put(path, 0, len(CONTENT), None, CONTENT)
     put(path, 0, len(CONTENT), compression, CONTENT)
     os.unlink(listed.path)

@@ -1,7 +1,4 @@
-"""Reading through segments.
-
-What is cut, sealed and compressed reads as the one file that it was.
-"""
+"""Reading through segments: a log that is sealed and compressed reads as a single file."""
 
 from __future__ import annotations
 
@@ -63,7 +60,7 @@ def lay_out(
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A log that each example lays out anew."""
+    """The path of a log that each example replaces."""
     return str(tmp_path_factory.mktemp("stream") / "events.ndjson")
 
 
@@ -85,10 +82,7 @@ def test_a_log_in_segments_reads_as_one_file(
     block: int,
     bad: set[int],
 ) -> None:
-    """However it is cut and compressed, with whatever limit, with corrupt lines too.
-
-    Also what is told of those.
-    """
+    """However it is divided and compressed, with any limit, and with corrupt lines."""
     lines = [BAD if number in bad else line for number, line in enumerate(LINES)]
     parts = [
         (lines[start:end], form) for start, end, form in zip([0, *cuts], cuts, forms, strict=False)
@@ -105,10 +99,7 @@ def test_a_log_in_segments_reads_as_one_file(
 
 
 def assert_reads(log: AppendLog, expected: list[dict[str, Any]], bad: set[int]) -> None:
-    """Read all and every number of last records.
-
-    The corrupt lines among them are skipped and counted.
-    """
+    """Read all records, and each number of last ones; corrupt lines are skipped and counted."""
     skipped = SkippedLines()
     assert list(log.iter_records(on_error=skipped)) == expected
     assert skipped.count == len(bad)
@@ -126,8 +117,8 @@ def assert_reads(log: AppendLog, expected: list[dict[str, Any]], bad: set[int]) 
             assert log.read(limit) == expected[-limit:]
 
 
-def test_a_corrupt_line_in_a_segment_is_named_by_its_file_and_place(path: str) -> None:
-    """The file is the sealed one, and line and offset are those within it."""
+def test_a_corrupt_line_in_a_segment_is_named_by_its_file_and_position(path: str) -> None:
+    """The file is the segment, and line number and offset are those within it."""
     lay_out(
         path, [(LINES[:3], "gzip"), ([*LINES[3:5], BAD, LINES[5]], "zstd")], b"".join(LINES[6:])
     )
@@ -145,10 +136,7 @@ def test_a_corrupt_line_in_a_segment_is_named_by_its_file_and_place(path: str) -
 def test_skipping_says_how_many_and_where_the_first_is(
     path: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One warning for a reading, backwards and forwards.
-
-    None where nothing was skipped or the caller collects it.
-    """
+    """By one warning for each reading, unless nothing was skipped or the caller collects it."""
     lay_out(path, [([LINES[0], BAD], None), (LINES[1:3], None)], BAD + LINES[3])
     log = AppendLog(path)
     ways: list[Callable[[OnError], Any]] = [
@@ -171,15 +159,15 @@ def test_skipping_says_how_many_and_where_the_first_is(
     assert caplog.records == []
 
 
-def test_a_way_to_treat_errors_that_is_none_is_refused(path: str) -> None:
-    """When the reading is asked for, not at its first record."""
+def test_an_unknown_on_error_is_refused(path: str) -> None:
+    """At the call, not at the first record."""
     for read in (AppendLog(path).read, AppendLog(path).iter_records):
         with pytest.raises(ValueError, match="on_error"):
             read(on_error="ignore")  # type: ignore[arg-type]  # what a caller may mistake
 
 
 def test_a_line_of_spaces_is_no_record(path: str) -> None:
-    """A repair leaves it in passing; it counts for no limit."""
+    """A repair leaves one for a moment; it does not count for a limit."""
     lay_out(path, [([LINES[0], b"   \n"], "gzip")], b"  \n" + LINES[1] + b" \n")
     log = AppendLog(path)
     assert [record["n"] for record in log.read()] == [0, 1]
@@ -197,7 +185,7 @@ def test_the_segments_are_not_listed_where_the_active_file_has_enough(
 
 
 def during(call: str, change: Callable[[], None]) -> Any:
-    """Have something happen right after the first of these calls of the disk."""
+    """Make a change right after the first of these system calls."""
     real = getattr(fs_calls, call)
     changes = iter([change])
 
@@ -246,7 +234,7 @@ CHANGES = (seal_active, begin_anew, compress_first, all_of_it)
 def test_a_rotation_in_mid_read_makes_no_gap_and_no_repeat(
     path: str, limit: int | None, call: str, change: Callable[[str], None]
 ) -> None:
-    """Whenever it comes, what is read is a run of the stream that reaches at least to where it was at the beginning."""
+    """The records are consecutive, and reach at least to the end of the log at the start."""
     lay_out(path, [(LINES[:2], None), (LINES[2:5], None)], b"".join(LINES[5:8]))
     with during(call, lambda: change(path)):
         found = [record["n"] for record in AppendLog(path).read(limit)]
@@ -256,8 +244,8 @@ def test_a_rotation_in_mid_read_makes_no_gap_and_no_repeat(
     assert found == (whole if limit is None else whole[-limit:])
 
 
-def test_a_reading_goes_on_in_the_file_that_was_sealed_under_it(path: str) -> None:
-    """One that iterates slowly holds the files that it began with."""
+def test_a_reader_continues_in_the_file_that_is_sealed_meanwhile(path: str) -> None:
+    """A slow reader reads the files that it started with."""
     lay_out(path, [(LINES[:2], None)], b"".join(LINES[2:5]))
     records: Iterator[dict[str, Any]] = AppendLog(path).iter_records()
     assert next(records)["n"] == 0
@@ -267,8 +255,8 @@ def test_a_reading_goes_on_in_the_file_that_was_sealed_under_it(path: str) -> No
     assert [record["n"] for record in records] == [1, 2, 3, 4]
 
 
-def test_what_retention_deletes_in_mid_read_is_left_out(path: str) -> None:
-    """The reader goes on with what is left."""
+def test_a_segment_that_is_deleted_in_mid_read_is_left_out(path: str) -> None:
+    """The reader continues with the next segment."""
     lay_out(path, [(LINES[:2], None), (LINES[2:4], None), (LINES[4:6], None)], b"".join(LINES[6:8]))
     records = AppendLog(path).iter_records()
     assert next(records)["n"] == 0
@@ -277,7 +265,7 @@ def test_what_retention_deletes_in_mid_read_is_left_out(path: str) -> None:
 
 
 def test_reading_leaves_no_file_open(path: str) -> None:
-    """Also where it is not read to the end, or fails."""
+    """Also if it is not finished, or fails."""
     lay_out(path, [(LINES[:2], "gzip"), ([BAD], None)], b"".join(LINES[2:5]))
     log = AppendLog(path)
     before = len(os.listdir("/proc/self/fd"))
@@ -301,12 +289,12 @@ def test_a_log_of_sealed_segments_alone_is_read(path: str, tmp_path: Path) -> No
     assert [record["n"] for record in AppendLog(path).read(2)] == [1, 2]
 
 
-def test_what_one_listing_misses_without_an_active_file_the_next_one_shows(
+def test_a_segment_that_one_listing_misses_without_an_active_file_is_in_the_next(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Found by the model of rotation.
+    """The newest segment may become an older one and be compressed while the directory is listed.
 
-    The newest segment may be sealed over and compressed while a directory is listed.
+    The model of rotation found it.
     """
     lay_out(path, [(LINES[:2], None), (LINES[2:3], "zstd")], None)
     names = os.listdir(os.path.dirname(path))
@@ -319,7 +307,7 @@ def test_what_one_listing_misses_without_an_active_file_the_next_one_shows(
 
 
 def test_a_log_is_read_through_a_link(path: str) -> None:
-    """The name is that of the link; segments lie beside it, if anywhere."""
+    """Segments are looked for beside the link."""
     lay_out(path, [], b"".join(LINES[:3]))
     os.symlink(path, path + ".link")
     log = AppendLog(path + ".link")
@@ -327,13 +315,10 @@ def test_a_log_is_read_through_a_link(path: str) -> None:
     assert [record["n"] for record in log.read(10)] == [0, 1, 2]
 
 
-def test_where_the_directory_cannot_be_listed_what_may_be_left_out_is_an_error(
+def test_a_directory_that_cannot_be_listed_is_an_error_if_records_may_be_missing(
     path: str, log: AppendLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The last records are those of the active file, whatever was sealed.
-
-    For more, and where it is not there, nobody can tell.
-    """
+    """The last records in the active file can be read; for more, segments might be missing."""
     log.append({"n": 0})
     log.append({"n": 1})
 

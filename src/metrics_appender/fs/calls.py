@@ -35,7 +35,7 @@ _FS_IOC_GETVERSION: Final = 0x80007601 | struct.calcsize("l") << 16
 
 
 def open_append(path: str) -> int:
-    """Open a file for reading and appending, made with mode 0644 less the umask if it is missing."""
+    """Open a file to read and append, made with mode 0644 less the umask if it is missing."""
     return os.open(path, APPEND, MODE)
 
 

@@ -1,1 +1,1 @@
-"""The files of a log at rest: names, sealing, recovery, cleaning. Bytes, no JSON."""
+"""The files of a log: their names, sealing, recovery and cleaning; as bytes, without JSON."""

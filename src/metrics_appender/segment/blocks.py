@@ -1,12 +1,9 @@
-"""A compressed file that can be read from the middle.
+"""Compressed files with random access: blocks of a megabyte, each compressed by itself.
 
-Blocks of a megabyte, each compressed by itself.
-
-What is written is what `gunzip` and `unzstd` read. Each block carries its compressed length, so
-that one can go from block to block without unpacking: gzip in an extra field of its header (RFC
-1952, section 2.3.1.1; as bgzip does), zstd in a skippable frame before it (RFC 8878, section 3.1.2;
-as pzstd does). A file that somebody else compressed is read as one block from its beginning to its
-end.
+`gunzip` and `unzstd` can read them. Each block carries its compressed length, so that a reader can
+skip blocks without unpacking them: gzip in an extra field of the header (RFC 1952, section 2.3.1.1;
+as bgzip does), zstd in a skippable frame before the block (RFC 8878, section 3.1.2; as pzstd does).
+A file that another program compressed is read as one block.
 """
 
 from __future__ import annotations
@@ -22,9 +19,8 @@ Compression = Literal["gzip", "zstd"]
 
 ENDINGS: Final[dict[Compression, str]] = {"gzip": ".gz", "zstd": ".zst"}
 BLOCK_BYTES: Final = 1 << 20
-_GZIP_HEADER: Final = struct.Struct(
-    "<4sIBBH2sHI"
-)  # up to the extra field, whose one subfield is the length of the block
+# The header with an extra field, whose only subfield is the length of the block.
+_GZIP_HEADER: Final = struct.Struct("<4sIBBH2sHI")
 _GZIP_START: Final = (b"\x1f\x8b\x08\x04", 0, 0, 255, 8, b"MA", 4)
 _GZIP_TRAILER: Final = struct.Struct("<II")
 _ZSTD_HEADER: Final = struct.Struct("<III")
@@ -32,25 +28,22 @@ _ZSTD_START: Final = (0x184D2A50, 4)
 
 
 class DamagedError(Exception):
-    """The compressed bytes are not what was written."""
+    """The compressed bytes are not those that were written."""
 
 
 class Codec(Protocol):
-    """How one kind of compression packs a block, unpacks it, and tells how long it is."""
+    """One kind of compression: packing, unpacking, and the length of a packed block."""
 
     header_bytes: int
 
     def pack(self, block: bytes) -> bytes:
-        """Return a block that carries its length."""
+        """Return the compressed block, with its length in it."""
 
     def length(self, header: bytes) -> int | None:
-        """Return a packed block's length by its first bytes; `None` where it does not tell."""
+        """Return the length of a packed block by its first bytes, `None` if it is not in them."""
 
     def unpack(self, packed: bytes) -> bytes:
-        """Return what was packed, of one block or several.
-
-        Raise `DamagedError` where it is damaged.
-        """
+        """Return the content of one or more packed blocks; raise `DamagedError` for damage."""
 
 
 class _Gzip:
@@ -115,32 +108,29 @@ class _Zstd:
 
 
 def codec_of(compression: Compression) -> Codec:
-    """Return how to pack and unpack; `ImportError` where the library for it is not installed."""
+    """Return the codec of a compression; raise `ImportError` if its library is not installed."""
     return _Gzip() if compression == "gzip" else _Zstd()
 
 
 class Blocks:
-    """A compressed file of `size` bytes once unpacked, to be read at any place.
-
-    One block is kept unpacked.
-    """
+    """A compressed file of `size` unpacked bytes, to be read at any offset; caches one block."""
 
     def __init__(
         self, codec: Codec, size: int, packed_size: int, read_packed: Callable[[int, int], bytes]
     ) -> None:
-        """Take how to unpack, the size unpacked and packed, and `read_packed(length, offset)`."""
+        """Take the codec, the size unpacked and packed, and `read_packed(length, offset)`."""
         self.size = size
         self._codec = codec
         self._read_packed = read_packed
         self._packed_size = packed_size
-        self._places: list[tuple[int, int]] | None = None
-        self._kept = -1
+        self._extents: list[tuple[int, int]] | None = None
+        self._cached = -1
         self._block = b""
 
     def read_at(self, length: int, offset: int) -> bytes:
-        """Return the bytes at a place, fewer where the file ends.
+        """Return the unpacked bytes at an offset, fewer only where the file ends.
 
-        Raise `DamagedError` where they are not what was written.
+        Raise `DamagedError` where they are not those that were written.
         """
         end = min(offset + length, self.size)
         pieces = []
@@ -155,21 +145,18 @@ class Blocks:
         return b"".join(pieces)
 
     def _unpack(self, number: int) -> bytes:
-        if number != self._kept:
-            places = self._table()
-            if number >= len(places):
+        if number != self._cached:
+            extents = self._table()
+            if number >= len(extents):
                 return b""
-            self._block = self._codec.unpack(self._read_packed(*places[number]))
-            self._kept = number
+            self._block = self._codec.unpack(self._read_packed(*extents[number]))
+            self._cached = number
         return self._block
 
     def _table(self) -> list[tuple[int, int]]:
-        """Return the length and offset of every packed block.
-
-        A single one where a block does not tell its length.
-        """
-        if self._places is None:
-            places = []
+        """Return length and offset of every packed block: a single one if one lacks its length."""
+        if self._extents is None:
+            extents = []
             offset = 0
             while offset < self._packed_size:
                 header = self._read_packed(self._codec.header_bytes, offset)
@@ -177,9 +164,9 @@ class Blocks:
                     self._codec.length(header) if len(header) == self._codec.header_bytes else None
                 )
                 if not length:
-                    places = [(self._packed_size, 0)]
+                    extents = [(self._packed_size, 0)]
                     break
-                places.append((length, offset))
+                extents.append((length, offset))
                 offset += length
-            self._places = places
-        return self._places
+            self._extents = extents
+        return self._extents

@@ -1,11 +1,9 @@
-"""The upkeep of sealed segments.
+"""Cleaning sealed segments: the oldest are deleted, the others compressed.
 
-The oldest are deleted, the others compressed, by one process at a time.
-
-It is done after an append was acknowledged, in the background, and may be killed at any point: a
-segment is always there whole under one of its names, and whoever comes next finishes what was
-begun. The newest segment is left alone, so that its name tells where the active file begins (see
-`segments`); nobody compresses what followers still read, either.
+One process at a time does it, in the background, after an append was acknowledged. It may be killed
+at any point: a segment is always there whole under one of its names, and the next cleaning finishes
+what was begun. The newest segment is never touched: its name says where the active file begins (see
+`segments`), and followers may still read it.
 """
 
 from __future__ import annotations
@@ -14,6 +12,7 @@ import os
 import sys
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from .. import logger
@@ -30,10 +29,10 @@ if TYPE_CHECKING:
     from .rotation import Rotation
     from .source import Source
 
-    # Returns the place in a log's stream from which on its named cursors have still to read; `None`
-    # where nobody waits.
+    # Returns the position in a log's stream from which its named cursors have still to read, `None`
+    # without any cursor.
     FirstUnread = Callable[[str], int | None]
-    # Is told how many bytes are compressed, and how many there are to be.
+    # Called with the bytes compressed so far and the bytes in total.
     Progress = Callable[[int, int], object]
 
 
@@ -44,18 +43,26 @@ def clean_segments(
     *,
     progress: Progress | None = None,
 ) -> bool:
-    """Delete and compress what is due of the sealed segments of the log at `path`.
+    """Delete and compress the sealed segments of a log as its rotation says.
 
-    `False` where another process is at it.
+    Args:
+        path: The log.
+        rotation: How many segments are kept, for how long, and how they are compressed.
+        first_unread: Returns the position from which on segments have to be kept; it is called
+            before each deletion, because a cursor may be saved at any time.
+        progress: Called with the bytes compressed so far and the bytes in total.
 
-    `first_unread` is asked for what retention has to leave, before each segment that is to be
-    deleted. Raises `OSError` when the disk fails: nothing is lost, and the next upkeep goes on.
+    Returns:
+        `False` if another process is cleaning or repairing this log, and nothing was done.
+
+    Raises:
+        OSError: The disk failed. Nothing is lost, and the next cleaning continues.
     """
     from filelock import FileLock, Timeout
 
     try:
         with FileLock(filename.maintenance_lock_path(path), timeout=0, fallback_to_soft=False):
-            _finish_what_was_begun(path)
+            _finish_interrupted(path)
             _delete_surplus(path, rotation, first_unread)
             if rotation.compress is not None:
                 _compress_all(list_segments(path)[:-1], rotation.compress, progress)
@@ -64,22 +71,19 @@ def clean_segments(
     return True
 
 
-def _finish_what_was_begun(path: str) -> None:
-    """Remove what a killed compressor left half-written.
-
-    Each plain segment of which it left a compressed one.
-    """
+def _finish_interrupted(path: str) -> None:
+    """Remove unfinished files of a killed cleaning, and plain segments that are compressed too."""
     directory = os.path.dirname(path)
     named = filename.sealed_names(path, calls.list_names(directory))
     for name, sealed in named:
         if sealed.ending.endswith(filename.UNFINISHED):
             calls.unlink(os.path.join(directory, name))
     compressions = {ending: compression for compression, ending in ENDINGS.items()}
-    there = {name for name, _ in named}
+    existing = {name for name, _ in named}
     for name, sealed in named:
         plain = name.removesuffix(sealed.ending)
-        if sealed.ending in compressions and plain in there:
-            calls.sync_directory(directory)  # its compressor may have been killed before it did
+        if sealed.ending in compressions and plain in existing:
+            calls.sync_directory(directory)  # the killed cleaning may not have done it
             _replace_plain(
                 Segment(os.path.join(directory, plain), sealed.start, sealed.end, None),
                 compressions[sealed.ending],
@@ -93,18 +97,19 @@ def _compress_all(
     total = sum(segment.end - segment.start for segment in plain)
     done = 0
     for segment in plain:
-        begin = done
-        _compress(segment, compression, lambda place: progress and progress(begin + place, total))  # noqa: B023 - called within the round
+        report = None if progress is None else partial(_report, progress, done, total)
+        _compress(segment, compression, report)
         done += segment.end - segment.start
 
 
-def _compress(
-    segment: Segment, compression: Compression, tell_place: Callable[[int], object]
-) -> None:
-    """Compress a segment.
+def _report(progress: Progress, before: int, total: int, length: int) -> None:
+    progress(before + length, total)
 
-    It is there under either name at every moment, and under both in between.
-    """
+
+def _compress(
+    segment: Segment, compression: Compression, report: Callable[[int], object] | None
+) -> None:
+    """Compress a segment; at every moment it is there whole under at least one of its names."""
     target = segment.path + ENDINGS[compression]
     unfinished = target + filename.UNFINISHED
     codec = codec_of(compression)
@@ -118,9 +123,10 @@ def _compress(
             return
         copy = calls.create(unfinished)
         try:
-            for place, block in _placed_blocks(source):
+            for offset, block in _iter_blocks(source):
                 calls.write_all(copy, codec.pack(block))
-                tell_place(place + len(block))
+                if report is not None:
+                    report(offset + len(block))
             calls.copy_attributes(source.fd, copy)
             calls.sync_file(copy)
         finally:
@@ -131,7 +137,7 @@ def _compress(
 
 
 def _replace_plain(segment: Segment, compression: Compression) -> None:
-    """Remove a plain segment, of which there is a compressed one, once this was read and holds the same; else the other way round."""
+    """Remove a plain segment if its compressed copy holds the same, otherwise the copy."""
     directory = os.path.dirname(segment.path)
     compressed = segment._replace(path=segment.path + ENDINGS[compression], compression=compression)
     size = segment.end - segment.start
@@ -149,26 +155,23 @@ def _replace_plain(segment: Segment, compression: Compression) -> None:
 def _are_same(plain: Source, packed: Source) -> bool:
     try:
         return plain.size == packed.size and all(
-            packed.read_at(len(block), place) == block for place, block in _placed_blocks(plain)
+            packed.read_at(len(block), offset) == block for offset, block in _iter_blocks(plain)
         )
     except CorruptSegmentError:
         return False
 
 
-def _placed_blocks(source: Source) -> Iterator[tuple[int, bytes]]:
-    place = 0
-    while block := source.read_at(BLOCK_BYTES, place):
-        yield place, block
-        place += len(block)
+def _iter_blocks(source: Source) -> Iterator[tuple[int, bytes]]:
+    offset = 0
+    while block := source.read_at(BLOCK_BYTES, offset):
+        yield offset, block
+        offset += len(block)
 
 
 def _delete_surplus(path: str, rotation: Rotation, first_unread: FirstUnread) -> None:
-    """Delete the oldest segments that are too many or too old, each durably before the next.
-
-    So that no hole is left.
-    """
+    """Delete segments that are too many or too old: oldest first, each synced, so without holes."""
     for segment in list(_surplus(list_segments(path), rotation)):
-        # Asked each time, for a cursor may be stored meanwhile.
+        # Called each time, because a cursor may be saved in the meantime.
         unread = first_unread(path) if rotation.keep_unread else None
         if unread is not None and segment.end > unread:
             break
@@ -187,22 +190,19 @@ def _surplus(segments: list[Segment], rotation: Rotation) -> Iterator[Segment]:
     too_many = 0 if rotation.keep_segments is None else len(segments) - rotation.keep_segments
     oldest = 0.0 if rotation.keep_age is None else time.time() - seconds(rotation.keep_age)
     for index, segment in enumerate(segments[:-1]):
-        # Its file was last changed by its last line; a compressed one has inherited that time.
+        # The mtime is the time of the last line; a compressed copy has the mtime of the plain file.
         if index >= too_many and calls.stat_named(segment.path).st_mtime >= oldest:
             return
         yield segment
 
 
 class Cleaner:
-    """Runs `clean_segments` for one log in a thread of its own.
-
-    Which ends when there is nothing to do.
-    """
+    """Runs `clean_segments` for one log in a thread, which ends when nothing is left to do."""
 
     def __init__(
         self, path: str, rotation: Rotation, first_unread: FirstUnread = lambda _: None
     ) -> None:
-        """Take what `clean_segments` takes; no thread is made yet."""
+        """Take the arguments of `clean_segments`; no thread is started yet."""
         self._path = path
         self._rotation = rotation
         self._first_unread = first_unread
@@ -210,73 +210,71 @@ class Cleaner:
         fork.register(self)
 
     def reset_after_fork(self) -> None:
-        """In a forked child: the thread is not there."""
-        self._mutex = (
-            threading.RLock()
-        )  # a signal handler may seal, or close the log, while its thread is inside
-        self._beginner: int | None = None  # the thread that is
+        """Start without a thread, which a forked child does not have."""
+        # Re-entrant: a signal handler may seal or close the log while its thread holds it.
+        self._mutex = threading.RLock()
+        self._beginning: int | None = None  # the thread that is within `begin`
         self._thread: threading.Thread | None = None
-        self._is_asked = False
+        self._is_requested = False
 
     @property
     def is_under_way(self) -> bool:
-        """Whether what was begun is not done yet."""
+        """Whether the thread is running."""
         return self._thread is not None
 
     def begin(self) -> None:
-        """Have the upkeep done; returns at once."""
+        """Start a cleaning in the background, and return at once."""
         if sys.is_finalizing():  # a new thread would never run
             return
         with self._mutex:
-            before, self._beginner = self._beginner, threading.get_ident()
+            before, self._beginning = self._beginning, threading.get_ident()
             try:
-                self._is_asked = True
+                self._is_requested = True
                 if self._thread is None:
                     self._start()
             finally:
-                self._beginner = before
+                self._beginning = before
 
     def _start(self) -> None:
-        # A daemon: the end of the program does not wait for it, for the next upkeep finishes what
-        # was begun.
+        # A daemon: the program need not wait for it at its end, as the next cleaning continues.
         thread = self._thread = threading.Thread(
             target=self._run, name="metrics-appender-cleaner", daemon=True
         )
         try:
             thread.start()
         except BaseException as error:
-            self._thread = None  # should it run all the same, it does what there is to do
-            if (
-                type(error) is not RuntimeError
-            ):  # that is out of threads: the next rotation asks again
+            self._thread = None  # if the thread was started all the same, it runs to its end
+            # No further thread can be started (RuntimeError): the next rotation tries again.
+            if type(error) is not RuntimeError:
                 raise
 
     def finish(self) -> None:
-        """Return when what was begun is done.
+        """Return when the cleaning is done.
 
-        At once in a signal handler whose thread is just beginning it.
+        In a signal handler that interrupted `begin` of its own thread, return at once.
         """
-        if self._beginner == threading.get_ident() or sys.is_finalizing():
+        if self._beginning == threading.get_ident() or sys.is_finalizing():
             return
-        with self._mutex:  # or it may not be started yet
+        with self._mutex:  # so that a thread that is being started is seen
             thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join()
 
     def _run(self) -> None:
-        while self._is_wanted():
+        while self._take_request():
             try:
                 clean_segments(self._path, self._rotation, self._first_unread)
-            except Exception as error:  # noqa: BLE001 - nobody waits for this thread's errors: they are told, and it is tried again
+            except Exception as error:  # noqa: BLE001 - no caller waits for it, so it is logged
                 logger.warn(
-                    "%s: the upkeep of its segments failed; the next rotation tries again: %r",
+                    "%s: cleaning its segments failed; the next rotation tries again: %r",
                     self._path,
                     error,
                 )
 
-    def _is_wanted(self) -> bool:
+    def _take_request(self) -> bool:
+        """Return whether a cleaning was requested; otherwise the thread is to end."""
         with self._mutex:
-            is_asked, self._is_asked = self._is_asked, False
-            if not is_asked and self._thread is threading.current_thread():
+            is_requested, self._is_requested = self._is_requested, False
+            if not is_requested and self._thread is threading.current_thread():
                 self._thread = None
-            return is_asked
+            return is_requested

@@ -1,10 +1,8 @@
-"""The files beside a log that another program rotated away.
+"""Finding the files of a log that another program rotated, in the order in which they were written.
 
-Which there are, and in which order they were written.
-
-Known are logrotate's names (`events.ndjson.1`, `.2`, …, the higher the older; with `dateext`,
-`events.ndjson-20261124`), those of Python's `RotatingFileHandler`, savelog and newsyslog, which are
-the same, and names with a date or a time behind a dot; each with `.gz` once it is compressed.
+The names of logrotate are known: `events.ndjson.1`, `.2`, …, where higher is older, and with its
+option `dateext` `events.ndjson-20261124`. Python's `RotatingFileHandler`, savelog and newsyslog use
+the same names. A date or a time after a dot is known too. Each may have `.gz` added.
 """
 
 from __future__ import annotations
@@ -18,14 +16,14 @@ from typing import Final, NamedTuple
 from ..fs import calls
 from .segments import names_beside
 
-# A number of up to five digits counts rotations; more digits are a date or a time. Those of sealed
-# segments have fifteen and more.
+# A number of up to five digits counts rotations; a longer one is a date or a time. The numbers of
+# sealed segments have at least fifteen digits.
 _NUMBERED: Final = re.compile(r"\.(\d{1,5})(\.gz)?", re.ASCII)
 _DATED: Final = re.compile(r"[.-](\d{6,14}(?:[-_.T]\d{1,14})*)(\.gz)?", re.ASCII)
 
 
 class Rotated(NamedTuple):
-    """A file that was rotated away: its path, and what stat(2) says of it."""
+    """A rotated file: its path, and its attributes by stat(2)."""
 
     path: str
     device: int
@@ -37,10 +35,10 @@ class Rotated(NamedTuple):
 def list_rotated(path: str) -> list[Rotated]:
     """Return the rotated files of the log at `path`, oldest first.
 
-    Where one is there plain and compressed (its compressor is at work), the plain one is given. A
-    rotation renames the files one after the other and can hide one from a listing in the meantime;
-    so the listing is repeated until two show the same files. That somebody writes to one of them
-    changes its time, and nothing that matters here.
+    Of a file that is there plain and compressed (while it is being compressed), the plain one is
+    returned. A rotation renames one file after the other, and a listing in the meantime can miss
+    one; so the listing is repeated until two show the same files. Their times may differ, because a
+    writer may still append to one of them.
     """
     before = _listed(path)
     while True:
@@ -51,7 +49,7 @@ def list_rotated(path: str) -> list[Rotated]:
 
 
 def identities(listed: list[Rotated]) -> set[tuple[str, int, int]]:
-    """Return which file has which name."""
+    """Return the path, device and inode number of each file."""
     return {rotated[:3] for rotated in listed}
 
 
@@ -59,25 +57,20 @@ def _listed(path: str) -> list[Rotated]:
     directory, own = os.path.split(path)
     numbered: dict[tuple[int, str], Rotated] = {}
     dated: dict[tuple[int, str], Rotated] = {}
-    for name in sorted(
-        names_beside(path), reverse=True
-    ):  # a plain file after its compressed twin, so that it takes its place
+    # In reverse order a plain file comes after its compressed copy, and replaces it.
+    for name in sorted(names_beside(path), reverse=True):
         if not name.startswith(own):
             continue
+        file = os.path.join(directory, name)
         if found := _NUMBERED.fullmatch(name, len(own)):
-            _look(
-                numbered,
-                (-int(found[1]), ""),
-                os.path.join(directory, name),
-                is_compressed=bool(found[2]),
-            )
+            _add(numbered, (-int(found[1]), ""), file, is_compressed=bool(found[2]))
         elif found := _DATED.fullmatch(name, len(own)):
-            _look(dated, (0, found[1]), os.path.join(directory, name), is_compressed=bool(found[2]))
+            _add(dated, (0, found[1]), file, is_compressed=bool(found[2]))
     orders = ([files[key] for key in sorted(files)] for files in (numbered, dated))
     return list(heapq.merge(*orders, key=lambda rotated: rotated.mtime_ns))
 
 
-def _look(
+def _add(
     files: dict[tuple[int, str], Rotated], key: tuple[int, str], path: str, *, is_compressed: bool
 ) -> None:
     try:

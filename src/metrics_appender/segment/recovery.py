@@ -1,4 +1,4 @@
-"""Where the last whole line ends, and the mending of what a dead writer left behind it."""
+"""Recovering the tail of a file after the death of a writer or a power cut."""
 
 from __future__ import annotations
 
@@ -17,27 +17,31 @@ _BLOCK_BYTES: Final = 1 << 16
 LOOK_BACK_BYTES: Final = 1 << 20
 
 
-def end_of_sound_lines(fd: int, known: int, size: int) -> int:
-    """Return where the lines end that were written to their end.
+def end_of_valid_lines(fd: int, known: int, size: int) -> int:
+    """Return where the last valid line ends; this is `size` if the tail of the file is valid.
 
-    `size`, where the tail of the file is sound.
+    A writer that died leaves a line without its newline. A power cut can leave any unsynced sector
+    as NULs, with a newline and whole lines after it. JSON text has no raw NUL (RFC 8259, section
+    7), so a line with one was not written like that.
 
-    `known` bytes were looked at before. A writer that died leaves a line without its newline. The
-    loss of power can leave any sector of what was not synced as NULs, with a newline and whole
-    lines behind it; JSON text holds no raw NUL (RFC 8259, section 7), so a line with one was never
-    written so. Nothing behind a NUL was acknowledged as durable before the cut: its sync would have
-    covered the bytes in front of it too. Nor was it after the power came back: each log looks
-    before its first append to a file, and later at what others wrote since its last. A line that
-    begins more than a megabyte back is left for a reader to find, so that a look costs the same on
-    every file; as the file grows it stays further back.
+    Nothing after a NUL was acknowledged as durable before the power cut: its sync would have
+    covered the bytes before it too. Nothing was acknowledged since then either: each log checks the
+    tail before its first append to a file, and later what other writers added since its last one.
+
+    Only the last megabyte is checked, so that the cost does not depend on the size of the file;
+    damage further back is left for readers to find.
+
+    Args:
+        fd: The open file.
+        known: How many bytes of the file were checked before; if any, they end with a newline.
+        size: The size of the file.
     """
     known = known if known <= size else 0
     start = max(known - 1, size - LOOK_BACK_BYTES, 0)
     block = calls.read_at(fd, size - start, start)
-    if start == known - 1 and not block.startswith(
-        b"\n"
-    ):  # it is no line's end any more: the file was cut, and written to again
-        return end_of_sound_lines(fd, 0, size)
+    if start == known - 1 and not block.startswith(b"\n"):
+        # The file was truncated and written to since the last check: `known` means nothing now.
+        return end_of_valid_lines(fd, 0, size)
     if block.endswith(b"\n") and b"\0" not in block:
         return size
     begin = 0 if start == 0 else block.find(b"\n") + 1 or len(block)
@@ -48,7 +52,7 @@ def end_of_sound_lines(fd: int, known: int, size: int) -> int:
 
 
 def end_of_whole_lines(fd: int, size: int) -> int:
-    """Return the offset after the last newline within the first `size` bytes, 0 when there is none."""
+    """Return the offset after the last newline of the first `size` bytes, 0 without a newline."""
     end = size
     while end > 0:
         start = max(0, end - _BLOCK_BYTES)
@@ -60,22 +64,21 @@ def end_of_whole_lines(fd: int, size: int) -> int:
 
 
 def recover_tail(fd: int, path: str, known: int, size: int) -> int:
-    """Put aside what a writer that died, or a power cut, left unfinished.
+    """Quarantine what a dead writer or a power cut left unfinished; return where the file ends now.
 
-    Return where the file ends then.
-
-    To be called by the holder of the file's lock; `known` as in `end_of_sound_lines`.
+    The caller holds the lock of the file. `known` is as in `end_of_valid_lines`.
     """
-    end = end_of_sound_lines(fd, known, size)
+    end = end_of_valid_lines(fd, known, size)
     if end != size:
         quarantine_tail(fd, path, end, size)
     return end
 
 
 def warn_of_torn_tail(path: str, torn_bytes: int) -> None:
-    """Log that torn bytes were put aside; to be called with no lock held."""
+    """Log that torn bytes were quarantined; the caller holds no lock."""
     logger.warn(
-        "%s: the last line was torn, by a writer that died or a power cut; its %d bytes were never acknowledged, and are in %s now",
+        "%s: the last line was torn, by a writer that died or a power cut; its %d bytes were never "
+        "acknowledged, and are in %s now",
         path,
         torn_bytes,
         torn_path(path),
@@ -83,54 +86,52 @@ def warn_of_torn_tail(path: str, torn_bytes: int) -> None:
 
 
 def quarantine_tail(fd: int, path: str, end: int, size: int) -> None:
-    """Put the bytes from `end` on aside, and cut the file there, durably.
+    """Move the bytes from `end` on to `torn_path(path)`, and truncate the file there, durably.
 
-    To be called by the holder of the file's lock. The torn bytes were never acknowledged: whoever
-    wrote them died, or failed, or the power went, before they were synced. They are durable in
-    `torn_path(path)` before the cut, so a crash in between leaves them in both files, and in none
-    it leaves none.
+    The caller holds the lock of the file. The bytes were never acknowledged: their writer died or
+    failed, or the power was cut, before they were synced. They are durable in the torn file before
+    the truncation, so a crash leaves them in one of the files or in both.
     """
     begin = quarantine(fd, [(end, size)], path)
     try:
         calls.cut_back(fd, end)
-    except (
-        OSError
-    ):  # it may only be appended to (chattr(1)): every try would put them aside once more
+    except OSError:
+        # The file may be append-only (chattr(1)): each attempt would quarantine the bytes again.
         if calls.size_of(fd) == size:
-            _take_back(begin, path)
+            _cut_torn_file(begin, path)
         raise
-    # Else a power cut could leave the first sectors of the next line, and behind them what was cut
-    # off here: two lines mixed.
+    # Otherwise a power cut could leave the first sectors of the next line, followed by sectors of
+    # the torn one: two lines mixed.
     calls.sync_file(fd)
 
 
-def quarantine(fd: int, stretches: Iterable[tuple[int, int]], path: str) -> int:
-    """Add stretches of an open file to `torn_path(path)`, durably.
+def quarantine(fd: int, ranges: Iterable[tuple[int, int]], path: str) -> int:
+    """Append ranges of an open file to `torn_path(path)`, durably; return where they begin there.
 
-    Return where they begin there; when that fails, it is as before.
+    After an error, the torn file is as it was before.
     """
-    aside_path = torn_path(path)
-    aside = calls.open_append(aside_path)
+    target_path = torn_path(path)
+    target = calls.open_append(target_path)
     try:
-        before = calls.size_of(aside)
+        before = calls.size_of(target)
         try:
-            for start, end in stretches:
+            for start, end in ranges:
                 for piece in calls.pieces(fd, start, end):
-                    calls.write_all(aside, piece)
-            calls.sync_file(aside)
+                    calls.write_all(target, piece)
+            calls.sync_file(target)
         except BaseException:
-            calls.cut_back(aside, before)
+            calls.cut_back(target, before)
             raise
     finally:
-        calls.close(aside)
-    calls.sync_directory(os.path.dirname(aside_path))
+        calls.close(target)
+    calls.sync_directory(os.path.dirname(target_path))
     return before
 
 
-def _take_back(begin: int, path: str) -> None:
+def _cut_torn_file(size: int, path: str) -> None:
     with contextlib.suppress(OSError):
-        aside = calls.open_append(torn_path(path))
+        target = calls.open_append(torn_path(path))
         try:
-            calls.cut_back(aside, begin)
+            calls.cut_back(target, size)
         finally:
-            calls.close(aside)
+            calls.close(target)

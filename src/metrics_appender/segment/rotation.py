@@ -1,4 +1,4 @@
-"""Rotation: when a log's file is sealed, and what becomes of the sealed segments."""
+"""The rotation of a log: when its file is sealed, and what becomes of the sealed segments."""
 
 from __future__ import annotations
 
@@ -18,25 +18,32 @@ _AN_AGE: Final = "pass seconds above 0, or a timedelta"
 
 @dataclass(frozen=True, kw_only=True)
 class Rotation:
-    """When a log's file is sealed and the next one begun, and what becomes of the sealed segments.
+    """When the file of a log is sealed and the next one begun, and what becomes of sealed segments.
 
-        >>> Rotation(max_bytes=64_000_000, keep_segments=30, compress="gzip").max_bytes
-        64000000
+    An append seals the file before it writes, if the file has reached `max_bytes` or `max_age`. So
+    a segment can exceed `max_bytes` by the lines of one append, and a log without appends is not
+    sealed by its age. With neither, only `rotate()` seals. The newest sealed segment is never
+    compressed or deleted.
 
-    The append that finds `max_bytes` or more in the file, or finds it `max_age` old (seconds, or a
-    `timedelta`, since its first line), seals it before it writes. So a segment holds `max_bytes`
-    and at most one append's lines more, and a log that nobody appends to is not sealed by its age.
-    With neither, only `rotate()` seals.
+    Args:
+        max_bytes: The size in bytes at which the file is sealed.
+        max_age: The age at which the file is sealed, in seconds or as a `timedelta`, counted from
+            its first line. If another log object or process wrote that line, from the birth time of
+            the file, which may have been empty for a while after a `rotate()`; and where the file
+            system has no birth times, from when this log first saw the file.
+        keep_segments: How many sealed segments are kept; `None` for all.
+        keep_age: How long a segment is kept after its last line, in seconds or as a `timedelta`.
+        compress: How segments are compressed: `"gzip"`, `"zstd"` (needs the extra `zstd`) or
+            `None`.
+        keep_unread: Whether to keep segments that a named cursor has still to read.
 
-    `compress` is `"gzip"`, `"zstd"` (of the extra `zstd`) or `None`. `keep_segments` is how many
-    sealed segments are kept, `keep_age` how long after its last line each is. The newest one is
-    never compressed nor deleted. Nor is deleted what a named cursor has still to read, unless
-    `keep_unread` is false.
+    Raises:
+        InvalidRecordError: (a `ValueError`) A value is not valid, or `zstd` is not installed.
 
-    A first line that another log has written is taken to be as old as the file, by its birth time,
-    though that may have lain empty since a `rotate()`; where the file system keeps no such time, as
-    old as this log's first sight of it. Raises `InvalidRecordError` (a `ValueError`) for values it
-    cannot take, and where `zstd` is not installed.
+    Example:
+        >>> rotation = Rotation(max_bytes=64_000_000, keep_segments=30, compress="gzip")
+        >>> with AppendLog("events.ndjson", rotation=rotation) as log:
+        ...     log.append({"any": "record"})
     """
 
     max_bytes: int | None = None
@@ -47,14 +54,14 @@ class Rotation:
     keep_unread: bool = True
 
     def __post_init__(self) -> None:
-        """Check every value, and name every wrong one."""
+        """Check all values; the error names every wrong one."""
         faults = tuple(_faults(self))
         if faults:
             raise InvalidRecordError(faults)
 
     @property
     def has_cleaning(self) -> bool:
-        """Whether anything is to be done with sealed segments."""
+        """Whether sealed segments are to be compressed or deleted."""
         return (
             self.compress is not None or self.keep_segments is not None or self.keep_age is not None
         )

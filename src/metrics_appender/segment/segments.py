@@ -1,13 +1,10 @@
-"""The sealed segments of a log.
+"""Listing and opening the sealed segments of a log, and finding the base of its active file.
 
-Which there are, where the active file begins, and reading any of them.
-
-A log is one stream of bytes from its very beginning, cut into sealed segments and the active file.
-A sealed segment is named by the stretch of the stream that it holds (as Kafka names one by its base
-offset): `events.ndjson.000000000000000-000000001048576`, with `.gz` or `.zst` behind it once it is
-compressed. So the active file begins where the last of the names ends. The newest segment keeps its
-name for as long as it is the newest: only older ones are compressed and deleted, the oldest first.
-A listing therefore always shows the newest.
+A log is one stream of bytes, divided into sealed segments and the active file. A sealed segment is
+named by its range of the stream, as Kafka names one by its base offset:
+`events.ndjson.000000000000000-000000001048576`, with `.gz` or `.zst` added once it is compressed.
+The active file begins where the newest segment ends. The newest segment is never compressed or
+deleted, only older ones are, oldest first; so a listing always shows the newest.
 """
 
 from __future__ import annotations
@@ -27,10 +24,7 @@ _COMPRESSIONS: Final[dict[str, Compression | None]] = {
 
 
 class Segment(NamedTuple):
-    """A sealed segment.
-
-    Its file, its stretch of the log's stream from `start` to `end`, and how it is compressed.
-    """
+    """A sealed segment: its file, its range of the log's stream, and its compression."""
 
     path: str
     start: int
@@ -39,42 +33,42 @@ class Segment(NamedTuple):
 
 
 def list_segments(path: str, base: int | None = None) -> list[Segment]:
-    """Return the sealed segments of the log at `path`, oldest first, one for each stretch.
+    """Return the sealed segments of a log, oldest first, one for each range.
 
-    Up to `base` in the stream, if that is told.
+    Of a segment that is there plain and compressed (while it is being compressed, or after the
+    cleaning was killed), the plain one is returned. The ranges are adjacent unless a file was
+    removed by hand. Retention deletes the oldest, so the first may begin after 0.
 
-    Where one is there plain and compressed (its compressor is at work, or was killed), the plain
-    one is given. Stretches follow each other without a hole, unless somebody took a file away by
-    hand; retention takes the oldest, so that the first may begin behind 0. A directory is not
-    listed in one instant, and while a segment is being compressed both of its names can escape a
-    listing. So where any is missing, the listing is done again, and both count.
+    A directory is not listed atomically, and a listing can miss both names of a segment that is
+    being compressed. So if a range is missing, the directory is listed again, and the results are
+    merged.
+
+    Args:
+        path: The log.
+        base: Only segments that end at or before this position, if given.
     """
     segments = _listed(path)
-    if not _is_whole(segments, base):
-        stretches = {segment[1:3]: segment for segment in (*segments, *_listed(path))}
-        segments = sorted(stretches.values(), key=lambda segment: segment[1:3])
+    if not _is_gapless(segments, base):
+        ranges = {segment[1:3]: segment for segment in (*segments, *_listed(path))}
+        segments = sorted(ranges.values(), key=lambda segment: segment[1:3])
     return segments if base is None else [segment for segment in segments if segment.end <= base]
 
 
 def base_of_active(path: str) -> int:
-    """Return where in the stream the active file begins.
+    """Return the position where the active file begins: the end of the newest segment, or 0.
 
-    Where the newest sealed segment ends, 0 without one.
-
-    True of the file that has the name `path` before and after the call; while a rotation is under
-    way, of either.
+    This is exact for a file that has the name `path` before and after the call; during a rotation,
+    it may be the base of the old file or of the new one.
     """
     segments = _listed(path)
     return segments[-1].end if segments else 0
 
 
 def open_segment(segment: Segment) -> PlainFile | CompressedFile:
-    """Open a sealed segment for reading, under the name that it has now.
+    """Open a sealed segment for reading, also if it was compressed since it was listed.
 
-    It may have been compressed since it was listed.
-
-    Raises `FileNotFoundError` when retention has deleted it, `ImportError` when it is compressed by
-    what is not installed.
+    Raises `FileNotFoundError` if retention has deleted it, and `ImportError` if the library of its
+    compression is not installed.
     """
     plain = (
         segment.path.removesuffix(ENDINGS[segment.compression])
@@ -100,11 +94,10 @@ def _opened(segment: Segment) -> PlainFile | CompressedFile:
 
 
 def names_beside(path: str) -> list[str]:
-    """Return the names in a log's directory, none where that is not there.
+    """Return the names in the directory of a log, none if the directory is missing.
 
-    Where it may be entered but not listed, the log may have segments that nobody can see. To do
-    without them would be to leave out records and say nothing, so that is an error; who asks for no
-    more than the active file holds does not come here.
+    A directory that may be entered but not listed is an error: the log may have segments that this
+    process cannot see, and to read without them would silently omit records.
     """
     directory = os.path.dirname(path)
     try:
@@ -112,7 +105,10 @@ def names_beside(path: str) -> list[str]:
     except FileNotFoundError:
         return []
     except PermissionError as error:
-        reason = f"{error.strerror}: which files a log has is told by its directory alone; allow that to be listed (chmod +r)"
+        reason = (
+            f"{error.strerror}: which files a log has is told by its directory alone; "
+            "allow that to be listed (chmod +r)"
+        )
         raise PermissionError(error.errno, reason, directory) from None
 
 
@@ -120,10 +116,8 @@ def _listed(path: str) -> list[Segment]:
     directory = os.path.dirname(path)
     segments: list[Segment] = []
     for name, (start, end, ending) in filename.sealed_names(path, names_beside(path)):
-        is_new = not segments or segments[-1][1:3] != (
-            start,
-            end,
-        )  # sorted: the plain one comes first
+        # The names are sorted, so the plain file comes before its compressed copy.
+        is_new = not segments or segments[-1][1:3] != (start, end)
         if is_new and ending in _COMPRESSIONS:
             segments.append(
                 Segment(os.path.join(directory, name), start, end, _COMPRESSIONS[ending])
@@ -131,7 +125,7 @@ def _listed(path: str) -> list[Segment]:
     return segments
 
 
-def _is_whole(segments: list[Segment], base: int | None) -> bool:
+def _is_gapless(segments: list[Segment], base: int | None) -> bool:
     end = 0
     for segment in segments:
         if segment.start != end:

@@ -1,8 +1,7 @@
-"""A log at one instant: its active file, held open, and the sealed segments before it.
+"""A snapshot of a log: its active file, held open, and the sealed segments before it.
 
-Nothing is locked. The open file stays the same file whatever is done to its name, so that what is
-before it in the stream is settled at the open: a rotation that comes later neither takes a line
-from a reader nor shows it one twice.
+Nothing is locked. The open file stays the same file when it is renamed, so the open decides which
+segments come before it: a later rotation neither hides a line from a reader nor shows one twice.
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ if TYPE_CHECKING:
 
 
 class Active(NamedTuple):
-    """The active file, open, and where in the log's stream it begins."""
+    """The active file, open, and its base: the position in the log's stream where it begins."""
 
     file: PlainFile
     base: int
 
 
 def open_if_there(path: str) -> PlainFile | None:
-    """Open the file that has the name; `None` if there is none."""
+    """Open the file at `path`, or return `None` if there is none."""
     try:
         return PlainFile(path)
     except FileNotFoundError:
@@ -37,20 +36,20 @@ def open_if_there(path: str) -> PlainFile | None:
 
 
 def base_of(file: PlainFile | None, path: str) -> int | None:
-    """Return where in the stream an open active file begins, `None` when it was sealed or replaced meanwhile.
+    """Return the base of an open active file, `None` if it was sealed or replaced since the open.
 
-    Without a file (there was none at `path`), where the next one begins.
+    Without a file, return the base of the next one.
     """
     base = base_of_active(path)
     if file is None:
-        # No name says that nothing was sealed meanwhile; what one listing missed, because it was
-        # being compressed, the next one shows.
+        # Without a file there is no check by its name. A listing can miss a segment that is being
+        # compressed, and the next listing shows it.
         return max(base, base_of_active(path))
     return base if _is_named(file, path) else None
 
 
 def open_active(path: str) -> Active | None:
-    """Open the active file and tell exactly where it begins; `None` when there is none."""
+    """Open the active file, and determine its exact base; return `None` if there is no file."""
     while True:
         file = open_if_there(path)
         if file is None:
@@ -63,7 +62,7 @@ def open_active(path: str) -> Active | None:
 
 
 def end_of_log(path: str) -> int:
-    """Return the position in the log's stream behind its last whole line, without any lock."""
+    """Return the position in the log's stream after its last whole line; takes no lock."""
     active = open_active(path)
     if active is None:
         return base_of(None, path) or 0
@@ -72,18 +71,18 @@ def end_of_log(path: str) -> int:
 
 
 def open_before(path: str, base: int) -> Generator[Source]:
-    """Yield the sealed segments that end at `base` or before, open, the newest first.
+    """Yield the sealed segments that end at or before `base`, open, the newest first.
 
-    What retention takes meanwhile is left out.
+    Segments that retention deletes in the meantime are left out.
     """
     yield from _opened(reversed(list_segments(path, base)))
 
 
 def open_all(path: str) -> Generator[Source]:
-    """Yield every file of the log, open, oldest first; each is closed when the next is asked for.
+    """Yield every file of the log, open, oldest first; each is closed when the next is requested.
 
-    They are the log as it is when the first is asked for; what is appended to its active file
-    later, until it is read, is in it too.
+    They are a snapshot of the log at the first request, except that lines appended to the active
+    file until it is read are in it too.
     """
     active = open_active(path)
     try:
@@ -108,8 +107,7 @@ def _opened(segments: Iterable[Segment]) -> Iterator[Source]:
 
 def _is_named(file: PlainFile, path: str) -> bool:
     try:
-        return os.path.samestat(
-            calls.stat_open(file.fd), calls.stat_followed(path)
-        )  # a reader may come through a link
+        # Symbolic links are followed: a reader's path may be one.
+        return os.path.samestat(calls.stat_open(file.fd), calls.stat_followed(path))
     except FileNotFoundError:
         return False
