@@ -38,6 +38,7 @@ class IdleThread:
         self._wake = threading.Lock()  # held while there is nothing to do
         self._wake.acquire()
         self._is_closing = False
+        self._starter: int | None = None  # the thread that is just starting it
 
     def run(self, job: Callable[[], object]) -> None:
         """Have the job run; raises `RuntimeError`, and drops it, where no thread can be made."""
@@ -54,8 +55,13 @@ class IdleThread:
         self._ring()
 
     def join(self, timeout_seconds: float | None = None) -> None:
-        """Close, and return when the thread has ended, or too late; at once when called by a job."""
+        """Close, and return when the thread has ended, or too late.
+
+        At once when called by a job, or by a signal handler whose own thread is just starting it.
+        """
         self.close()
+        if self._starter == threading.get_ident():
+            return
         with self._mutex:
             thread = self._thread
         if thread is not None and thread is not threading.current_thread():
@@ -69,6 +75,7 @@ class IdleThread:
     def _start(self, job: Callable[[], object]) -> None:
         thread = threading.Thread(target=self._work, name=self._name, daemon=True)
         self._thread = thread
+        self._starter = threading.get_ident()
         try:
             thread.start()
         except BaseException:
@@ -78,6 +85,8 @@ class IdleThread:
             if job in self._jobs:
                 self._jobs.remove(job)
             raise
+        finally:
+            self._starter = None
 
     def _ring(self) -> None:
         try:

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 import time
 from functools import partial
 from typing import TYPE_CHECKING
 
 from .. import logger
 from ..errors import CorruptSegmentError
-from ..fs import calls, filename, fork
+from ..fs import calls, filename
+from ..fs.worker import IdleThread
 from .blocks import BLOCK_BYTES, ENDINGS, Compression, codec_of
 from .rotation import seconds
 from .segments import Segment, list_segments
@@ -206,75 +206,32 @@ class Cleaner:
         self._path = path
         self._rotation = rotation
         self._first_unread = first_unread
-        self.reset_after_fork()
-        fork.register(self)
-
-    def reset_after_fork(self) -> None:
-        """Start without a thread, which a forked child does not have."""
-        # Re-entrant: a signal handler may seal or close the log while its thread holds it.
-        self._mutex = threading.RLock()
-        self._beginning: int | None = None  # the thread that is within `begin`
-        self._thread: threading.Thread | None = None
-        self._is_requested = False
+        self._thread = IdleThread("metrics-appender-cleaner", linger_seconds=0)
 
     @property
     def is_under_way(self) -> bool:
         """Whether the thread is running."""
-        return self._thread is not None
+        return self._thread.is_alive
 
     def begin(self) -> None:
         """Start a cleaning in the background, and return at once."""
         if sys.is_finalizing():  # a new thread would never run
             return
-        with self._mutex:
-            before, self._beginning = self._beginning, threading.get_ident()
-            try:
-                self._is_requested = True
-                if self._thread is None:
-                    self._start()
-            finally:
-                self._beginning = before
-
-    def _start(self) -> None:
-        # A daemon: the program need not wait for it at its end, as the next cleaning continues.
-        thread = self._thread = threading.Thread(
-            target=self._run, name="metrics-appender-cleaner", daemon=True
-        )
         try:
-            thread.start()
+            self._thread.run(self._clean)
         except BaseException as error:
-            self._thread = None  # if the thread was started all the same, it runs to its end
-            # No further thread can be started (RuntimeError): the next rotation tries again.
+            # No thread can be started (RuntimeError): the next rotation tries again.
             if type(error) is not RuntimeError:
                 raise
 
     def finish(self) -> None:
-        """Return when the cleaning is done.
+        """Return when the cleaning is done; at once in a handler that interrupted its `begin`."""
+        if not sys.is_finalizing():
+            self._thread.join()
 
-        In a signal handler that interrupted `begin` of its own thread, return at once.
-        """
-        if self._beginning == threading.get_ident() or sys.is_finalizing():
-            return
-        with self._mutex:  # so that a thread that is being started is seen
-            thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join()
-
-    def _run(self) -> None:
-        while self._take_request():
-            try:
-                clean_segments(self._path, self._rotation, self._first_unread)
-            except Exception as error:  # noqa: BLE001 - no caller waits for it, so it is logged
-                logger.warn(
-                    "%s: cleaning its segments failed; the next rotation tries again: %r",
-                    self._path,
-                    error,
-                )
-
-    def _take_request(self) -> bool:
-        """Return whether a cleaning was requested; otherwise the thread is to end."""
-        with self._mutex:
-            is_requested, self._is_requested = self._is_requested, False
-            if not is_requested and self._thread is threading.current_thread():
-                self._thread = None
-            return is_requested
+    def _clean(self) -> None:
+        try:
+            clean_segments(self._path, self._rotation, self._first_unread)
+        except Exception as error:  # noqa: BLE001 - no caller waits for it, so it is logged
+            message = "%s: cleaning its segments failed; the next rotation tries again: %r"
+            logger.warn(message, self._path, error)
