@@ -201,7 +201,7 @@ def test_a_line_with_time_left_waits_on_when_the_one_before_has_timed_out(
 
 
 def test_lines_that_go_together_keep_their_own_deadlines(path: str) -> None:
-    """The earliest is the batch's; lines with time left then are queued again, with what is left."""
+    """The earliest is the batch's; lines with time left then are queued again, with the rest."""
     handed: list[tuple[bytes, float]] = []
     may_end = threading.Event()
 

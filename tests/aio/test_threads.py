@@ -1,4 +1,4 @@
-"""LoopThreads: a bounded pool of threads, made on demand and gone when the loop is done with them."""
+"""LoopThreads: a bounded pool of threads, made on demand, gone when the loop is done."""
 
 from __future__ import annotations
 

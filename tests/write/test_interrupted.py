@@ -569,7 +569,7 @@ def test_an_append_by_another_log_in_a_handler_in_mid_append_is_refused(
 def test_giving_up_again_and_again_leaves_a_few_threads_at_the_most(
     path: str, give_up: str, wait: Waiting
 ) -> None:
-    """A thread that waits in the kernel's queue cannot be called off while a stopped holder keeps the lock."""
+    """A thread that is blocked in flock(2) cannot be cancelled while the holder keeps the lock."""
 
     def count() -> int:
         return sum(thread.name == "metrics-appender-waiter" for thread in threading.enumerate())

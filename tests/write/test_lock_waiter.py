@@ -100,7 +100,7 @@ def test_it_is_called_again_while_it_is_idle(path: str, hold: Hold, wait: Waitin
 def test_it_asks_for_the_lock_only_while_there_is_work(
     path: str, hold: Hold, wait: Waiting
 ) -> None:
-    """Else the kernel might grant it to a thread that cannot run, and others would wait for that."""
+    """Else the kernel might grant it to a thread that cannot run, and others would wait."""
     work = Work(path)
     serve_one(work, hold, wait)
     with hold(path):  # is to be had at once, though other processes write

@@ -236,7 +236,7 @@ class AsyncGroupCommit:
                 end.set_result(None)
 
     def _write(self, batch: _Batch, loop: asyncio.AbstractEventLoop) -> None:
-        """In a thread: write a batch, and give the loop an error for each line, for all, or none."""
+        """In a thread: write a batch, and give the loop an error per line, for all, or none."""
         errors: list[BaseException | None] = []
         try:
             self._append(batch)

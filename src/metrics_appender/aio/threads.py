@@ -85,7 +85,7 @@ class LoopThreads:
         return await self.submit(functools.partial(function, *args, **kwargs))
 
     def submit(self, function: Callable[[], _T]) -> asyncio.Future[_T]:
-        """Call a function in a thread, and return the future of the running loop for its outcome."""
+        """Call a function in a thread; return a future of the running loop for its outcome."""
         loop = asyncio.get_running_loop()
         self.adopt(loop)
         future: asyncio.Future[_T] = loop.create_future()

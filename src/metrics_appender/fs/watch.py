@@ -97,7 +97,7 @@ class FileWatcher:
                 pass
 
     def wake(self) -> None:
-        """Wake the sleeper, now and whenever it sleeps again; from any thread, after `close` too."""
+        """Wake the sleeper, now and whenever it sleeps again; any thread may, after `close` too."""
         with self._mutex, contextlib.suppress(BlockingIOError):
             if self._write_end >= 0:
                 os.write(self._write_end, b".")

@@ -1,4 +1,4 @@
-"""A daemon thread that runs jobs one after the other, and ends when it has had none for a second."""
+"""A daemon thread that runs jobs one after the other, and ends a second after the last."""
 
 from __future__ import annotations
 
