@@ -1,1 +1,1 @@
-"""The operating system behind one narrow door: calls, locks, forks, file names, notification."""
+"""The operating system behind one narrow border: calls, locks, forks, file names, notification."""
