@@ -83,13 +83,11 @@ def test_a_caller_that_a_signal_may_take_away_is_no_part_of_the_chain(batch: Bat
     assert batch.awake() == [2]
 
 
-def test_the_leader_wakes_the_first_of_the_others(batch: Batch) -> None:
-    """Whichever place its own line has."""
-    own = batch.callers[1]
-    own.thread = threading.get_ident()
+def test_the_leader_is_no_part_of_the_chain(batch: Batch) -> None:
+    """It is awake, and wakes the first of the others, whichever place its own line has."""
+    batch.callers[1].thread = threading.get_ident()
     batch.commit()
-    own.wake_next()
-    assert batch.awake() == [0]
+    assert batch.first is batch.callers[0]
     batch.callers[0].wake_next()
     assert batch.awake() == [2]
 

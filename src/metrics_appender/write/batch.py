@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from typing import TYPE_CHECKING, Final
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from ..fs import calls
 from ..outcome import MAY_BE_WRITTEN, NOTHING_WRITTEN, add_outcome, explain, is_system_failure
-from ..segment import recovery
+from ..segment.recovery import LOOK_BACK_BYTES, recover_tail
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -16,15 +16,11 @@ if TYPE_CHECKING:
     from ..fs.lock import FileLock
     from .durability import Level
 
-# What is synced is written in pieces of at most so many bytes, each synced before the next, since
-# recovery looks no further back for what a power cut left.
-_PIECE_BYTES: Final = recovery.LOOK_BACK_BYTES
-
 
 class BatchWriter:
-    """Steps 4 to 6 of an append, for the holder of the file's lock.
+    """Steps 4 to 6 of an append (README.md here), for the holder of the file's lock.
 
-    `note_torn` is told how many torn bytes were quarantined. Not called twice at once.
+    `note_torn` is called with the number of torn bytes that were quarantined.
     """
 
     def __init__(self, path: str, level: Level, note_torn: Callable[[int], object]) -> None:
@@ -44,8 +40,8 @@ class BatchWriter:
         """
         end = self.recover(lock)
         inode = lock.inode
-        # Until all has gone well: what was not synced may be gone, or NULs, when a disk that failed
-        # comes back.
+        # Until all has gone well: when a disk that failed comes back, what was not synced may be
+        # gone, or NULs.
         self._inode = -1
         errors: Sequence[OSError | None] = ()
         # `lock.fd`, each time: a signal handler may fork in between, and then it is -1 in the child.
@@ -54,7 +50,7 @@ class BatchWriter:
                 block = lines[0] if len(lines) == 1 else b"".join(lines)
                 written = len(block)
                 # All of it, in the ordinary case.
-                begun = calls.write(lock.fd, block) if written <= _PIECE_BYTES else 0
+                begun = calls.write(lock.fd, block) if written <= LOOK_BACK_BYTES else 0
                 if begun != written:
                     self._write_rest(lock, block, begun)
             except OSError as error:
@@ -74,10 +70,10 @@ class BatchWriter:
         return errors
 
     def recover(self, lock: FileLock) -> int:
-        """See to what was there before; return the offset where the next line begins.
+        """Quarantine what a dead writer left; return the offset where the next line begins.
 
         A new file's name is made durable before its first line, so that a file with lines never
-        lacks one. Where another process wrote since the last batch, it may have died in the middle.
+        lacks one.
         """
         self._is_syncing = False
         known = self._end if lock.inode == self._inode else 0
@@ -85,11 +81,11 @@ class BatchWriter:
         if size == known and size:
             return size
         try:
-            if size == 0:
+            if size:
+                end = recover_tail(lock.fd, self._path, known, size)
+            else:
                 calls.require_regular(lock.fd, self._path)
                 calls.sync_directory(os.path.dirname(self._path))
-                return 0
-            end = recovery.recover_tail(lock.fd, self._path, known, size)
         except BaseException as error:
             add_outcome(error, self._path, NOTHING_WRITTEN)
             raise
@@ -104,14 +100,18 @@ class BatchWriter:
         self._is_syncing = False
 
     def _write_rest(self, lock: FileLock, data: bytes, written: int) -> None:
-        """Write what is not written yet of `data`."""
-        if written == 0 and self._level.is_durable:
-            for start in range(0, len(data), _PIECE_BYTES):
-                if start:
-                    self._sync(lock)
-                calls.write_all(lock.fd, memoryview(data)[start : start + _PIECE_BYTES])
-        else:
-            calls.write_all(lock.fd, memoryview(data)[written:])
+        """Write what is not written yet of `data`.
+
+        What is synced is written in pieces, each synced before the next: recovery looks no further
+        back for what a power cut left.
+        """
+        view = memoryview(data)[written:]
+        is_in_pieces = written == 0 and self._level.is_durable
+        step = LOOK_BACK_BYTES if is_in_pieces else len(view)
+        for start in range(0, len(view), step):
+            if start:
+                self._sync(lock)
+            calls.write_all(lock.fd, view[start : start + step])
 
     def _write_each(
         self, lock: FileLock, end: int, lines: Sequence[bytes], failure: OSError
@@ -123,31 +123,31 @@ class BatchWriter:
         """
         if len(lines) == 1 or not is_system_failure(failure, self._path):
             raise failure
-        self._cut_back(lock, end, failure)
+        calls.cut_back(lock.fd, end)
+        self._sync_cut(lock, failure)
         errors: list[OSError | None] = []
         written = 0
         for line in lines:
             try:
                 self._write_rest(lock, line, 0)
+                written += len(line)
+                errors.append(None)
             except OSError as error:
                 if not is_system_failure(error, self._path):
                     raise
-                self._cut_back(lock, end + written, error)
+                calls.cut_back(lock.fd, end + written)
+                self._sync_cut(lock, error)
                 errors.append(explain(error, self._path, NOTHING_WRITTEN))
-            else:
-                written += len(line)
-                errors.append(None)
         return errors, written
 
     def _roll_back(self, lock: FileLock, end: int, error: BaseException) -> None:
         """Cut the file back to where it ended before, and note what became of the lines.
 
-        Not once the lock is released: other processes may have written behind them. Where a second
-        signal comes in between, the lines stay, and the error says that they may.
+        Not once the lock is released: other processes may have written behind them.
         """
         outcome = MAY_BE_WRITTEN
         if lock.is_held:
-            with contextlib.suppress(OSError):
+            with suppress(OSError):
                 calls.cut_back(lock.fd, end)
                 outcome = NOTHING_WRITTEN
                 self._sync_cut(lock, error)
@@ -156,15 +156,12 @@ class BatchWriter:
         else:
             add_outcome(error, self._path, outcome)
 
-    def _cut_back(self, lock: FileLock, end: int, error: BaseException) -> None:
-        calls.cut_back(lock.fd, end)
-        self._sync_cut(lock, error)
-
     def _sync_cut(self, lock: FileLock, error: BaseException) -> None:
         """Make a cut durable: a power cut could mix the next line with what was cut off.
 
         Not when the error is a sync's: a sync that failed is never tried again.
         """
-        is_sync_failure = self._is_syncing and is_system_failure(error, self._path)
-        if self._level.is_durable and not is_sync_failure:
+        if self._level.is_durable and not (
+            self._is_syncing and is_system_failure(error, self._path)
+        ):
             self._sync(lock)

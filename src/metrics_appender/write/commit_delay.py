@@ -7,31 +7,27 @@ lines instead of 4.5, and the slowest thread comes to 0.99 of the fastest instea
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .commit_queue import PendingAppend
 
-# Threads that did not come back append at a rhythm of their own. After a wait in vain, nobody is
-# waited for in the next 1, 3, 7, ... up to 63 batches that join lines.
-_MOST_DOUBLINGS: Final = 6
-
 
 class CommitDelay:
-    """The threads of the last batch, waited for `seconds` at most; 0 waits for nobody."""
+    """The threads of the last batch, waited for `seconds` at most; 0 waits for none."""
 
     def __init__(self, seconds: float) -> None:
-        """Expect nobody yet."""
         self._seconds = seconds
         self.reset_after_fork()
 
     def reset_after_fork(self) -> None:
-        """Expect nobody: the child has none of the other threads."""
+        """Expect no thread: the child has none of the others."""
         self.expected = 0  # how many appends the next batch waits for, where it waits
         self._threads: set[int] = set()
-        self._waits_in_vain = 0  # in a row, at the last
+        self._penalty = 0  # after a wait in vain: how many batches do not wait
         self._batches_to_skip = 0
 
     def expect(self, batch: Sequence[PendingAppend]) -> None:
@@ -51,23 +47,18 @@ class CommitDelay:
         The first in the queue waits for all; the last to come back begins the batch at once.
         """
         pending.wakeup.acquire(blocking=False)  # a call that came too late for an earlier line
-        try:
+        with suppress(IndexError):  # a batch has begun meanwhile
             if len(queue) < self.expected:
                 if queue[0] is not pending:
                     return False
                 pending.wakeup.acquire(timeout=self._seconds)
-        except IndexError:
-            pass  # a batch has begun meanwhile
         if self.expected and not pending.is_done:  # no other thread has come to this line first
-            in_vain = self._count_back(queue, pending) * 2 < self.expected - 1
-            self._waits_in_vain = min(self._waits_in_vain + 1, _MOST_DOUBLINGS) if in_vain else 0
-            self._batches_to_skip = (1 << self._waits_in_vain) - 1
+            # Threads that come by chance do not count. Those that did not come back append at a
+            # rhythm of their own: 1, 3, 7, ... up to 63 batches that join lines do not wait.
+            others = (other for other in tuple(queue) if other is not pending)
+            back = sum(other.thread in self._threads for other in others)
+            is_in_vain = back * 2 < self.expected - 1
+            self._penalty = min(self._penalty * 2 + 1, 63) if is_in_vain else 0
+            self._batches_to_skip = self._penalty
             self.expected = 0
         return not pending.is_done
-
-    def _count_back(self, queue: Sequence[PendingAppend], pending: PendingAppend) -> int:
-        """Return how many of the others are back; threads that come by chance do not count."""
-        try:
-            return sum(other.thread in self._threads for other in queue if other is not pending)
-        except RuntimeError:
-            return len(queue)  # it changed meanwhile: another thread has come, or leads

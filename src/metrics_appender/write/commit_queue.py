@@ -9,8 +9,9 @@ from __future__ import annotations
 import errno
 import threading
 from collections import deque
+from contextlib import suppress
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from ..outcome import (
     MAY_BE_WRITTEN,
@@ -30,10 +31,6 @@ if TYPE_CHECKING:
     # Writes lines to the locked file, durably. Returns each line's error, or nothing when all are
     # well; raises what concerns them all, with none of them in the file.
     Write = Callable[[FileLock, Sequence[bytes]], Sequence[OSError | None]]
-
-# A batch joins lines up to so many bytes, as far as recovery looks back for what a power cut left.
-# A longer line is a batch of its own.
-_BATCH_BYTES: Final = LOOK_BACK_BYTES
 
 
 class State(Enum):
@@ -57,13 +54,11 @@ class PendingAppend:
         line: bytes,
         task: Callable[[FileLock], Any] | None = None,
         *,
-        may_lead: bool = True,
         seals: bool = True,
     ) -> None:
-        """Take the line or the task; nothing is queued yet."""
         self.line = line
         self.task = task
-        self.may_lead = may_lead  # may commit the lines of others, since no signal interrupts it
+        self.may_lead = True  # may commit the lines of others, since no signal interrupts it
         self.seals = seals  # has the file sealed first, where rotation is due
         self.thread = threading.get_ident()
         self.state = State.QUEUED
@@ -80,10 +75,8 @@ class PendingAppend:
 
     def wake(self) -> None:
         """Wake the caller: its append is done, or it is its turn to lead."""
-        try:
+        with suppress(RuntimeError):  # it is awake already
             self.wakeup.release()
-        except RuntimeError:
-            pass  # it is awake already
 
     def wake_next(self) -> None:
         """Wake the next caller of the same batch, once."""
@@ -113,18 +106,15 @@ class CommitQueue(deque[PendingAppend]):
 
     def wake_first(self) -> None:
         """Let one of the queued callers see for itself whether it has to lead."""
-        try:
-            if not self.wake_leader():
+        if not self.wake_leader():
+            with suppress(IndexError):  # nothing is queued
                 self[0].wake()
-        except IndexError:
-            pass  # nobody waits
 
     def seals_first(self) -> bool:
         """Whether the file is to be sealed before the next batch, where that is due."""
-        try:
+        with suppress(IndexError):
             return self[0].seals
-        except IndexError:
-            return False
+        return False
 
     def take(self, pending: PendingAppend) -> list[PendingAppend]:
         """Take one append as a batch of its own; none where another batch has it."""
@@ -134,10 +124,10 @@ class CommitQueue(deque[PendingAppend]):
         return [pending]
 
     def take_batch(self) -> list[PendingAppend]:
-        """Take what goes into one batch: lines up to a megabyte, or one task."""
+        """Take what goes into one batch: one task, or lines up to a megabyte, or a longer line."""
         batch: list[PendingAppend] = []
-        room = _BATCH_BYTES
-        try:
+        room = LOOK_BACK_BYTES  # of what a power cut left, recovery finds no more
+        with suppress(IndexError):  # the queue is empty
             while not batch or (self[0].task is None and len(self[0].line) <= room):
                 pending = self.popleft()
                 pending.state = State.TAKEN
@@ -145,8 +135,6 @@ class CommitQueue(deque[PendingAppend]):
                 room -= len(pending.line)
                 if pending.task is not None:
                     break
-        except IndexError:
-            pass  # the queue is empty
         return batch
 
 
@@ -155,53 +143,49 @@ def commit_batch(
 ) -> PendingAppend | None:
     """Write a batch to the locked file, release the lock, and note what became of each append.
 
-    Returns the first caller of the chain, which is to be woken. Raises nothing. A failure of the system goes to every caller; anything else (a signal handler's
-    exception in the main thread, a lack of memory) goes on in the caller that leads, and the others
-    are told that it interrupted them.
+    Returns the first caller to wake; raises nothing. A failure of the system goes to every caller.
+    Anything else (a signal handler's exception in the main thread, a lack of memory) goes on in the
+    caller that leads, and the others are told that it interrupted them.
     """
     try:
         try:
-            _write_batch(write, lock, batch)
+            if batch[0].task is not None:
+                _run_task(lock, path, batch[0])
+            else:
+                errors = write(lock, [pending.line for pending in batch])
+                for pending, failure in zip(batch, errors, strict=False):
+                    pending.error = failure and copy_for_another_caller(failure)
         finally:
             lock.release()
     except BaseException as error:  # noqa: BLE001 - it goes on in the callers
         for pending in batch:
             if pending.error is None:
                 pending.error = _for_caller(pending, error, path)
-    return complete(batch)
+    return _complete(batch)
 
 
-def _write_batch(write: Write, lock: FileLock, batch: Sequence[PendingAppend]) -> None:
-    first = batch[0]
-    if first.task is not None:
-        try:
-            first.result = first.task(lock)
-        except BaseException as error:  # noqa: BLE001 - it is its caller's, and nobody else's
-            first.error = error
-    else:
-        errors = write(lock, [pending.line for pending in batch])
-        for pending, failure in zip(batch, errors, strict=False):
-            pending.error = failure and copy_for_another_caller(failure)
+def _run_task(lock: FileLock, path: str, pending: PendingAppend) -> None:
+    assert pending.task is not None
+    try:
+        pending.result = pending.task(lock)
+    except BaseException as error:  # noqa: BLE001 - it goes on in its caller alone
+        if is_system_failure(error, path):
+            explain(error, path, NOTHING_WRITTEN)
+        pending.error = error
 
 
-def complete(batch: Sequence[PendingAppend]) -> PendingAppend | None:
+def _complete(batch: Sequence[PendingAppend]) -> PendingAppend | None:
     """Note that the appends are done, and chain their callers; return the first of the chain.
 
-    The caller that leads stands in front of the chain. One that a signal's exception may take away
-    is no part of it, but woken at once.
+    The leader, which is awake, is no part of it, nor is a caller that a signal's exception may take
+    away: that one is woken at once.
     """
     leader = threading.get_ident()
-    own: PendingAppend | None = None
     following: PendingAppend | None = None
     for pending in reversed(batch):
-        if pending.thread == leader:
-            own = pending
-        elif pending.may_lead:
+        if pending.may_lead and pending.thread != leader:
             pending.next = following
             following = pending
-    if own is not None:
-        own.next = following
-    for pending in batch:
         pending.state = State.DONE
         if not pending.may_lead:
             pending.wake()

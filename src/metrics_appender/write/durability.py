@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from ..errors import Fault, InvalidRecordError, show
@@ -16,36 +17,26 @@ LOOKS_IN_A_TIMEOUT: Final = 4
 
 
 class Level(NamedTuple):
-    """What one durability does.
+    """What one durability does; times are in seconds."""
 
-    `syncs_locked`: the batch is synced before the lock is released; `syncs_unlocked`: after it.
-    `keeps_queue`: while the lock is contended, appends go to the kernel's queue at once.
-    `retry_pauses`: the seconds to sleep between tries for a busy lock, before a thread is woken to
-    wait for it. `commit_delay`: the seconds that a batch waits at most for threads that were in the
-    batch before.
-    """
-
-    syncs_locked: bool = False
-    syncs_unlocked: bool = False
-    keeps_queue: bool = False
-    retry_pauses: Sequence[float] = ()
-    commit_delay: float = 0.0
+    syncs_locked: bool = False  # the batch is synced before the lock is released
+    syncs_unlocked: bool = False  # the batch is synced after the lock is released
+    keeps_queue: bool = False  # while the lock is contended, appends go to the kernel's queue
+    retry_pauses: Sequence[float] = ()  # between tries for a busy lock, before a thread waits
+    commit_delay: float = 0.0  # how long a batch waits at most for the threads of the last one
 
     @property
     def is_durable(self) -> bool:
         """Whether an append that returned survives a power cut."""
         return self.syncs_locked or self.syncs_unlocked
 
-    def within(self, timeout_seconds: float | None) -> Level:
+    def within(self, timeout_seconds: float) -> Level:
         """Return the level with what of its waiting ends before the deadline."""
-        if timeout_seconds is None:
-            return self
-        pauses: list[float] = []
-        for pause in self.retry_pauses:
-            if sum(pauses) + pause < timeout_seconds:
-                pauses.append(pause)
-        delay = min(self.commit_delay, timeout_seconds / LOOKS_IN_A_TIMEOUT)
-        return self._replace(retry_pauses=pauses, commit_delay=delay)
+        ends = zip(self.retry_pauses, accumulate(self.retry_pauses), strict=True)
+        return self._replace(
+            retry_pauses=[pause for pause, end in ends if end < timeout_seconds],
+            commit_delay=min(self.commit_delay, timeout_seconds / LOOKS_IN_A_TIMEOUT),
+        )
 
 
 # Less than nearly every disk takes for a sync.

@@ -36,11 +36,10 @@ if TYPE_CHECKING:
     # Seals the locked file if that is due; whether it did, so that the name means another file.
     Seal = Callable[[FileLock], bool]
 
-# How long a queued thread sleeps at most before it looks around: whether the file was rotated away,
-# whether the process forked. In the ordinary course none sleeps so long. With a short timeout, a
-# part of it; where no thread can wait for the lock, so short that it polls.
+# How long a queued thread sleeps at most before it looks around, whether the file was rotated away
+# or the process forked: in the ordinary course it is woken earlier.
 _LOOK_AROUND_SECONDS: Final = 1.0
-_POLL_SECONDS: Final = 0.001
+_POLL_SECONDS: Final = 0.001  # where no thread can wait for the lock
 
 _A = TypeVar("_A")
 
@@ -61,7 +60,7 @@ class GroupCommit:
         self._timeout_seconds = math.inf if timeout_seconds is None else timeout_seconds
         part = self._timeout_seconds / LOOKS_IN_A_TIMEOUT
         self._longest_nap = min(_LOOK_AROUND_SECONDS, part or _LOOK_AROUND_SECONDS)
-        self._level = level.within(timeout_seconds)
+        self._level = level.within(self._timeout_seconds)
         self._seal = seal
         self._queue = CommitQueue()
         self._delay = CommitDelay(self._level.commit_delay)
@@ -92,10 +91,10 @@ class GroupCommit:
     def append(self, line: bytes, deadline: float | None = None) -> None:
         """Return once the line is written as `write` promises; raise with it not in the file.
 
-        A `deadline` (`time.monotonic`) goes before the timeout.
+        A `deadline` (`time.monotonic`) replaces the timeout.
         """
         is_busy = self._waiter.goes_first
-        # Where a sync is worth sharing, an append joins those that wait. Where nobody syncs it is
+        # Where a sync is worth sharing, an append joins those that wait. Where there is none it is
         # over before a thread is woken, and threads take turns.
         others = self._delay.expected or self._lead.locked()
         if not (is_busy or self._queue or (others and self._level.is_durable)):
@@ -117,12 +116,7 @@ class GroupCommit:
         the same file. With `seals`, the file is sealed before, where that is due.
         """
         pending = PendingAppend(b"", task, seals=seals)
-        try:
-            self._submit(pending, None, is_busy=False)
-        except OSError as error:
-            if is_system_failure(error, self._path):
-                explain(error, self._path, NOTHING_WRITTEN)
-            raise
+        self._submit(pending, None, is_busy=False)
         return pending.result
 
     def _as_leader(self, work: Callable[[FileLock, _A], bool], argument: _A) -> bool:
@@ -159,14 +153,14 @@ class GroupCommit:
         return is_over
 
     def _append_alone(self, lock: FileLock, line: bytes) -> bool:
-        """Write the line, unless another open file holds the lock; whether that was done."""
+        """Write the line; `False` where others are queued, or another open file holds the lock."""
         if self._queue or not self._acquire(lock, seals=True):
             return False
         self._write(lock, (line,))
         return True
 
     def _acquire(self, lock: FileLock, *, seals: bool) -> bool:
-        """Take the lock without waiting in the kernel; seal the file first where that is due."""
+        """Take the lock without waiting in the kernel; with `seals`, of a file that is not full."""
         while lock.acquire(TRY) or self._retry(lock):
             if not (seals and self._seal and self._seal(lock)):
                 return True
@@ -182,11 +176,10 @@ class GroupCommit:
         return False
 
     def _submit(self, pending: PendingAppend, deadline: float | None, *, is_busy: bool) -> None:
-        """Queue an append, and return when it is done; raise its error, or that it was too late.
-
-        `is_busy`: another open file was just seen to hold the lock.
-        """
-        pending.may_lead = not is_interruptible()
+        """Queue an append and return when it is done; `is_busy`: another open file holds the lock."""
+        # Where no signal handler runs in this thread, and raises there.
+        is_main = threading.current_thread() is threading.main_thread()
+        pending.may_lead = not (is_main or are_threads_patched())
         try:
             self._queue.append(pending)
             if is_busy and not self._lead.locked():
@@ -217,7 +210,7 @@ class GroupCommit:
         while True:
             if forks != self._forks:  # a signal handler forked here, and this is the child
                 raise explain(self._lock.error_of_child(), self._path, MAY_BE_WRITTEN)
-            self._lead_if_nobody_does(pending)
+            self._lead_if_no_other_does(pending)
             if pending.is_done:
                 return
             remaining = deadline - time.monotonic()
@@ -239,33 +232,33 @@ class GroupCommit:
             # That was the moment, also where a signal handler came in between.
             self._delay.expected = 0
 
-    def _lead_if_nobody_does(self, pending: PendingAppend) -> None:
+    def _lead_if_no_other_does(self, pending: PendingAppend) -> None:
         """Commit what is queued, unless another thread is about it."""
         if self.is_led_by_caller(self._path):
             raise _deadlock()
-        if self._waiter.is_active or self._lead.locked() or pending.state is not State.QUEUED:
-            return
-        if self._delay.expected and not self._delay.is_over(self._queue, pending):
-            return
-        if self._lead.locked():
-            return
-        if not pending.may_lead and self._queue.wake_leader():
-            return
-        self._as_leader(self._commit, pending)
+        if not (
+            self._waiter.is_active
+            or self._lead.locked()
+            or pending.state is not State.QUEUED
+            or (self._delay.expected and not self._delay.is_over(self._queue, pending))
+            or self._lead.locked()  # since the delay
+            or (not pending.may_lead and self._queue.wake_leader())
+        ):
+            self._as_leader(self._commit, pending)
 
     def _commit(self, lock: FileLock, own: PendingAppend) -> bool:
         """Commit a batch as the leader, or have the waiter called where the lock is busy."""
         if own.state is not State.QUEUED:
             return True
-        if self._waiter.goes_first or not self._acquire(
-            lock, seals=self._queue.seals_first() if own.may_lead else own.seals
-        ):
+        seals = self._queue.seals_first() if own.may_lead else own.seals
+        if self._waiter.goes_first or not self._acquire(lock, seals=seals):
             return self._call_waiter(lock, own)
         batch = self._queue.take_batch() if own.may_lead else self._queue.take(own)
         if batch:
-            commit_batch(self._path, self._write, lock, batch)
+            first = commit_batch(self._path, self._write, lock, batch)
             self._delay.expect(batch)
-            own.wake_next()
+            if first:
+                first.wake()
         return True
 
     def _call_waiter(self, lock: FileLock, _: PendingAppend) -> bool:
@@ -282,23 +275,16 @@ class GroupCommit:
             batch = self._queue.take_batch()
             if not batch:
                 return None
-            self._leader = threading.get_ident()
-            try:
-                return commit_batch(self._path, self._write, lock, batch)
-            finally:
-                self._leader = None
-
-
-def is_interruptible() -> bool:
-    """Return whether a signal handler may run in the calling thread, and raise there."""
-    return threading.current_thread() is threading.main_thread() or are_threads_patched()
+            self._leader = threading.get_ident()  # for a task that appends
+            first = commit_batch(self._path, self._write, lock, batch)
+            self._leader = None
+            return first
 
 
 def refuse_in_mid_append(path: str) -> None:
     """Raise `OSError` (EDEADLK) in a signal handler in the middle of an append to the same file.
 
-    By whichever log: the append would wait for its own thread. Looks at all logs that there are, so
-    it is not for every append.
+    By any log of the process: it looks at all of them, so it is not for every append.
     """
     owners = fork.owners()
     if any(isinstance(owner, GroupCommit) and owner.is_led_by_caller(path) for owner in owners):

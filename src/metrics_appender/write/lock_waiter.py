@@ -13,6 +13,7 @@ import os
 import sys
 import threading
 import time
+from contextlib import suppress
 from types import BuiltinFunctionType
 from typing import TYPE_CHECKING, Final
 
@@ -30,13 +31,6 @@ if TYPE_CHECKING:
 # holder of a file stands still, every caller that gives up would leave one behind, with an open
 # file. So there are at most so many for each file; callers poll then.
 _MOST_ABANDONED: Final = 4
-# An idle thread ends within so many seconds when it is told to.
-_IDLE_END_SECONDS: Final = 0.1
-# After so many turns in a row in which no other process wrote, the lock is no longer contended.
-_TURNS_OF_PEACE: Final = 16
-# The kernel wakes the next in its queue, and a thread that is awake already may take the lock
-# before. So after a second turn in a row it asks again only when the next has had time to wake.
-_STEP_BACK_SECONDS: Final = 0.00002
 
 
 def are_threads_patched() -> bool:
@@ -53,13 +47,9 @@ class _Waiting:
         self.is_blocked = False  # in flock(2), or at work with the lock
 
 
-# Those of this process that still wait, though nobody wants the lock from them.
+# Those of this process that still wait, though no caller wants the lock from them.
 _abandoned: Final[list[_Waiting]] = []
 os.register_at_fork(after_in_child=_abandoned.clear)
-
-
-def _are_many_abandoned(file: FileId) -> bool:
-    return sum(waiting.lock.file_id() == file for waiting in tuple(_abandoned)) >= _MOST_ABANDONED
 
 
 class LockWaiter:
@@ -107,22 +97,21 @@ class LockWaiter:
     def call(self, file: FileId) -> bool:
         """Have the thread wait for the lock and serve; `False` where callers have to poll.
 
-        That is where no thread is to be had, where threads are greenlets, and where too many wait in
-        vain for `file`, the file that the caller found locked.
+        That is where no thread is to be had, where threads are greenlets, and where too many wait
+        in vain for `file`, which the caller found locked.
         """
         if are_threads_patched() or sys.is_finalizing():
             return False
         with self._mutex:
             if self._is_called:
                 return True
-            self._is_contended = self._keeps_queue
             if self._waiting is None:
-                if _are_many_abandoned(file):
-                    self._is_contended = False
+                if sum(it.lock.file_id() == file for it in tuple(_abandoned)) >= _MOST_ABANDONED:
                     return False
                 self._waiting = _Waiting(self._path)
             waiting = self._waiting
             self._is_called = True
+            self._is_contended = self._keeps_queue
             try:
                 waiting.thread.run(lambda: self._wait_and_serve(waiting))
             except BaseException as error:
@@ -133,24 +122,19 @@ class LockWaiter:
         return True
 
     def abandon_if_rotated(self) -> None:
-        """Let go of a thread that waits for a file which lost its name: its holder concerns nobody.
-
-        The callers then wait for the right file, with another thread.
-        """
+        """Abandon a thread that waits for a file which lost its name; callers then call another."""
         waiting = self._waiting
         fd = -1 if waiting is None else waiting.lock.fd
         if waiting and fd >= 0 and not waiting.lock.is_for_named_file() and fd == waiting.lock.fd:
             self._abandon(waiting)
-            self._queue.wake_first()
 
     def close(self) -> None:
-        """Let an idle thread end now rather than in a second, and one that is blocked when it can."""
+        """Let an idle thread end now, not in a second, and one that is blocked when it can."""
         waiting = self._waiting
         if waiting is not None:
             self._abandon(waiting)
-            self._queue.wake_first()
-            if not waiting.is_blocked:  # a thread that blocks right now is not waited for
-                waiting.thread.join(_IDLE_END_SECONDS)
+            if not waiting.is_blocked:
+                waiting.thread.join(0.1)  # not for ever: it may block after all
 
     def _abandon(self, waiting: _Waiting) -> None:
         with self._mutex:
@@ -160,6 +144,7 @@ class LockWaiter:
                 if waiting.is_blocked:
                     _abandoned.append(waiting)
         waiting.thread.close()
+        self._queue.wake_first()
 
     def _wait_and_serve(self, waiting: _Waiting) -> None:
         """In the thread: serve until nothing is queued."""
@@ -169,29 +154,26 @@ class LockWaiter:
             try:
                 waiting.is_blocked = True
                 if lock.attempt(WAIT) is Attempt.LOCKED and self._waiting is waiting:
-                    size = lock.size
+                    # In a turn with the size of the last one's end no other process wrote between.
+                    self._turns_alone = self._turns_alone + 1 if lock.size == self._size else 0
                     first = self._serve(lock)
-                    self._note_contention(size, lock.size)
+                    self._size = lock.size
+                    if self._turns_alone >= 16:  # noqa: PLR2004 - so many in a row: no contention
+                        self._is_contended = False
             except Exception:  # noqa: BLE001 - the callers try for themselves, and get the error
-                # The lock could not even be asked for.
                 self._abandon(waiting)
-                self._queue.wake_first()
             finally:
                 waiting.is_blocked = False
-                _release_quietly(lock)
+                with suppress(OSError):  # the callers have been told, and the file is closed
+                    lock.release()
             if first is not None:
                 first.wake()
                 if self._turns_alone and self.goes_first:
-                    time.sleep(_STEP_BACK_SECONDS)
+                    # The kernel has woken the next process in its queue; this thread, which is
+                    # awake, would take the lock before that one has had time to ask for it.
+                    time.sleep(0.00002)
         if waiting in _abandoned:
             _abandoned.remove(waiting)
-
-    def _note_contention(self, size: int, new_size: int) -> None:
-        """See by the file's size whether others wrote since the last turn."""
-        self._turns_alone = self._turns_alone + 1 if size == self._size else 0
-        if self._turns_alone >= _TURNS_OF_PEACE:
-            self._is_contended = False
-        self._size = new_size
 
     def _is_wanted(self, waiting: _Waiting) -> bool:
         with self._mutex:
@@ -202,10 +184,3 @@ class LockWaiter:
             self._is_called = False
             self._is_called = bool(self._queue)
             return self._is_called
-
-
-def _release_quietly(lock: FileLock) -> None:
-    try:
-        lock.release()
-    except OSError:
-        pass  # those whom it concerned have been told, and the file is closed

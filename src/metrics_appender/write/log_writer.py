@@ -131,19 +131,3 @@ class LogWriter:
             self._note_torn(sealed.torn_bytes)
         if sealed.segment is not None and self._cleaner is not None:
             self._follow_ups.append(self._cleaner.begin)
-
-
-def _sealing_by(rotation: Rotation | None, on_sealed: Callable[[Sealed], None]) -> Seal | None:
-    if rotation is None:
-        return None
-    from ..segment.sealing import Rotator  # most logs are never sealed, and do without it
-
-    return Rotator(rotation, on_sealed).seal_if_due
-
-
-def _cleaner_for(path: str, rotation: Rotation | None, first_unread: FirstUnread) -> Cleaner | None:
-    if rotation is None or not rotation.has_cleaning:
-        return None
-    from ..segment.cleaner import Cleaner
-
-    return Cleaner(path, rotation, first_unread)
