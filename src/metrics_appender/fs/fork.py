@@ -11,41 +11,33 @@ libraries have hooks and locks too.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 import time
 import weakref
+from contextlib import suppress
 from typing import Final, Protocol
 
 
 class OwnsForkState(Protocol):
-    """An object that owns descriptors or locks which a child must not keep."""
+    """An object that owns descriptors or locks which a child must not keep.
+
+    One that opens files has an RLock `descriptors` too, held while a descriptor comes or goes, so
+    that no fork falls between the system call and its being noted; never over a lock on a file, a
+    write or a sync. Re-entrant, since a signal handler may fork while its own thread is inside.
+    While forks are `under_way`, `wait` comes before an open.
+    """
 
     def reset_after_fork(self) -> None:
         """In the child: close what is open, make every lock anew, wait for nothing."""
 
 
-class OpensFiles(OwnsForkState, Protocol):
-    """One that opens files.
-
-    `descriptors` is held while a descriptor comes or goes, so that no fork falls between the system
-    call and its being noted; never over a lock on a file, a write or a sync. Re-entrant, since a
-    signal handler may fork while its own thread is inside. While forks are `under_way`, `wait`
-    comes before an open.
-    """
-
-    descriptors: threading.RLock
-
-
 # An open may hang in the kernel (a lease, a server that is gone). It has no descriptor yet that a
 # child could share, so a fork waits no longer than this.
 _LONGEST_WAIT_SECONDS: Final = 1.0
-_LOOK_SECONDS: Final = 0.0002
 
 _owners: weakref.WeakSet[OwnsForkState] = weakref.WeakSet()
-# The `descriptors` that each forking thread has taken.
-under_way: Final[dict[int, list[threading.RLock]]] = {}
+under_way: Final[dict[int, list[threading.RLock]]] = {}  # what each forking thread has taken
 _reset_in: Final[list[int]] = []  # the process that last reset what its parent had
 
 
@@ -57,20 +49,15 @@ def register(owner: OwnsForkState) -> None:
 def owners() -> list[OwnsForkState]:
     """Return all that are registered, and live."""
     while True:
-        try:
+        with suppress(RuntimeError):  # another thread has registered one meanwhile
             return list(_owners)
-        except RuntimeError:
-            pass  # another thread has registered one meanwhile
 
 
 def wait() -> None:
-    """Let forks of other threads be over: they do not know of an object registered only now."""
+    """Wait for the forks of other threads: they do not know of an object registered only now."""
     end = time.monotonic() + _LONGEST_WAIT_SECONDS
-    while (
-        any(thread != threading.get_ident() for thread in list(under_way))
-        and time.monotonic() < end
-    ):
-        time.sleep(_LOOK_SECONDS)
+    while set(under_way) - {threading.get_ident()} and time.monotonic() < end:
+        time.sleep(0.0002)
 
 
 def _before() -> None:
@@ -86,7 +73,7 @@ def _before() -> None:
 def _after_in_parent() -> None:
     taken = under_way.get(threading.get_ident(), [])
     while taken:
-        with contextlib.suppress(RuntimeError):  # it was noted, and not taken any more
+        with suppress(RuntimeError):  # it was noted, and not taken any more
             taken[-1].release()
         taken.pop()
     under_way.pop(threading.get_ident(), None)
@@ -96,8 +83,7 @@ def _after_in_child() -> None:
     if os.getpid() in _reset_in:
         return
     for owner in owners():
-        # A network's close that fails has closed all the same (close(2)); the others go on.
-        with contextlib.suppress(OSError):
+        with suppress(OSError):  # a close that fails has closed all the same (close(2))
             owner.reset_after_fork()
     under_way.clear()
     _reset_in[:] = [os.getpid()]

@@ -3,9 +3,6 @@
 The lock is flock(2), an advisory lock that the kernel keeps on the open file description and
 releases when its last descriptor closes, so the death of a holder frees it. The target file itself
 is locked, not a file beside it: its holder may write, whatever the file was renamed to meanwhile.
-
-portalocker's `FlockLocker` makes the call. It is imported when the first file is locked, not with
-this package: its import takes longer than that of all the rest together.
 """
 
 from __future__ import annotations
@@ -27,12 +24,8 @@ if TYPE_CHECKING:
 
 TRY: Final = fcntl.LOCK_EX | fcntl.LOCK_NB
 WAIT: Final = fcntl.LOCK_EX
-_UNLOCK: Final = fcntl.LOCK_UN
-_MOST_TRIES: Final = 1000
 _NO_FILE: Final = os.stat_result((0,) * 10)
-
-# The device and the inode number of a file.
-FileId = tuple[int, int]
+FileId = tuple[int, int]  # device and inode number
 
 
 class Attempt(Enum):
@@ -45,7 +38,10 @@ class Attempt(Enum):
 
 @functools.cache
 def load_flock() -> Callable[[Any, int], Any]:
-    """Return portalocker's bare flock call; its errors are the operating system's own."""
+    """Return portalocker's bare flock call; its errors are the operating system's own.
+
+    Its import takes longer than that of this package, and waits for the first log.
+    """
     from portalocker.portalocker import FlockLocker
 
     return FlockLocker().locker
@@ -60,12 +56,11 @@ class FileLock:
     def __init__(self, path: str) -> None:
         self.path = path
         self.fd = -1
-        self.size = 0
-        self.inode = 0
+        self.size = self.inode = 0
         self.is_held = False
         self._opened = _NO_FILE  # what fstat(2) says of `fd`
         self._flock = load_flock()
-        self.descriptors = threading.RLock()  # see `fork.OpensFiles`
+        self.descriptors = threading.RLock()  # see `fork.OwnsForkState`
         fork.register(self)
 
     def acquire(self, how: int) -> bool:
@@ -74,13 +69,11 @@ class FileLock:
         With `WAIT`, in the kernel's queue, for as long as it takes. With `TRY`, returns `False` at
         once where another open file holds the lock; the file stays open then.
         """
-        for _ in range(_MOST_TRIES):
+        for _ in range(1000):
             attempt = self.attempt(how)
             if attempt is not Attempt.REPLACED:
                 return attempt is Attempt.LOCKED
-        reason = (
-            f"{os.strerror(errno.ESTALE)}: replaced {_MOST_TRIES} times while it was being locked"
-        )
+        reason = f"{os.strerror(errno.ESTALE)}: replaced 1000 times while it was being locked"
         raise OSError(errno.ESTALE, reason, self.path)
 
     def attempt(self, how: int) -> Attempt:
@@ -121,7 +114,7 @@ class FileLock:
         return self._opened[ST_DEV], self._opened[ST_INO]
 
     def error_of_child(self) -> OSError:
-        """Return what to raise in a child that a signal handler forked in the middle of an append."""
+        """Return what to raise in a child that a handler forked in the middle of an append."""
         return OSError(errno.EBADF, "forked in mid-append; the parent goes on with it", self.path)
 
     def is_for_named_file(self) -> bool:
@@ -134,13 +127,13 @@ class FileLock:
     def unlock(self) -> None:
         """Let others have the lock; the file stays open, to be synced by the thread that wrote."""
         self.is_held = False
-        self._flock(self.fd, _UNLOCK)
+        self._flock(self.fd, fcntl.LOCK_UN)
 
     def release(self) -> None:
-        """Unlock and close; nothing happens when nothing is open.
+        """Unlock and close what is open; after an `OSError` the file is closed too.
 
-        Unlocked before the close: where a child that was made without `os.fork`'s hooks still shares
-        the descriptor, closing alone would not free the lock. After an `OSError` the file is closed.
+        A close alone would not free the lock where a child that was made without `os.fork`'s hooks
+        still shares the descriptor.
         """
         if self.fd < 0:
             return
@@ -165,10 +158,9 @@ class FileLock:
 
 def is_free(fd: int) -> bool:
     """Return whether the lock is free right now, that is, no writer is in mid-line."""
-    flock = load_flock()
     try:
-        flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        load_flock()(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    flock(fd, _UNLOCK)
+    load_flock()(fd, fcntl.LOCK_UN)
     return True

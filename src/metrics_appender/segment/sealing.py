@@ -8,6 +8,7 @@ it knows of rotation or not. A sealed file is never written to again.
 from __future__ import annotations
 
 import errno
+import math
 import os
 import time
 from typing import TYPE_CHECKING, NamedTuple
@@ -31,71 +32,62 @@ class Sealed(NamedTuple):
 
 
 class Rotator:
-    """Seals one log's file when that is due; asked with the lock held, before a write."""
-
-    __slots__ = ("_begun", "_max_age", "_max_bytes", "_on_sealed")
+    """Seals one log's file when that is due, and then calls `on_sealed`, with the lock held."""
 
     def __init__(self, rotation: Rotation, on_sealed: Callable[[Sealed], object]) -> None:
-        """Take when it is due, and what to call, with the lock still held, once it is done."""
-        self._max_bytes = rotation.max_bytes
+        self._max_bytes = rotation.max_bytes or math.inf
         self._max_age = None if rotation.max_age is None else seconds(rotation.max_age)
         self._on_sealed = on_sealed
         self._begun = (-1, 0.0)  # a file's inode number, and when it was begun as far as is known
 
     def seal_if_due(self, lock: FileLock) -> bool:
-        """Seal the locked file if that is due; whether the name means no file, or another, now."""
+        """Seal the locked file if that is due; return whether it lost its name."""
         if lock.size == 0:
-            # Its first line comes now, however long it has lain empty.
-            self._begun = (lock.inode, time.time())
-            return False
-        if not self._is_due(lock):
-            return False
-        sealed = seal(lock)
-        self._on_sealed(sealed)
-        return sealed.segment is not None
+            self._begun = (lock.inode, time.time())  # its first line comes now
+        elif lock.size >= self._max_bytes or self._is_too_old(lock):
+            sealed = seal(lock)
+            self._on_sealed(sealed)
+            return sealed.segment is not None
+        return False
 
-    def _is_due(self, lock: FileLock) -> bool:
-        if self._max_bytes is not None and lock.size >= self._max_bytes:
-            return True
-        return self._max_age is not None and time.time() - self._begun_at(lock) >= self._max_age
-
-    def _begun_at(self, lock: FileLock) -> float:
+    def _is_too_old(self, lock: FileLock) -> bool:
+        if self._max_age is None:
+            return False
+        now = time.time()
         born = calls.born_at(lock.fd)
         if self._begun[0] != lock.inode:
-            self._begun = (lock.inode, time.time() if born is None else born)
-        # Its birth, where the number was another file's before.
-        return max(self._begun[1], born or 0.0)
+            self._begun = (lock.inode, now if born is None else born)
+        # The birth counts where the inode number was another file's before.
+        return now - max(self._begun[1], born or 0.0) >= self._max_age
 
 
 def seal(lock: FileLock) -> Sealed:
     """Seal the locked file: recover its tail, sync it, and rename it by its range, durably.
 
-    The holder of the lock calls this, and releases it then: the name means no file any more. A file
+    The holder of the lock calls this, and then releases it: the name means no file any more. A file
     without a whole line keeps its name. Killed or failing at any point, it leaves the file either
     with its own name or sealed, whole.
 
     Raises `OSError` when the disk fails, and `FileExistsError` where a file has the segment's name.
     """
+    path = lock.path
     if lock.size == 0:
-        calls.require_regular(lock.fd, lock.path)  # a pipe has no lines either
+        calls.require_regular(lock.fd, path)  # a pipe has no lines either
         return Sealed(None, 0)
-    end = recovery.recover_tail(lock.fd, lock.path, 0, lock.size)
+    end = recovery.recover_tail(lock.fd, path, 0, lock.size)
     torn_bytes = lock.size - end
     lock.size = end
     if end == 0:
         return Sealed(None, torn_bytes)
-    # What was appended without a sync too: nobody will sync it later.
-    calls.sync_file(lock.fd)
-    start = base_of_active(lock.path)
-    path = filename.sealed_path(lock.path, start, start + end)
-    segment = Segment(path, start, start + end, None)
+    calls.sync_file(lock.fd)  # for what was appended without a sync: no other one comes
+    start = base_of_active(path)
+    sealed_path = filename.sealed_path(path, start, start + end)
     if not lock.is_for_named_file():
-        reason = "renamed by another program while it was being sealed"
-        raise OSError(errno.ESTALE, reason, lock.path)
-    if calls.is_there(segment.path):
-        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), segment.path)
-    calls.rename(lock.path, segment.path)
+        raise OSError(errno.ESTALE, "renamed by another program while it was being sealed", path)
+    if calls.is_there(sealed_path):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), sealed_path)
+    calls.rename(path, sealed_path)
     # Before the lock is released. A writer that comes to the name meanwhile makes a new file, and
     # syncs the directory before its first line as well.
-    calls.sync_directory(os.path.dirname(lock.path))
-    return Sealed(segment, torn_bytes)
+    calls.sync_directory(os.path.dirname(path))
+    return Sealed(Segment(sealed_path, start, start + end, None), torn_bytes)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class BatchWriter:
-    """Steps 4 to 6 of an append (README.md here), for the holder of the file's lock.
+    """Steps 4 to 6 of an append (see README.md), for the holder of the file's lock.
 
     `note_torn` is called with the number of torn bytes that were quarantined.
     """
@@ -48,18 +48,17 @@ class BatchWriter:
         try:
             try:
                 block = lines[0] if len(lines) == 1 else b"".join(lines)
-                written = len(block)
-                # All of it, in the ordinary case.
-                begun = calls.write(lock.fd, block) if written <= LOOK_BACK_BYTES else 0
-                if begun != written:
-                    self._write_rest(lock, block, begun)
+                size = len(block)
+                written = calls.write(lock.fd, block) if size <= LOOK_BACK_BYTES else 0
+                if written != size:
+                    self._write_pieces(lock, memoryview(block)[written:])
             except OSError as error:
-                errors, written = self._write_each(lock, end, lines, error)
+                errors, size = self._write_each(lock, end, lines, error)
             if self._level.syncs_locked:
                 self._sync(lock)
             if lock.fd < 0:
                 raise lock.error_of_child()
-            self._end = lock.size = end + written
+            self._end = lock.size = end + size
             if self._level.syncs_unlocked:
                 lock.unlock()
                 self._sync(lock)
@@ -72,8 +71,7 @@ class BatchWriter:
     def recover(self, lock: FileLock) -> int:
         """Quarantine what a dead writer left; return the offset where the next line begins.
 
-        A new file's name is made durable before its first line, so that a file with lines never
-        lacks one.
+        The name of a new file is made durable before its first line.
         """
         self._is_syncing = False
         known = self._end if lock.inode == self._inode else 0
@@ -99,19 +97,13 @@ class BatchWriter:
         calls.sync_file(lock.fd)
         self._is_syncing = False
 
-    def _write_rest(self, lock: FileLock, data: bytes, written: int) -> None:
-        """Write what is not written yet of `data`.
-
-        What is synced is written in pieces, each synced before the next: recovery looks no further
-        back for what a power cut left.
-        """
-        view = memoryview(data)[written:]
-        is_in_pieces = written == 0 and self._level.is_durable
-        step = LOOK_BACK_BYTES if is_in_pieces else len(view)
-        for start in range(0, len(view), step):
+    def _write_pieces(self, lock: FileLock, data: memoryview) -> None:
+        """Write as much at once as recovery looks back for what a power cut left; sync between."""
+        step = LOOK_BACK_BYTES if self._level.is_durable else len(data)
+        for start in range(0, len(data), step):
             if start:
                 self._sync(lock)
-            calls.write_all(lock.fd, view[start : start + step])
+            calls.write_all(lock.fd, data[start : start + step])
 
     def _write_each(
         self, lock: FileLock, end: int, lines: Sequence[bytes], failure: OSError
@@ -129,7 +121,7 @@ class BatchWriter:
         written = 0
         for line in lines:
             try:
-                self._write_rest(lock, line, 0)
+                self._write_pieces(lock, memoryview(line))
                 written += len(line)
                 errors.append(None)
             except OSError as error:
@@ -141,12 +133,9 @@ class BatchWriter:
         return errors, written
 
     def _roll_back(self, lock: FileLock, end: int, error: BaseException) -> None:
-        """Cut the file back to where it ended before, and note what became of the lines.
-
-        Not once the lock is released: other processes may have written behind them.
-        """
+        """Cut the file back to where it ended before, and note what became of the lines."""
         outcome = MAY_BE_WRITTEN
-        if lock.is_held:
+        if lock.is_held:  # else other processes may have written behind them
             with suppress(OSError):
                 calls.cut_back(lock.fd, end)
                 outcome = NOTHING_WRITTEN
@@ -157,11 +146,7 @@ class BatchWriter:
             add_outcome(error, self._path, outcome)
 
     def _sync_cut(self, lock: FileLock, error: BaseException) -> None:
-        """Make a cut durable: a power cut could mix the next line with what was cut off.
-
-        Not when the error is a sync's: a sync that failed is never tried again.
-        """
-        if self._level.is_durable and not (
-            self._is_syncing and is_system_failure(error, self._path)
-        ):
+        """Make a cut durable: a power cut could mix the next line with what was cut off."""
+        is_sync_failure = self._is_syncing and is_system_failure(error, self._path)
+        if self._level.is_durable and not is_sync_failure:  # a sync is never tried again
             self._sync(lock)

@@ -1,9 +1,9 @@
 """A thread that waits for a file's lock in the kernel's queue, for callers that have deadlines.
 
-The kernel's queue is fair, but flock(2) knows no deadline; polling knows deadlines, but starves. So
-one thread of the process blocks in flock(2) for all callers, and they wait for the thread. It asks
-for the lock only while a line waits to be written: a thread that is granted the lock while another
-thread of its process keeps the interpreter's lock would keep every other process waiting as long.
+The kernel's queue is fair, but flock(2) has no deadline; polling has deadlines, but starves. So one
+thread of the process blocks in flock(2) for all callers, and they wait for the thread. It asks for
+the lock only while a line is queued: a thread that is granted the lock while another thread of its
+process keeps the interpreter's lock would keep every other process waiting as long.
 """
 
 from __future__ import annotations
@@ -47,16 +47,15 @@ class _Waiting:
         self.is_blocked = False  # in flock(2), or at work with the lock
 
 
-# Those of this process that still wait, though no caller wants the lock from them.
-_abandoned: Final[list[_Waiting]] = []
+_abandoned: Final[list[_Waiting]] = []  # of all files of this process, while they are blocked
 os.register_at_fork(after_in_child=_abandoned.clear)
 
 
 class LockWaiter:
     """Gets the lock of the file at `path` when called, and calls `serve` with it.
 
-    It goes on for as long as anything is queued, and wakes the caller that `serve` returns, which
-    wakes the next.
+    It goes on while anything is queued, and wakes the caller that `serve` returns. With
+    `keeps_queue`, callers leave a contended lock to it.
     """
 
     def __init__(
@@ -76,11 +75,9 @@ class LockWaiter:
 
     def reset_after_fork(self) -> None:
         """Forget the thread, which the child does not have."""
-        # Re-entrant, for a signal handler that appends while its thread is inside.
-        self._mutex = threading.RLock()
+        self._mutex = threading.RLock()  # re-entrant, for a signal handler that appends
         self._waiting: _Waiting | None = None
-        self._is_called = False
-        self._is_contended = False
+        self._is_called = self._is_contended = False
         self._turns_alone = 0  # in a row, in which no other process wrote
         self._size = -1  # of the file after the last turn
 
@@ -91,7 +88,7 @@ class LockWaiter:
 
     @property
     def is_active(self) -> bool:
-        """Whether the thread is about to serve what is queued: nobody else has to."""
+        """Whether the thread is about to serve what is queued."""
         return self._is_called and not sys.is_finalizing()
 
     def call(self, file: FileId) -> bool:
@@ -122,7 +119,7 @@ class LockWaiter:
         return True
 
     def abandon_if_rotated(self) -> None:
-        """Abandon a thread that waits for a file which lost its name; callers then call another."""
+        """Abandon a thread that waits for a file which lost its name; callers call another one."""
         waiting = self._waiting
         fd = -1 if waiting is None else waiting.lock.fd
         if waiting and fd >= 0 and not waiting.lock.is_for_named_file() and fd == waiting.lock.fd:
@@ -154,7 +151,7 @@ class LockWaiter:
             try:
                 waiting.is_blocked = True
                 if lock.attempt(WAIT) is Attempt.LOCKED and self._waiting is waiting:
-                    # In a turn with the size of the last one's end no other process wrote between.
+                    # The same size as after the last turn: no other process wrote in between.
                     self._turns_alone = self._turns_alone + 1 if lock.size == self._size else 0
                     first = self._serve(lock)
                     self._size = lock.size
@@ -172,15 +169,15 @@ class LockWaiter:
                     # The kernel has woken the next process in its queue; this thread, which is
                     # awake, would take the lock before that one has had time to ask for it.
                     time.sleep(0.00002)
-        if waiting in _abandoned:
+        with suppress(ValueError):
             _abandoned.remove(waiting)
 
     def _is_wanted(self, waiting: _Waiting) -> bool:
         with self._mutex:
             if self._waiting is not waiting:
                 return False
-            # Looked at once more after it is said that nobody is called: a caller that queued its
-            # line in between relies on this thread.
+            # Not called any more before the queue is looked at: a caller that queues its line in
+            # between, and saw the thread active, relies on it.
             self._is_called = False
             self._is_called = bool(self._queue)
             return self._is_called

@@ -1,19 +1,19 @@
 """The writing end of one log: appends, work under the lock, sealing, and what follows them.
 
-Sealing decides where the next line goes, so it is done under the file's lock. What takes its time or
+Sealing decides where the next line goes, so it is done under the file's lock. What takes time or
 calls the user's code (a handler of `logging`) is put off until the lock is released.
 """
 
 from __future__ import annotations
 
-import contextlib
 from collections import deque
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ClosedError
 from ..fs import calls
-from ..segment import recovery
+from ..segment.recovery import warn_of_torn_tail
 from .batch import BatchWriter
 from .durability import LEVELS
 from .group_commit import GroupCommit, refuse_in_mid_append
@@ -61,9 +61,9 @@ class LogWriter:
         self._commit = GroupCommit(path, self.batch.write, lock_timeout, level, seal)
 
     def append(self, block: bytes, deadline: float | None = None) -> None:
-        """Append whole lines, all or nothing; a `deadline` (`time.monotonic`) replaces the timeout.
+        """Append whole lines, which are not checked again, all or nothing.
 
-        The lines are not checked again.
+        A `deadline` (`time.monotonic`) replaces the timeout.
         """
         if self._is_closed:
             raise ClosedError(self.path)
@@ -72,7 +72,7 @@ class LogWriter:
             self._follow_up()
 
     def rotate(self) -> str | None:
-        """Seal the file whatever its size; return the segment's path, `None` where it has no line."""
+        """Seal the file whatever its size; return the segment's path, `None` if it has no line."""
         if self._is_closed:
             raise ClosedError(self.path)
         refuse_in_mid_append(self.path)
@@ -85,7 +85,7 @@ class LogWriter:
             self._note_sealed(sealed)
             if sealed.segment is None:
                 return None
-            with contextlib.suppress(OSError):  # the next append makes it, or tells
+            with suppress(OSError):  # the next append makes the file, or raises
                 calls.close(calls.open_append(self.path))
             return sealed.segment.path
 
@@ -104,7 +104,7 @@ class LogWriter:
     @property
     def is_cleaning(self) -> bool:
         """Whether there is something that `close` waits for."""
-        return bool(self._follow_ups) or (self._cleaner is not None and self._cleaner.is_under_way)
+        return bool(self._follow_ups or (self._cleaner and self._cleaner.is_under_way))
 
     def close(self) -> None:
         """Refuse appends from now on; return when nothing goes on in the background."""
@@ -115,7 +115,6 @@ class LogWriter:
             self._cleaner.finish()
 
     def _follow_up(self) -> None:
-        """Do what was put off; of several threads, one does each."""
         while self._follow_ups:
             try:
                 follow_up = self._follow_ups.popleft()
@@ -124,10 +123,10 @@ class LogWriter:
             follow_up()
 
     def _note_torn(self, torn_bytes: int) -> None:
-        self._follow_ups.append(partial(recovery.warn_of_torn_tail, self.path, torn_bytes))
+        self._follow_ups.append(partial(warn_of_torn_tail, self.path, torn_bytes))
 
     def _note_sealed(self, sealed: Sealed) -> None:
         if sealed.torn_bytes:
             self._note_torn(sealed.torn_bytes)
-        if sealed.segment is not None and self._cleaner is not None:
+        if sealed.segment and self._cleaner:
             self._follow_ups.append(self._cleaner.begin)
