@@ -86,7 +86,7 @@ def append_together(log: AppendLog, report: Report, lines: tuple[bytes, ...] = L
     """Append from threads while another holds the lock, so that the waiter writes for them."""
     appends = log._writer._commit
     # Even without a sync the waiter is called at once.
-    appends._level = appends._level._replace(retry_pauses=())
+    appends._pauses = (0.0,)
     threads = [threading.Thread(target=append, args=(log, line, report)) for line in lines]
     other = os.open(log.path, os.O_RDWR)
     fcntl.flock(other, fcntl.LOCK_EX)

@@ -4,9 +4,6 @@ A child shares its parent's open files, and with them the parent's flock: while 
 a descriptor open, the lock outlives even the parent's death (flock(2)). And a Python lock that
 another thread of the parent held would stay held in the child for ever. So every object that owns
 such things is registered here, and resets itself in the child before any code of the user runs.
-
-This is process-wide state by nature, as `os.register_at_fork` is. No wait in it is for ever: other
-libraries have hooks and locks too.
 """
 
 from __future__ import annotations
@@ -33,7 +30,7 @@ class OwnsForkState(Protocol):
 
 
 # An open may hang in the kernel (a lease, a server that is gone). It has no descriptor yet that a
-# child could share, so a fork waits no longer than this.
+# child could share, so no wait is longer than this.
 _LONGEST_WAIT_SECONDS: Final = 1.0
 
 _owners: weakref.WeakSet[OwnsForkState] = weakref.WeakSet()

@@ -12,7 +12,6 @@ import fcntl
 import functools
 import os
 import threading
-from enum import Enum
 from stat import ST_DEV, ST_INO, ST_SIZE
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,24 +24,12 @@ if TYPE_CHECKING:
 TRY: Final = fcntl.LOCK_EX | fcntl.LOCK_NB
 WAIT: Final = fcntl.LOCK_EX
 _NO_FILE: Final = os.stat_result((0,) * 10)
-FileId = tuple[int, int]  # device and inode number
-
-
-class Attempt(Enum):
-    """What came of one attempt to lock the file that has the name."""
-
-    LOCKED = "locked"
-    BUSY = "another open file holds the lock"
-    REPLACED = "what was locked has lost the name, and is closed again"
 
 
 @functools.cache
 def load_flock() -> Callable[[Any, int], Any]:
-    """Return portalocker's bare flock call; its errors are the operating system's own.
-
-    Its import takes longer than that of this package, and waits for the first log.
-    """
-    from portalocker.portalocker import FlockLocker
+    """Return portalocker's bare flock call; its errors are the operating system's own."""
+    from portalocker.portalocker import FlockLocker  # takes longer than this package
 
     return FlockLocker().locker
 
@@ -64,27 +51,30 @@ class FileLock:
         fork.register(self)
 
     def acquire(self, how: int) -> bool:
-        """Lock the file that has the name; it is made if it is not there.
+        """Lock the file that has the name, made if it is not there; `False` if it is held elsewhere.
 
-        With `WAIT`, in the kernel's queue, for as long as it takes. With `TRY`, returns `False` at
-        once where another open file holds the lock; the file stays open then.
+        With `WAIT`, in the kernel's queue, for as long as it takes. With `TRY`, at once.
         """
         for _ in range(1000):
-            attempt = self.attempt(how)
-            if attempt is not Attempt.REPLACED:
-                return attempt is Attempt.LOCKED
+            if self.attempt(how):
+                return True
+            if self.fd >= 0:
+                return False
         reason = f"{os.strerror(errno.ESTALE)}: replaced 1000 times while it was being locked"
         raise OSError(errno.ESTALE, reason, self.path)
 
-    def attempt(self, how: int) -> Attempt:
-        """Lock the file that is open, or opened now, and check that it still has the name."""
+    def attempt(self, how: int) -> bool:
+        """Lock the file that is open, or opened now; return whether it is locked, with its name.
+
+        A file whose lock is held elsewhere stays open; one that has lost its name is closed.
+        """
         if self.fd < 0:
             self._open()
         opened = self._opened
         try:
             self._flock(self.fd, how)
         except BlockingIOError:
-            return Attempt.BUSY
+            return False
         self.is_held = True
         try:
             named = calls.stat_named(self.path)
@@ -92,9 +82,9 @@ class FileLock:
             named = _NO_FILE
         self.inode, self.size = named[ST_INO], named[ST_SIZE]
         if self.inode == opened[ST_INO] and named[ST_DEV] == opened[ST_DEV]:
-            return Attempt.LOCKED
+            return True
         self.release()
-        return Attempt.REPLACED
+        return False
 
     def _open(self) -> None:
         if fork.under_way:
@@ -109,8 +99,8 @@ class FileLock:
         # Before the lock: which file it is does not change, and others wait once the lock is taken.
         self._opened = calls.stat_open(fd)
 
-    def file_id(self) -> FileId:
-        """Return which file is open; the last one if none is."""
+    def file_id(self) -> tuple[int, int]:
+        """Return device and inode number of the open file; of the last one if none is."""
         return self._opened[ST_DEV], self._opened[ST_INO]
 
     def error_of_child(self) -> OSError:
@@ -130,17 +120,13 @@ class FileLock:
         self._flock(self.fd, fcntl.LOCK_UN)
 
     def release(self) -> None:
-        """Unlock and close what is open; after an `OSError` the file is closed too.
-
-        A close alone would not free the lock where a child that was made without `os.fork`'s hooks
-        still shares the descriptor.
-        """
+        """Unlock and close what is open; after an `OSError` it is closed too."""
         if self.fd < 0:
             return
         try:
             try:
                 if self.is_held:
-                    self.unlock()
+                    self.unlock()  # a child made without `os.fork`'s hooks may share the descriptor
             finally:
                 with self.descriptors:
                     fd, self.fd = self.fd, -1

@@ -18,26 +18,19 @@ if TYPE_CHECKING:
 
 
 class BatchWriter:
-    """Steps 4 to 6 of an append (see README.md), for the holder of the file's lock.
-
-    `note_torn` is called with the number of torn bytes that were quarantined.
-    """
+    """Steps 4 to 6 of an append (README.md), for the holder of the file's lock."""
 
     def __init__(self, path: str, level: Level, note_torn: Callable[[int], object]) -> None:
         self._path = path
         self._level = level
-        self._note_torn = note_torn
+        self._note_torn = note_torn  # is called with the number of torn bytes that were quarantined
         # Where the last batch ended, and in which file if all went well: while that is still the
         # end of that file, its tail is whole.
         self._end = self._inode = -1
         self._is_syncing = False
 
     def write(self, lock: FileLock, lines: Sequence[bytes]) -> Sequence[OSError | None]:
-        """Recover the tail, write the lines at once, sync them; see `commit_queue.Write`.
-
-        With the durability "group" the lock is released before the sync: others write meanwhile,
-        and their sync and this one become one flush of the file system's journal.
-        """
+        """Recover the tail, write the lines at once, sync them; see `commit_queue.Write`."""
         end = self.recover(lock)
         inode = lock.inode
         # Until all has gone well: when a disk that failed comes back, what was not synced may be
@@ -60,6 +53,7 @@ class BatchWriter:
                 raise lock.error_of_child()
             self._end = lock.size = end + size
             if self._level.syncs_unlocked:
+                # Others write meanwhile; their syncs and this one become one flush of the journal.
                 lock.unlock()
                 self._sync(lock)
         except BaseException as error:
@@ -69,10 +63,7 @@ class BatchWriter:
         return errors
 
     def recover(self, lock: FileLock) -> int:
-        """Quarantine what a dead writer left; return the offset where the next line begins.
-
-        The name of a new file is made durable before its first line.
-        """
+        """Quarantine what a dead writer left; return the offset where the next line begins."""
         self._is_syncing = False
         known = self._end if lock.inode == self._inode else 0
         end = size = lock.size
@@ -83,7 +74,7 @@ class BatchWriter:
                 end = recover_tail(lock.fd, self._path, known, size)
             else:
                 calls.require_regular(lock.fd, self._path)
-                calls.sync_directory(os.path.dirname(self._path))
+                calls.sync_directory(os.path.dirname(self._path))  # the name comes before lines
         except BaseException as error:
             add_outcome(error, self._path, NOTHING_WRITTEN)
             raise
@@ -108,10 +99,9 @@ class BatchWriter:
     def _write_each(
         self, lock: FileLock, end: int, lines: Sequence[bytes], failure: OSError
     ) -> tuple[list[OSError | None], int]:
-        """Write each line by itself, so that an error reaches the caller whom it concerns.
+        """Write each line by itself, since the failure may concern one alone.
 
-        Returns each line's error, and how many bytes are written. Raises the failure itself where
-        it was one line's, or a signal handler's.
+        Returns each line's error, and how many bytes are written.
         """
         if len(lines) == 1 or not is_system_failure(failure, self._path):
             raise failure

@@ -1,8 +1,7 @@
 """Threads of one batch are likely to be back at once: the next batch waits for them a moment.
 
 One sync then covers all of them, where the first to come back would have one of its own and the
-others the next. (PostgreSQL's commit_delay and commit_siblings.) With 8 threads a sync covers 7.5
-lines instead of 4.5, and the slowest thread comes to 0.99 of the fastest instead of 0.50.
+others the next. (PostgreSQL's commit_delay and commit_siblings.)
 """
 
 from __future__ import annotations

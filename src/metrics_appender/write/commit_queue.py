@@ -13,14 +13,7 @@ from contextlib import suppress
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from ..outcome import (
-    MAY_BE_WRITTEN,
-    NOTHING_WRITTEN,
-    copy_for_another_caller,
-    explain,
-    is_system_failure,
-    outcomes_of,
-)
+from .. import outcome
 from ..segment.recovery import LOOK_BACK_BYTES
 
 if TYPE_CHECKING:
@@ -31,6 +24,7 @@ if TYPE_CHECKING:
     # Writes lines to the locked file, durably. Returns each line's error, or nothing when all are
     # well; raises what concerns them all, with none of them in the file.
     Write = Callable[[FileLock, Sequence[bytes]], Sequence[OSError | None]]
+    Task = Callable[[FileLock], Any]  # work under the lock
 
 
 class State(Enum):
@@ -42,20 +36,9 @@ class State(Enum):
 
 
 class PendingAppend:
-    """One caller's append in the queue: its line, or its task to run under the lock.
+    """One caller's append in the queue: its line, or its task to run under the lock."""
 
-    The callers of one batch wake each other in a chain, the leader the first, each one the next
-    (`next`): waking all at once would only make them contend for the interpreter's lock. With 64
-    threads the chain gives 1.4 times the rate.
-    """
-
-    def __init__(
-        self,
-        line: bytes,
-        task: Callable[[FileLock], Any] | None = None,
-        *,
-        seals: bool = True,
-    ) -> None:
+    def __init__(self, line: bytes, task: Task | None = None, *, seals: bool = True) -> None:
         self.line = line
         self.task = task
         self.may_lead = True  # may commit the lines of others, since no signal interrupts it
@@ -64,6 +47,8 @@ class PendingAppend:
         self.state = State.QUEUED
         self.result: Any = None
         self.error: BaseException | None = None
+        # The callers of a batch wake each other in a chain: woken all at once, they would contend
+        # for the interpreter's lock.
         self.next: PendingAppend | None = None
         self.wakeup = threading.Lock()  # held while the caller has to wait
         self.wakeup.acquire()
@@ -75,8 +60,10 @@ class PendingAppend:
 
     def wake(self) -> None:
         """Wake the caller: its append is done, or it is its turn to lead."""
-        with suppress(RuntimeError):  # it is awake already
+        try:
             self.wakeup.release()
+        except RuntimeError:
+            pass  # it is awake already
 
     def wake_next(self) -> None:
         """Wake the next caller of the same batch, once."""
@@ -116,13 +103,6 @@ class CommitQueue(deque[PendingAppend]):
             return self[0].seals
         return False
 
-    def take(self, pending: PendingAppend) -> list[PendingAppend]:
-        """Take one append as a batch of its own; none where another batch has it."""
-        if not self.withdraw(pending):
-            return []
-        pending.state = State.TAKEN
-        return [pending]
-
     def take_batch(self) -> list[PendingAppend]:
         """Take what goes into one batch: one task, or lines up to a megabyte, or a longer line."""
         batch: list[PendingAppend] = []
@@ -144,17 +124,16 @@ def commit_batch(
     """Write a batch to the locked file, release the lock, and note what became of each append.
 
     Returns the first caller to wake; raises nothing. A failure of the system goes to every caller.
-    Anything else (a signal handler's exception in the main thread, a lack of memory) goes on in the
-    caller that leads, and the others are told that it interrupted them.
+    Anything else, such as a lack of memory, goes on in the leader, and interrupts the others.
     """
     try:
         try:
             if batch[0].task is not None:
-                _run_task(lock, path, batch[0])
+                _run(batch[0], batch[0].task, path, lock)
             else:
                 errors = write(lock, [pending.line for pending in batch])
                 for pending, failure in zip(batch, errors, strict=False):
-                    pending.error = failure and copy_for_another_caller(failure)
+                    pending.error = failure and outcome.copy_for_another_caller(failure)
         finally:
             lock.release()
     except BaseException as error:  # noqa: BLE001 - it goes on in the callers
@@ -164,22 +143,17 @@ def commit_batch(
     return _complete(batch)
 
 
-def _run_task(lock: FileLock, path: str, pending: PendingAppend) -> None:
-    assert pending.task is not None
+def _run(pending: PendingAppend, task: Task, path: str, lock: FileLock) -> None:
     try:
-        pending.result = pending.task(lock)
+        pending.result = task(lock)
     except BaseException as error:  # noqa: BLE001 - it goes on in its caller alone
-        if is_system_failure(error, path):
-            explain(error, path, NOTHING_WRITTEN)
+        if outcome.is_system_failure(error, path):
+            outcome.explain(error, path, outcome.NOTHING_WRITTEN)
         pending.error = error
 
 
 def _complete(batch: Sequence[PendingAppend]) -> PendingAppend | None:
-    """Note that the appends are done, and chain their callers; return the first of the chain.
-
-    The leader, which is awake, is no part of it, nor is a caller that a signal's exception may take
-    away: that one is woken at once.
-    """
+    """Note that the appends are done, and chain the other threads; return the first of the chain."""
     leader = threading.get_ident()
     following: PendingAppend | None = None
     for pending in reversed(batch):
@@ -187,16 +161,20 @@ def _complete(batch: Sequence[PendingAppend]) -> PendingAppend | None:
             pending.next = following
             following = pending
         pending.state = State.DONE
-        if not pending.may_lead:
+        if not pending.may_lead:  # a signal might take it away from the chain
             pending.wake()
     return following
 
 
 def _for_caller(pending: PendingAppend, error: BaseException, path: str) -> BaseException:
     """Return an error of the batch as one of its callers gets it."""
-    if is_system_failure(error, path):
-        return copy_for_another_caller(explain(error, path, NOTHING_WRITTEN))
+    if outcome.is_system_failure(error, path):
+        return outcome.copy_for_another_caller(
+            outcome.explain(error, path, outcome.NOTHING_WRITTEN)
+        )
     if pending.thread == threading.get_ident():
         return error
     interrupted = OSError(errno.EINTR, f"the append was interrupted by {error!r}")
-    return explain(interrupted, path, outcomes_of(error).get(path, MAY_BE_WRITTEN))
+    return outcome.explain(
+        interrupted, path, outcome.outcomes_of(error).get(path, outcome.MAY_BE_WRITTEN)
+    )

@@ -39,15 +39,12 @@ class Level(NamedTuple):
         )
 
 
-# Less than nearly every disk takes for a sync.
-_COMMIT_DELAY_SECONDS: Final = 0.0002
-# About 20 ms in all: where nobody syncs, a lock is free again within microseconds.
-_RETRY_PAUSES: Final = (*(0.0,) * 100, 0.00005, 0.0001, 0.0002, 0.0004, *(0.001,) * 19)
-
+# The commit delay is less than nearly every disk takes for a sync. The pauses are about 20 ms in
+# all: without syncs, a lock is free again within microseconds.
 LEVELS: Final[dict[str, Level]] = {
-    "fsync": Level(syncs_locked=True, keeps_queue=True, commit_delay=_COMMIT_DELAY_SECONDS),
-    "group": Level(syncs_unlocked=True, commit_delay=_COMMIT_DELAY_SECONDS),
-    "os": Level(retry_pauses=_RETRY_PAUSES),
+    "fsync": Level(syncs_locked=True, keeps_queue=True, commit_delay=0.0002),
+    "group": Level(syncs_unlocked=True, commit_delay=0.0002),
+    "os": Level(retry_pauses=(*(0.0,) * 100, 0.00005, 0.0001, 0.0002, 0.0004, *(0.001,) * 19)),
 }
 
 

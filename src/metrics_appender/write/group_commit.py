@@ -2,12 +2,8 @@
 
 The first thread to arrive leads: it takes the lock, writes every queued line, syncs once, and wakes
 the others. A thread that arrives while another leads waits in the queue. (Group commit: DeWitt et
-al., "Implementation Techniques for Main Memory Database Systems", SIGMOD 1984.) Where another
-process holds the lock, the `LockWaiter` waits for it, and leads once it has it. An append whose
-deadline passes takes its line back, and a line that was taken back is never written.
-
-The main thread commits only its own line: Python runs signal handlers in that thread alone, so that
-no batch is ever interrupted by one. Where others are queued it wakes one of them, and follows.
+al., "Implementation Techniques for Main Memory Database Systems", SIGMOD 1984.) README.md here
+tells the rest: a lock that another process holds, deadlines, the main thread, forks.
 """
 
 from __future__ import annotations
@@ -30,15 +26,12 @@ from .lock_waiter import LockWaiter, are_threads_patched
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .commit_queue import Write
+    from .commit_queue import Task, Write
     from .durability import Level
 
     # Seals the locked file if that is due; whether it did, so that the name means another file.
     Seal = Callable[[FileLock], bool]
 
-# How long a queued thread sleeps at most before it looks around, whether the file was rotated away
-# or the process forked: in the ordinary course it is woken earlier.
-_LOOK_AROUND_SECONDS: Final = 1.0
 _POLL_SECONDS: Final = 0.001  # where no thread can wait for the lock
 
 _A = TypeVar("_A")
@@ -48,19 +41,15 @@ class GroupCommit:
     """The appends of this process to one file: which thread leads, and how the others wait."""
 
     def __init__(
-        self,
-        path: str,
-        write: Write,
-        timeout_seconds: float | None,
-        level: Level,
-        seal: Seal | None = None,
+        self, path: str, write: Write, timeout: float | None, level: Level, seal: Seal | None = None
     ) -> None:
         self._path = path
         self._write = write
-        self._timeout_seconds = math.inf if timeout_seconds is None else timeout_seconds
-        part = self._timeout_seconds / LOOKS_IN_A_TIMEOUT
-        self._longest_nap = min(_LOOK_AROUND_SECONDS, part or _LOOK_AROUND_SECONDS)
+        self._timeout_seconds = math.inf if timeout is None else timeout
+        # A queued thread that was not woken looks whether the file was rotated, or a child forked.
+        self._longest_nap = min(1.0, self._timeout_seconds / LOOKS_IN_A_TIMEOUT or 1.0)
         self._level = level.within(self._timeout_seconds)
+        self._pauses = (0.0, *self._level.retry_pauses)
         self._seal = seal
         self._queue = CommitQueue()
         self._delay = CommitDelay(self._level.commit_delay)
@@ -84,15 +73,17 @@ class GroupCommit:
         """Leave no thread behind that has nothing to do."""
         self._waiter.close()
 
-    def is_led_by_caller(self, path: str) -> bool:
-        """Return whether the calling thread is in the middle of an append to `path` by this."""
-        return self._leader == threading.get_ident() and self._path == path and self._lead.locked()
+    def refuse_in_mid_append(self, path: str) -> None:
+        """Raise `OSError` (EDEADLK) in a signal handler in the middle of an append to `path`."""
+        if self._leader == threading.get_ident() and self._path == path and self._lead.locked():
+            reason = (
+                "called by a signal handler in the middle of an append of the same thread, "
+                "for which it would wait for ever"
+            )
+            raise explain(OSError(errno.EDEADLK, reason), path, NOTHING_WRITTEN)
 
     def append(self, line: bytes, deadline: float | None = None) -> None:
-        """Return once the line is written as `write` promises; raise with it not in the file.
-
-        A `deadline` (`time.monotonic`) replaces the timeout.
-        """
+        """Return once the line is written; a `deadline` of `time.monotonic` replaces the timeout."""
         is_busy = self._waiter.goes_first
         # Where a sync is worth sharing, an append joins those that wait. Where there is none it is
         # over before a thread is woken, and threads take turns.
@@ -100,8 +91,8 @@ class GroupCommit:
         if not (is_busy or self._queue or (others and self._level.is_durable)):
             is_busy = True
             try:
-                if others and self.is_led_by_caller(self._path):
-                    raise _deadlock()
+                if others:
+                    self.refuse_in_mid_append(self._path)
                 if self._as_leader(self._append_alone, line):
                     return
             except BaseException as error:
@@ -109,11 +100,10 @@ class GroupCommit:
                 raise
         self._submit(PendingAppend(line), deadline, is_busy=is_busy)
 
-    def run_exclusive(self, task: Callable[[FileLock], Any], *, seals: bool = False) -> Any:
-        """Run a task under the file's lock, in its turn among the appends; return what it returns.
+    def run_exclusive(self, task: Task, *, seals: bool = False) -> Any:
+        """Return, or raise, what the task does under the lock, in its turn, in the leader's thread.
 
-        It runs in the thread that leads, and what it raises is raised here. It must not append to
-        the same file. With `seals`, the file is sealed before, where that is due.
+        It must not append to the same file. With `seals`, the file is sealed before, if that is due.
         """
         pending = PendingAppend(b"", task, seals=seals)
         self._submit(pending, None, is_busy=False)
@@ -123,10 +113,8 @@ class GroupCommit:
         """Do the work as the only leader, then release the lock and wake the next leader.
 
         Returns what the work does: whether the lock was to be had, so that it is another's turn.
-
-        This is the one frame for leading, and the one place for this rule: a signal's exception may
-        come at the first step of a function, before the function has done anything, so what has to
-        happen is done once more where it was interrupted.
+        The one place for this rule: a signal's exception may come at the first step of a function,
+        before it has done anything, so what has to happen is done once more where it was interrupted.
         """
         lock = self._lock
         is_over = True
@@ -161,24 +149,18 @@ class GroupCommit:
 
     def _acquire(self, lock: FileLock, *, seals: bool) -> bool:
         """Take the lock without waiting in the kernel; with `seals`, of a file that is not full."""
-        while lock.acquire(TRY) or self._retry(lock):
-            if not (seals and self._seal and self._seal(lock)):
-                return True
-            lock.release()
-        return False
-
-    def _retry(self, lock: FileLock) -> bool:
-        for pause in self._level.retry_pauses:
+        for pause in self._pauses:
             if pause:
                 time.sleep(pause)
-            if lock.acquire(TRY):
-                return True
+            while lock.acquire(TRY):
+                if not (seals and self._seal and self._seal(lock)):
+                    return True
+                lock.release()
         return False
 
     def _submit(self, pending: PendingAppend, deadline: float | None, *, is_busy: bool) -> None:
         """Queue an append and return when it is done; `is_busy`: another open file holds the lock."""
-        # Where no signal handler runs in this thread, and raises there.
-        is_main = threading.current_thread() is threading.main_thread()
+        is_main = threading.current_thread() is threading.main_thread()  # signal handlers run here
         pending.may_lead = not (is_main or are_threads_patched())
         try:
             self._queue.append(pending)
@@ -203,9 +185,8 @@ class GroupCommit:
 
     def _wait(self, pending: PendingAppend, deadline: float | None) -> None:
         """Wait until the append is done; withdraw it when the deadline passes before that."""
-        timeout = self._timeout_seconds
         if deadline is None:
-            deadline = time.monotonic() + timeout
+            deadline = time.monotonic() + self._timeout_seconds
         forks = self._forks
         while True:
             if forks != self._forks:  # a signal handler forked here, and this is the child
@@ -215,7 +196,7 @@ class GroupCommit:
                 return
             remaining = deadline - time.monotonic()
             if remaining <= 0 and self._queue.withdraw(pending):
-                error = LockTimeoutError(self._path, timeout)
+                error = LockTimeoutError(self._path, self._timeout_seconds)
                 raise explain(error, self._path, NOTHING_WRITTEN)
             is_led = self._waiter.is_active or self._lead.locked()
             nap = self._longest_nap if is_led else max(_POLL_SECONDS, self._level.commit_delay)
@@ -234,8 +215,7 @@ class GroupCommit:
 
     def _lead_if_no_other_does(self, pending: PendingAppend) -> None:
         """Commit what is queued, unless another thread is about it."""
-        if self.is_led_by_caller(self._path):
-            raise _deadlock()
+        self.refuse_in_mid_append(self._path)
         if not (
             self._waiter.is_active
             or self._lead.locked()
@@ -253,7 +233,10 @@ class GroupCommit:
         seals = self._queue.seals_first() if own.may_lead else own.seals
         if self._waiter.goes_first or not self._acquire(lock, seals=seals):
             return self._call_waiter(lock, own)
-        batch = self._queue.take_batch() if own.may_lead else self._queue.take(own)
+        if own.may_lead:
+            batch = self._queue.take_batch()
+        else:
+            batch = [own] if self._queue.withdraw(own) else []
         if batch:
             first = commit_batch(self._path, self._write, lock, batch)
             self._delay.expect(batch)
@@ -282,18 +265,7 @@ class GroupCommit:
 
 
 def refuse_in_mid_append(path: str) -> None:
-    """Raise `OSError` (EDEADLK) in a signal handler in the middle of an append to the same file.
-
-    By any log of the process: it looks at all of them, so it is not for every append.
-    """
-    owners = fork.owners()
-    if any(isinstance(owner, GroupCommit) and owner.is_led_by_caller(path) for owner in owners):
-        raise explain(_deadlock(), path, NOTHING_WRITTEN)
-
-
-def _deadlock() -> OSError:
-    return OSError(
-        errno.EDEADLK,
-        "called by a signal handler in the middle of an append of the same thread, "
-        "for which it would wait for ever",
-    )
+    """Refuse to append in the middle of an append by any log; too slow for every append."""
+    for owner in fork.owners():
+        if isinstance(owner, GroupCommit):
+            owner.refuse_in_mid_append(path)

@@ -18,14 +18,15 @@ from types import BuiltinFunctionType
 from typing import TYPE_CHECKING, Final
 
 from ..fs import fork
-from ..fs.lock import WAIT, Attempt, FileLock
+from ..fs.lock import WAIT, FileLock
 from ..fs.worker import IdleThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..fs.lock import FileId
     from .commit_queue import CommitQueue, PendingAppend
+
+    Serve = Callable[[FileLock], PendingAppend | None]
 
 # A thread that is blocked in flock(2) cannot be cancelled: it ends when it gets the lock. Where the
 # holder of a file stands still, every caller that gives up would leave one behind, with an open
@@ -39,7 +40,7 @@ def are_threads_patched() -> bool:
 
 
 class _Waiting:
-    """One thread with its own open file; replaced by another where that file loses its name."""
+    """One thread with its own open file; abandoned where that file loses its name."""
 
     def __init__(self, path: str) -> None:
         self.lock = FileLock(path)
@@ -52,19 +53,13 @@ os.register_at_fork(after_in_child=_abandoned.clear)
 
 
 class LockWaiter:
-    """Gets the lock of the file at `path` when called, and calls `serve` with it.
+    """Calls `serve` with the lock while anything is queued, and wakes the caller that it returns.
 
-    It goes on while anything is queued, and wakes the caller that `serve` returns. With
-    `keeps_queue`, callers leave a contended lock to it.
+    With `keeps_queue`, callers leave a contended lock to it.
     """
 
     def __init__(
-        self,
-        path: str,
-        queue: CommitQueue,
-        serve: Callable[[FileLock], PendingAppend | None],
-        *,
-        keeps_queue: bool = False,
+        self, path: str, queue: CommitQueue, serve: Serve, *, keeps_queue: bool = False
     ) -> None:
         self._path = path
         self._queue = queue
@@ -91,12 +86,8 @@ class LockWaiter:
         """Whether the thread is about to serve what is queued."""
         return self._is_called and not sys.is_finalizing()
 
-    def call(self, file: FileId) -> bool:
-        """Have the thread wait for the lock and serve; `False` where callers have to poll.
-
-        That is where no thread is to be had, where threads are greenlets, and where too many wait
-        in vain for `file`, which the caller found locked.
-        """
+    def call(self, file: tuple[int, int]) -> bool:
+        """Have the thread serve; `False` where no thread may wait for `file`, so callers poll."""
         if are_threads_patched() or sys.is_finalizing():
             return False
         with self._mutex:
@@ -131,7 +122,7 @@ class LockWaiter:
         if waiting is not None:
             self._abandon(waiting)
             if not waiting.is_blocked:
-                waiting.thread.join(0.1)  # not for ever: it may block after all
+                waiting.thread.join(0.1)  # it may block after all
 
     def _abandon(self, waiting: _Waiting) -> None:
         with self._mutex:
@@ -150,7 +141,7 @@ class LockWaiter:
             first: PendingAppend | None = None
             try:
                 waiting.is_blocked = True
-                if lock.attempt(WAIT) is Attempt.LOCKED and self._waiting is waiting:
+                if lock.attempt(WAIT) and self._waiting is waiting:
                     # The same size as after the last turn: no other process wrote in between.
                     self._turns_alone = self._turns_alone + 1 if lock.size == self._size else 0
                     first = self._serve(lock)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ..segment.cleaner import Cleaner, FirstUnread
     from ..segment.rotation import Rotation
     from ..segment.sealing import Sealed
+    from .commit_queue import Task
     from .durability import Durability
     from .group_commit import Seal
 
@@ -61,10 +62,7 @@ class LogWriter:
         self._commit = GroupCommit(path, self.batch.write, lock_timeout, level, seal)
 
     def append(self, block: bytes, deadline: float | None = None) -> None:
-        """Append whole lines, which are not checked again, all or nothing.
-
-        A `deadline` (`time.monotonic`) replaces the timeout.
-        """
+        """Append whole lines, all or nothing; see `GroupCommit.append`."""
         if self._is_closed:
             raise ClosedError(self.path)
         self._commit.append(block, deadline)
@@ -92,7 +90,7 @@ class LogWriter:
         path: str | None = self.run_exclusive(task)
         return path
 
-    def run_exclusive(self, task: Callable[[FileLock], Any], *, seals: bool = False) -> Any:
+    def run_exclusive(self, task: Task, *, seals: bool = False) -> Any:
         """Run a task under the file's lock, in its turn; see `GroupCommit.run_exclusive`."""
         if self._is_closed:
             raise ClosedError(self.path)
