@@ -10,12 +10,16 @@ import os
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from metrics_appender import AppendLog, LockTimeoutError
 from metrics_appender.fs import calls as fs_calls
+from metrics_appender.write.commit_queue import PendingAppend
+from metrics_appender.write.durability import Level
+from metrics_appender.write.group_commit import GroupCommit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -434,3 +438,15 @@ def test_a_line_that_was_refused_while_others_waited_never_appears(tmp_path: Pat
     log.append({"n": "after"})
     assert len(refused) == 400
     assert log.read() == [{"n": "after"}]
+
+
+def test_the_leader_wakes_the_callers_of_a_batch_that_its_own_append_is_not_in(path: str) -> None:
+    """A task behind a line is a batch of its own: the caller of the line must not sleep on."""
+    appends = GroupCommit(path, lambda *_: (), None, Level(syncs_locked=True))
+    other = PendingAppend(b"{}\n")
+    other.thread = 0
+    appends._queue.append(other)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(appends.run_exclusive, lambda _: None).result()
+    assert other.is_done
+    assert other.wakeup.acquire(blocking=False)

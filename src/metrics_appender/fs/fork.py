@@ -19,10 +19,9 @@ from typing import Final, Protocol
 class OwnsForkState(Protocol):
     """An object that owns descriptors or locks which a child must not keep.
 
-    One that opens files has an RLock `descriptors` too, held while a descriptor comes or goes, so
-    that no fork falls between the system call and its being noted; never over a lock on a file, a
-    write or a sync. Re-entrant, since a signal handler may fork while its own thread is inside.
-    While forks are `under_way`, `wait` comes before an open.
+    One that opens files has an RLock `descriptors` too (re-entrant, since a signal handler may
+    fork), held while a descriptor comes or goes, so that no fork falls between the system call and
+    its being noted; never over a write or a sync. While forks are `under_way` it calls `wait` first.
     """
 
     def reset_after_fork(self) -> None:

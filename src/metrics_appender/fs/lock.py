@@ -69,7 +69,17 @@ class FileLock:
         A file whose lock is held elsewhere stays open; one that has lost its name is closed.
         """
         if self.fd < 0:
-            self._open()
+            if fork.under_way:
+                fork.wait()
+            descriptors = self.descriptors
+            with descriptors:
+                self.fd = calls.open(self.path, calls.APPEND, calls.MODE)
+            if self.descriptors is not descriptors:
+                # A signal handler forked in between, and this is the child.
+                self.reset_after_fork()
+                raise self.error_of_child()
+            # Which file it is does not change, so this is asked before others wait for the lock.
+            self._opened = calls.stat_open(self.fd)
         opened = self._opened
         try:
             self._flock(self.fd, how)
@@ -85,19 +95,6 @@ class FileLock:
             return True
         self.release()
         return False
-
-    def _open(self) -> None:
-        if fork.under_way:
-            fork.wait()
-        descriptors = self.descriptors
-        with descriptors:
-            self.fd = fd = calls.open(self.path, calls.APPEND, calls.MODE)
-        if self.descriptors is not descriptors:
-            # A signal handler forked in between, and this is the child.
-            self.reset_after_fork()
-            raise self.error_of_child()
-        # Before the lock: which file it is does not change, and others wait once the lock is taken.
-        self._opened = calls.stat_open(fd)
 
     def file_id(self) -> tuple[int, int]:
         """Return device and inode number of the open file; of the last one if none is."""

@@ -65,10 +65,8 @@ def seal(lock: FileLock) -> Sealed:
     """Seal the locked file: recover its tail, sync it, and rename it by its range, durably.
 
     The holder of the lock calls this, and then releases it: the name means no file any more. A file
-    without a whole line keeps its name. Killed or failing at any point, it leaves the file either
-    with its own name or sealed, whole.
-
-    Raises `OSError` when the disk fails, and `FileExistsError` where a file has the segment's name.
+    without a whole line keeps its name. Killed, or failing with an `OSError` (`FileExistsError`
+    where a file has the segment's name), it leaves the file with its own name or sealed, whole.
     """
     path = lock.path
     if lock.size == 0:

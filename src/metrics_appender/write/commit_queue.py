@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from ..fs.lock import FileLock
 
-    # Writes lines to the locked file, durably. Returns each line's error, or nothing when all are
-    # well; raises what concerns them all, with none of them in the file.
+    # Writes lines to the locked file, durably. Returns each line's error, or nothing if there is
+    # none; raises what concerns them all, with none of them in the file.
     Write = Callable[[FileLock, Sequence[bytes]], Sequence[OSError | None]]
     Task = Callable[[FileLock], Any]  # work under the lock
 
@@ -77,11 +77,10 @@ class CommitQueue(deque[PendingAppend]):
 
     def withdraw(self, pending: PendingAppend) -> bool:
         """Take an append back; `False` when a batch has taken it already."""
-        try:
+        with suppress(ValueError):
             self.remove(pending)
-        except ValueError:
-            return False
-        return True
+            return True
+        return False
 
     def wake_leader(self) -> bool:
         """Wake the first that may lead for others; `False` where there is none."""
@@ -169,12 +168,10 @@ def _complete(batch: Sequence[PendingAppend]) -> PendingAppend | None:
 def _for_caller(pending: PendingAppend, error: BaseException, path: str) -> BaseException:
     """Return an error of the batch as one of its callers gets it."""
     if outcome.is_system_failure(error, path):
-        return outcome.copy_for_another_caller(
-            outcome.explain(error, path, outcome.NOTHING_WRITTEN)
-        )
+        outcome.explain(error, path, outcome.NOTHING_WRITTEN)
+        return outcome.copy_for_another_caller(error)
     if pending.thread == threading.get_ident():
         return error
     interrupted = OSError(errno.EINTR, f"the append was interrupted by {error!r}")
-    return outcome.explain(
-        interrupted, path, outcome.outcomes_of(error).get(path, outcome.MAY_BE_WRITTEN)
-    )
+    became = outcome.outcomes_of(error).get(path, outcome.MAY_BE_WRITTEN)
+    return outcome.explain(interrupted, path, became)

@@ -12,9 +12,6 @@ if TYPE_CHECKING:
 
 Durability = Literal["fsync", "group", "os"]
 
-# How often at least a thread looks around within its timeout, while it waits.
-LOOKS_IN_A_TIMEOUT: Final = 4
-
 
 class Level(NamedTuple):
     """What one durability does; times are in seconds."""
@@ -35,7 +32,7 @@ class Level(NamedTuple):
         ends = zip(self.retry_pauses, accumulate(self.retry_pauses), strict=True)
         return self._replace(
             retry_pauses=[pause for pause, end in ends if end < timeout_seconds],
-            commit_delay=min(self.commit_delay, timeout_seconds / LOOKS_IN_A_TIMEOUT),
+            commit_delay=min(self.commit_delay, timeout_seconds / 4),
         )
 
 
@@ -51,5 +48,5 @@ LEVELS: Final[dict[str, Level]] = {
 def check_durability(durability: Any) -> None:
     """Raise `InvalidRecordError` unless it is one of the three."""
     if not isinstance(durability, str) or durability not in LEVELS:
-        remedy = "pass 'fsync', 'group' or 'os'"
-        raise InvalidRecordError((Fault("durability", show(durability), remedy),))
+        fault = Fault("durability", show(durability), "pass 'fsync', 'group' or 'os'")
+        raise InvalidRecordError((fault,))

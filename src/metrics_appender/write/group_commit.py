@@ -12,7 +12,7 @@ import errno
 import math
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from ..errors import LockTimeoutError
 from ..fs import fork
@@ -20,7 +20,6 @@ from ..fs.lock import TRY, FileLock
 from ..outcome import MAY_BE_WRITTEN, NOTHING_WRITTEN, add_outcome, explain, is_system_failure
 from .commit_delay import CommitDelay
 from .commit_queue import CommitQueue, PendingAppend, State, commit_batch
-from .durability import LOOKS_IN_A_TIMEOUT
 from .lock_waiter import LockWaiter, are_threads_patched
 
 if TYPE_CHECKING:
@@ -31,10 +30,6 @@ if TYPE_CHECKING:
 
     # Seals the locked file if that is due; whether it did, so that the name means another file.
     Seal = Callable[[FileLock], bool]
-
-_POLL_SECONDS: Final = 0.001  # where no thread can wait for the lock
-
-_A = TypeVar("_A")
 
 
 class GroupCommit:
@@ -47,7 +42,7 @@ class GroupCommit:
         self._write = write
         self._timeout_seconds = math.inf if timeout is None else timeout
         # A queued thread that was not woken looks whether the file was rotated, or a child forked.
-        self._longest_nap = min(1.0, self._timeout_seconds / LOOKS_IN_A_TIMEOUT or 1.0)
+        self._longest_nap = min(1.0, self._timeout_seconds / 4 or 1.0)
         self._level = level.within(self._timeout_seconds)
         self._pauses = (0.0, *self._level.retry_pauses)
         self._seal = seal
@@ -109,7 +104,7 @@ class GroupCommit:
         self._submit(pending, None, is_busy=False)
         return pending.result
 
-    def _as_leader(self, work: Callable[[FileLock, _A], bool], argument: _A) -> bool:
+    def _as_leader(self, work: Callable[[FileLock, Any], bool], argument: Any) -> bool:
         """Do the work as the only leader, then release the lock and wake the next leader.
 
         Returns what the work does: whether the lock was to be had, so that it is another's turn.
@@ -199,7 +194,8 @@ class GroupCommit:
                 error = LockTimeoutError(self._path, self._timeout_seconds)
                 raise explain(error, self._path, NOTHING_WRITTEN)
             is_led = self._waiter.is_active or self._lead.locked()
-            nap = self._longest_nap if is_led else max(_POLL_SECONDS, self._level.commit_delay)
+            # Where no thread can wait for the lock, it is polled.
+            nap = self._longest_nap if is_led else max(0.001, self._level.commit_delay)
             # An append that a batch has taken is waited for, deadline or not: it is being written.
             if 0 < remaining < nap:
                 nap = remaining

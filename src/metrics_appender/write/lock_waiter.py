@@ -28,11 +28,6 @@ if TYPE_CHECKING:
 
     Serve = Callable[[FileLock], PendingAppend | None]
 
-# A thread that is blocked in flock(2) cannot be cancelled: it ends when it gets the lock. Where the
-# holder of a file stands still, every caller that gives up would leave one behind, with an open
-# file. So there are at most so many for each file; callers poll then.
-_MOST_ABANDONED: Final = 4
-
 
 def are_threads_patched() -> bool:
     """Return whether threads are greenlets (gevent, eventlet): one that blocks stops all others."""
@@ -48,7 +43,10 @@ class _Waiting:
         self.is_blocked = False  # in flock(2), or at work with the lock
 
 
-_abandoned: Final[list[_Waiting]] = []  # of all files of this process, while they are blocked
+# Those that are blocked in flock(2) in vain: they cannot be cancelled, and end when they get the
+# lock of their file. More for one file are not made, in case its holder stands still.
+_abandoned: Final[list[_Waiting]] = []
+_MOST_ABANDONED: Final = 4
 os.register_at_fork(after_in_child=_abandoned.clear)
 
 
@@ -94,7 +92,7 @@ class LockWaiter:
             if self._is_called:
                 return True
             if self._waiting is None:
-                if sum(it.lock.file_id() == file for it in tuple(_abandoned)) >= _MOST_ABANDONED:
+                if [it.lock.file_id() for it in tuple(_abandoned)].count(file) >= _MOST_ABANDONED:
                     return False
                 self._waiting = _Waiting(self._path)
             waiting = self._waiting

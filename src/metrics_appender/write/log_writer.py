@@ -31,10 +31,7 @@ if TYPE_CHECKING:
 
 
 class LogWriter:
-    """Appends to the file at `path`, for any number of threads; see `AppendLog` for the arguments.
-
-    `first_unread` tells the cleaner from which position on named cursors still need the log.
-    """
+    """Appends to the file at `path`, for any number of threads; see `AppendLog` and `Cleaner`."""
 
     def __init__(
         self,
