@@ -21,7 +21,7 @@ class OwnsForkState(Protocol):
 
     One that opens files has an RLock `descriptors` too (re-entrant, since a signal handler may
     fork), held while a descriptor comes or goes, so that no fork falls between the system call and
-    its being noted; never over a write or a sync. While forks are `under_way` it calls `wait` first.
+    its being noted; never over a write or a sync. It calls `wait` first if forks are `under_way`.
     """
 
     def reset_after_fork(self) -> None:

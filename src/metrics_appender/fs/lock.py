@@ -12,6 +12,7 @@ import fcntl
 import functools
 import os
 import threading
+from contextlib import suppress
 from stat import ST_DEV, ST_INO, ST_SIZE
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,7 +30,7 @@ _NO_FILE: Final = os.stat_result((0,) * 10)
 @functools.cache
 def load_flock() -> Callable[[Any, int], Any]:
     """Return portalocker's bare flock call; its errors are the operating system's own."""
-    from portalocker.portalocker import FlockLocker  # takes longer than this package
+    from portalocker.portalocker import FlockLocker  # its import takes longer than this package's
 
     return FlockLocker().locker
 
@@ -51,9 +52,10 @@ class FileLock:
         fork.register(self)
 
     def acquire(self, how: int) -> bool:
-        """Lock the file that has the name, made if it is not there; `False` if it is held elsewhere.
+        """Lock the file that has the name; it is made if it is not there.
 
-        With `WAIT`, in the kernel's queue, for as long as it takes. With `TRY`, at once.
+        With `WAIT`, in the kernel's queue, for as long as it takes. With `TRY`, returns `False` at
+        once where another open file holds the lock; the file stays open then.
         """
         for _ in range(1000):
             if self.attempt(how):
@@ -105,11 +107,10 @@ class FileLock:
         return OSError(errno.EBADF, "forked in mid-append; the parent goes on with it", self.path)
 
     def is_for_named_file(self) -> bool:
-        """Return whether the open file has the name; another thread may ask while this one waits."""
-        try:
+        """Return whether the open file has the name; other threads may ask while one waits."""
+        with suppress(OSError):
             return os.path.samestat(calls.stat_open(self.fd), calls.stat_named(self.path))
-        except OSError:
-            return False
+        return False
 
     def unlock(self) -> None:
         """Let others have the lock; the file stays open, to be synced by the thread that wrote."""
@@ -123,7 +124,7 @@ class FileLock:
         try:
             try:
                 if self.is_held:
-                    self.unlock()  # a child made without `os.fork`'s hooks may share the descriptor
+                    self.unlock()  # a child that was made without hooks may share the open file
             finally:
                 with self.descriptors:
                     fd, self.fd = self.fd, -1

@@ -1,8 +1,8 @@
 """Sealing: a log's file is put away whole, and the next append begins a new one.
 
-The holder of the file's lock does it. The file is renamed while it is locked, so that a writer that
-waits for this lock finds that the name means another file, or none, and opens the name anew, whether
-it knows of rotation or not. A sealed file is never written to again.
+The file is renamed while it is locked, so that a writer that waits for the lock, whether it knows
+of rotation or not, finds that the name means another file, or none, and opens the name anew. A
+sealed file is never written to again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Sealed(NamedTuple):
-    """What sealing did: the segment, if there was a whole line, and the torn bytes it quarantined."""
+    """What sealing did: the segment, if there was a whole line, and how much was quarantined."""
 
     segment: Segment | None
     torn_bytes: int

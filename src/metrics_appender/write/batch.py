@@ -37,7 +37,7 @@ class BatchWriter:
         # gone, or NULs.
         self._inode = -1
         errors: Sequence[OSError | None] = ()
-        # `lock.fd`, each time: a signal handler may fork in between, and then it is -1 in the child.
+        # `lock.fd`, each time: it is -1 in a child that a signal handler forked in between.
         try:
             try:
                 block = lines[0] if len(lines) == 1 else b"".join(lines)
@@ -112,14 +112,15 @@ class BatchWriter:
         for line in lines:
             try:
                 self._write_pieces(lock, memoryview(line))
-                written += len(line)
-                errors.append(None)
             except OSError as error:
                 if not is_system_failure(error, self._path):
                     raise
                 calls.cut_back(lock.fd, end + written)
                 self._sync_cut(lock, error)
                 errors.append(explain(error, self._path, NOTHING_WRITTEN))
+            else:
+                written += len(line)
+                errors.append(None)
         return errors, written
 
     def _roll_back(self, lock: FileLock, end: int, error: BaseException) -> None:

@@ -152,7 +152,7 @@ def _run(pending: PendingAppend, task: Task, path: str, lock: FileLock) -> None:
 
 
 def _complete(batch: Sequence[PendingAppend]) -> PendingAppend | None:
-    """Note that the appends are done, and chain the other threads; return the first of the chain."""
+    """Note that the appends are done, and chain the other threads; return the first of them."""
     leader = threading.get_ident()
     following: PendingAppend | None = None
     for pending in reversed(batch):

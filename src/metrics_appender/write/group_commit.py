@@ -78,7 +78,10 @@ class GroupCommit:
             raise explain(OSError(errno.EDEADLK, reason), path, NOTHING_WRITTEN)
 
     def append(self, line: bytes, deadline: float | None = None) -> None:
-        """Return once the line is written; a `deadline` of `time.monotonic` replaces the timeout."""
+        """Return once the line is written; a `deadline` (`time.monotonic`) replaces the timeout.
+
+        Where it raises, the outcome on the error says whether the line may be in the file.
+        """
         is_busy = self._waiter.goes_first
         # Where a sync is worth sharing, an append joins those that wait. Where there is none it is
         # over before a thread is woken, and threads take turns.
@@ -98,7 +101,7 @@ class GroupCommit:
     def run_exclusive(self, task: Task, *, seals: bool = False) -> Any:
         """Return, or raise, what the task does under the lock, in its turn, in the leader's thread.
 
-        It must not append to the same file. With `seals`, the file is sealed before, if that is due.
+        It must not append to the same file. With `seals`, a file that is full is sealed before.
         """
         pending = PendingAppend(b"", task, seals=seals)
         self._submit(pending, None, is_busy=False)
@@ -108,8 +111,10 @@ class GroupCommit:
         """Do the work as the only leader, then release the lock and wake the next leader.
 
         Returns what the work does: whether the lock was to be had, so that it is another's turn.
-        The one place for this rule: a signal's exception may come at the first step of a function,
-        before it has done anything, so what has to happen is done once more where it was interrupted.
+
+        This is the one place for a rule: a signal's exception may come at the first step of a
+        function, before it has done anything, so what has to happen is done once more where it was
+        interrupted.
         """
         lock = self._lock
         is_over = True
@@ -154,7 +159,7 @@ class GroupCommit:
         return False
 
     def _submit(self, pending: PendingAppend, deadline: float | None, *, is_busy: bool) -> None:
-        """Queue an append and return when it is done; `is_busy`: another open file holds the lock."""
+        """Queue an append and return when it is done; `is_busy`: the lock is held elsewhere."""
         is_main = threading.current_thread() is threading.main_thread()  # signal handlers run here
         pending.may_lead = not (is_main or are_threads_patched())
         try:
