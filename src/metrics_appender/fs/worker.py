@@ -74,9 +74,9 @@ class IdleThread:
 
     def _start(self, job: Callable[[], object]) -> None:
         thread = threading.Thread(target=self._work, name=self._name, daemon=True)
-        self._thread = thread
-        self._starter = threading.get_ident()
         try:
+            self._starter = threading.get_ident()
+            self._thread = thread
             thread.start()
         except BaseException:
             # No thread is to be had; or a signal's exception, after which one may run all the same:
