@@ -36,8 +36,10 @@ class Level(NamedTuple):
         )
 
 
-# The commit delay is less than nearly every disk takes for a sync. The pauses are about 20 ms in
-# all: without syncs, a lock is free again within microseconds.
+# The commit delay is less than nearly every disk takes for a sync: with 8 threads a sync covers 7.5
+# lines in place of 4.5. The kept queue: with 64 processes 0.79 of the bare loop's rate in place of
+# 0.64. The pauses, 20 ms in all: without syncs a lock is free again within microseconds, and to
+# wake a thread at once has 0.54 to 0.78 of the rate of blocking.
 LEVELS: Final[dict[str, Level]] = {
     "fsync": Level(syncs_locked=True, keeps_queue=True, commit_delay=0.0002),
     "group": Level(syncs_unlocked=True, commit_delay=0.0002),
