@@ -74,7 +74,7 @@ class Team:
     def interrupt(self, wait: Waiting, error: BaseException) -> None:
         """Have threads queue the numbers 2, 3 and 4, then raise as a signal handler does."""
         self.start(2, 3, 4)
-        if self.log._writer._commit._level.is_durable:  # else they take turns, without a queue
+        if self.log._writer._commit._level.is_durable:  # else they nap before they queue
             wait.until(lambda: self.queued() == 3)
         raise error
 

