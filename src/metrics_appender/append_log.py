@@ -208,7 +208,7 @@ class AppendLog:
             last = read_last(self._path, 1)
             if not condition(last[0] if last else None):
                 return False
-            batch.write(lock, (line,))
+            batch.write(lock, (line,), is_recovered=True)
             return True
 
         return bool(self._writer.run_exclusive(task, seals=True))
@@ -250,7 +250,7 @@ class AppendLog:
             if end != at:
                 raise PositionError(self._path, at, end)
             if block:
-                batch.write(lock, (block,))
+                batch.write(lock, (block,), is_recovered=True)
 
         self._writer.run_exclusive(task, seals=True)
 

@@ -29,9 +29,14 @@ class BatchWriter:
         self._end = self._inode = -1
         self._is_syncing = False
 
-    def write(self, lock: FileLock, lines: Sequence[bytes]) -> Sequence[OSError | None]:
-        """Recover the tail, write the lines at once, sync them; see `commit_queue.Write`."""
-        end = self.recover(lock)
+    def write(
+        self, lock: FileLock, lines: Sequence[bytes], *, is_recovered: bool = False
+    ) -> Sequence[OSError | None]:
+        """Recover the tail, write the lines at once, sync them; see `commit_queue.Write`.
+
+        `is_recovered`: a task has called `recover` under the same lock, and it is not done twice.
+        """
+        end = lock.size if is_recovered else self.recover(lock)
         inode = lock.inode
         # Until all has gone well: when a disk that failed comes back, what was not synced may be
         # gone, or NULs.
